@@ -1,0 +1,142 @@
+"""The only place that knows axes, channels and spacing: behind it there are points alone, (n_points, ...)."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .params import Sigma
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of pixels; its points are the pixels in C order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Pixels along each spatial axis.
+    spacing : tuple of float
+        Size of a pixel along each axis.
+    origin : tuple of int
+        Index of the first pixel within the whole image, where the grid is a part of one.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[int, ...]
+
+    @property
+    def n_points(self) -> int:
+        """Number of pixels."""
+        return math.prod(self.shape)
+
+    def position_sigmas(self, sigma: Sigma) -> NDArray[np.float64]:
+        """Return (n_axes,) sigmas in the unit of spacing."""
+        return _one_each(sigma, len(self.shape), "position_sigma", "spatial axis")
+
+    def pixel_sigmas(self, sigma: Sigma) -> NDArray[np.float64]:
+        """Return (n_axes,) sigmas in pixels."""
+        return self.position_sigmas(sigma) / np.array(self.spacing)
+
+    def values(self, points: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Lay (n_points,) values out as (*spatial)."""
+        return points.reshape(self.shape)
+
+    def matches(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of this shape has one value a pixel."""
+        return tuple(shape) == self.shape
+
+    def __str__(self) -> str:
+        """Name the shape as errors do: ``512, 512``."""
+        return ", ".join(map(str, self.shape))
+
+
+def intensity_sigmas(sigma: Sigma, n_channels: int) -> NDArray[np.float64]:
+    """Return (n_channels,) sigmas in the image's own units."""
+    return _one_each(sigma, n_channels, "intensity_sigma", "channel")
+
+
+def from_image(
+    image: ArrayLike,
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+    origin: Sequence[int] | None = None,
+) -> tuple[Grid, NDArray[np.float32]]:
+    """Split an image into its grid and its intensities.
+
+    Parameters
+    ----------
+    image : array_like
+        (*spatial), or with channels on ``channel_axis``; one to three spatial axes, any integer or float dtype.
+    spacing : float or sequence of float, optional
+        Size of a pixel, one number or one per spatial axis. None = 1.
+    channel_axis : int, optional
+    origin : sequence of int, optional
+        Index of the first pixel within the whole image; None = zeros.
+
+    Returns
+    -------
+    grid : Grid
+    intensities : (n_points, n_channels) float32
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+    """
+    array = np.asarray(image)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"the image holds {array.dtype} values: expected integers or floating-point numbers")
+    n_axes = array.ndim - (channel_axis is not None)
+    if not 1 <= n_axes <= 3:
+        channels = "" if channel_axis is None else f" with channels on axis {channel_axis}"
+        raise ValueError(f"the image has shape {array.shape}{channels}: expected 2 or 3 spatial axes")
+    if array.size == 0:
+        raise ValueError(f"the image is empty, of shape {array.shape}: expected at least one pixel")
+    if channel_axis is not None:
+        if not -array.ndim <= channel_axis < array.ndim:
+            raise ValueError(f"channel_axis is {channel_axis}: the image has axes 0 to {array.ndim - 1}")
+        array = np.moveaxis(array, channel_axis, -1)
+    shape = array.shape[:n_axes]
+    intensities = np.ascontiguousarray(array, dtype=np.float32).reshape(math.prod(shape), -1)
+    if array.dtype.kind == "f" and not np.isfinite(intensities).all():
+        bad = np.count_nonzero(~np.isfinite(intensities).all(axis=1))
+        raise ValueError(f"the image has NaN or infinite values at {bad:,} of {len(intensities):,} pixels: expected none")
+    return Grid(shape, _spacing(spacing, n_axes), _origin(origin, n_axes)), intensities
+
+
+def _spacing(spacing: Sequence[float] | float | None, n_axes: int) -> tuple[float, ...]:
+    if spacing is None:
+        return (1.0,) * n_axes
+    sizes = np.asarray(spacing, dtype=float)
+    if sizes.ndim == 0:
+        sizes = np.full(n_axes, sizes)
+    if sizes.shape != (n_axes,):
+        raise ValueError(f"spacing has {sizes.size} numbers: expected {n_axes}, one per spatial axis")
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise ValueError(f"spacing is {tuple(sizes.tolist())}: expected positive, finite sizes")
+    return tuple(sizes.tolist())
+
+
+def _origin(origin: Sequence[int] | None, n_axes: int) -> tuple[int, ...]:
+    if origin is None:
+        return (0,) * n_axes
+    indices = tuple(operator.index(index) for index in origin)
+    if len(indices) != n_axes:
+        raise ValueError(f"origin has {len(indices)} numbers: expected {n_axes}, one per spatial axis")
+    return indices
+
+
+def _one_each(sigma: Sigma, count: int, name: str, what: str) -> NDArray[np.float64]:
+    sigmas = np.atleast_1d(np.asarray(sigma, dtype=float))
+    if not isinstance(sigma, tuple):
+        return np.full(count, sigmas[0])
+    if len(sigmas) != count:
+        raise ValueError(f"{name} has {len(sigmas)} numbers: expected one, or {count}, one per {what}")
+    return sigmas

@@ -1,0 +1,433 @@
+"""The permutohedral lattice: splat, blur, slice (Adams, Baek and Davis 2010), kept between calls, on all cores.
+
+Points are cut into tiles, fixed runs in their order. Each tile splats into its own slots, one for each vertex it
+touches; then each vertex sums its slots in their fixed order. So no two threads write to one place, and the result
+does not depend on their number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+import psutil
+from numpy.typing import ArrayLike, NDArray
+
+from .simplex import add_ring, index_points, link_vertices, merge_tiles
+from .threads import one_at_a_time
+
+# A tile's vertices are numbered in 16 bits: tile_points * (d + 1) must not pass 2^16.
+MAX_TILE_POINTS = 16384
+MAX_KEY_BITS = 62
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def splat_points(corners, vertices, weights, values, slots):
+    """Add values (n, n_channels) to the slots of their tile: slots += S values."""
+    if values.shape[1] == 1:
+        for p in range(len(values)):
+            for r in range(len(corners)):
+                slots[vertices[p, r], 0] += weights[p, r] * values[p, 0]
+        return
+    for p in range(len(values)):
+        for r in range(len(corners)):
+            for c in range(values.shape[1]):
+                slots[vertices[p, r], c] += weights[p, r] * values[p, c]
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def slice_points(corners, vertices, weights, slots, values):
+    """Write values (n, n_channels) from the slots of their tile: values = S^T slots."""
+    if values.shape[1] == 1:
+        for p in range(len(values)):
+            total = np.float32(0.0)
+            for r in range(len(corners)):
+                total += weights[p, r] * slots[vertices[p, r], 0]
+            values[p, 0] = total
+        return
+    for p in range(len(values)):
+        values[p] = np.float32(0.0)
+        for r in range(len(corners)):
+            for c in range(values.shape[1]):
+                values[p, c] += weights[p, r] * slots[vertices[p, r], c]
+
+
+@nb.njit(nogil=True, cache=True)
+def read_slots(slot_vertices, first, last, vertex_values, slots):
+    """Copy the values of a tile's vertices into its slots."""
+    for k in range(first, last):
+        for c in range(slots.shape[1]):
+            slots[k - first, c] = vertex_values[slot_vertices[k], c]
+
+
+@nb.njit(nogil=True, cache=True, parallel=True)
+def _splat(corners, vertices, weights, tile_points, tile_slots, values, slots):
+    for tile in nb.prange(tile_slots.size - 1):
+        first = tile * tile_points
+        last = min(first + tile_points, len(vertices))
+        here = slots[tile_slots[tile] : tile_slots[tile + 1]]
+        here[:] = np.float32(0.0)
+        splat_points(corners, vertices[first:last], weights[first:last], values[first:last], here)
+
+
+@nb.njit(nogil=True, cache=True, parallel=True)
+def _slice(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_values, values):
+    for tile in nb.prange(tile_slots.size - 1):
+        first = tile * tile_points
+        last = min(first + tile_points, len(vertices))
+        slots = np.empty((tile_slots[tile + 1] - tile_slots[tile], values.shape[1]), np.float32)
+        read_slots(slot_vertices, tile_slots[tile], tile_slots[tile + 1], vertex_values, slots)
+        slice_points(corners, vertices[first:last], weights[first:last], slots, values[first:last])
+
+
+@nb.njit(nogil=True, cache=True)
+def _blur_axis(up, down, first, last, source, target):
+    """Blur vertices ``first`` to ``last`` along one axis: v + (v one step up + v one step down) / 2."""
+    half = np.float32(0.5)
+    if source.shape[1] == 1:
+        for v in range(first, last):
+            target[v, 0] = source[v, 0] + half * (source[up[v], 0] + source[down[v], 0])
+        return
+    for v in range(first, last):
+        for c in range(source.shape[1]):
+            target[v, c] = source[v, c] + half * (source[up[v], c] + source[down[v], c])
+
+
+@nb.njit(nogil=True, cache=True, parallel=True)
+def _gather_and_blur(vertex_slots, slots_of_vertex, slots, up, down, n_passes, values, scratch):
+    """Sum the slots of each vertex, then blur along each axis in turn.
+
+    ``values`` and ``scratch`` are (n_vertices + 1, n_channels) float32; the last row, read where a neighbour is
+    missing, stays 0. Returns the one that holds the result.
+    """
+    n_axes, n_vertices = up.shape
+    n_touched = vertex_slots.size - 1
+    n_channels = values.shape[1]
+    n_runs = max(1, n_vertices // 2048)
+    for run in nb.prange(n_runs):
+        for v in range(n_vertices * run // n_runs, n_vertices * (run + 1) // n_runs):
+            for c in range(n_channels):
+                values[v, c] = 0.0
+            if v < n_touched:
+                for k in range(vertex_slots[v], vertex_slots[v + 1]):
+                    for c in range(n_channels):
+                        values[v, c] += slots[slots_of_vertex[k], c]
+    values[n_vertices] = 0.0
+    scratch[n_vertices] = 0.0
+    for turn in range(n_passes * n_axes):
+        for run in nb.prange(n_runs):
+            first = n_vertices * run // n_runs
+            last = n_vertices * (run + 1) // n_runs
+            if turn % 2 == 0:
+                _blur_axis(up[turn % n_axes], down[turn % n_axes], first, last, values, scratch)
+            else:
+                _blur_axis(up[turn % n_axes], down[turn % n_axes], first, last, scratch, values)
+
+
+@nb.njit(nogil=True, cache=True)
+def _sort_slots(slot_vertices, n_vertices):
+    """Return the slots of each vertex in their order: (n_vertices + 1,) starts, (n_slots,) slots (counting sort)."""
+    starts = np.zeros(n_vertices + 1, np.int64)
+    for vertex in slot_vertices:
+        starts[vertex + 1] += 1
+    for v in range(n_vertices):
+        starts[v + 1] += starts[v]
+    slots = np.empty(slot_vertices.size, np.uint32)
+    following = starts[:-1].copy()
+    for k in range(slot_vertices.size):
+        vertex = slot_vertices[k]
+        slots[following[vertex]] = k
+        following[vertex] += 1
+    return starts, slots
+
+
+@nb.njit(nogil=True, cache=True, parallel=True)
+def _normalise(
+    corners, self_terms, vertices, weights, tile_points, tile_slots, slot_vertices, ones, slots, self_share
+):
+    """Fold 1 / sqrt(n_i) into the weights; splat ones with the folded weights into ``slots``."""
+    n_vertices = len(corners)
+    for tile in nb.prange(tile_slots.size - 1):
+        first = tile * tile_points
+        last = min(first + tile_points, len(vertices))
+        here = slots[tile_slots[tile] : tile_slots[tile + 1]]
+        sums = np.empty(here.shape, np.float32)
+        read_slots(slot_vertices, tile_slots[tile], tile_slots[tile + 1], ones, sums)
+        here[:] = 0.0
+        for p in range(first, last):
+            row_sum = np.float32(0.0)
+            own = np.float32(0.0)
+            for r in range(n_vertices):
+                row_sum += weights[p, r] * sums[vertices[p, r], 0]
+                for s in range(n_vertices):
+                    own += weights[p, r] * weights[p, s] * self_terms[abs(r - s)]
+            # The weights of one point cannot all vanish, so its row sum is at least its own term.
+            fold = np.float32(1.0) / np.sqrt(row_sum)
+            self_share[p] = own / row_sum
+            for r in range(n_vertices):
+                weights[p, r] *= fold
+                here[vertices[p, r], 0] += weights[p, r]
+
+
+@dataclass(frozen=True)
+class Blur:
+    """How a lattice approximates a Gaussian: its fineness and its passes of [1/2, 1, 1/2] along every axis.
+
+    Splatting and slicing have a variance of their own, so blurs of more variance need a finer lattice: the scale that
+    makes the whole a unit Gaussian is ``sqrt(2/3) (d + 1)`` for one pass (Adams et al., section 3.1).
+    """
+
+    n_passes: int = 1
+    fineness: float = 1.0
+
+    def self_terms(self, n_dims: int) -> NDArray[np.float64]:
+        """Return B_0..B_d: the blur from a vertex to one whose remainder differs by k, on a lattice without gaps.
+
+        The vertices of a simplex whose remainders differ by k lie one step apart along k axes and none along the
+        others, or, as a step along every axis leads back, m + 1 steps along k axes and m along the others, any m.
+        """
+        taps = np.array([1.0])
+        for _ in range(self.n_passes):
+            taps = np.convolve(taps, [0.5, 1.0, 0.5])
+        padded = np.pad(taps, 1)
+        k = np.arange(n_dims + 1)[:, None]
+        terms: NDArray[np.float64] = (padded[1:] ** k * padded[:-1] ** (n_dims + 1 - k)).sum(axis=1)
+        return terms
+
+
+class Lattice:
+    r"""A Gaussian filter over scattered points, fast for any positions.
+
+    Parameters
+    ----------
+    points : (n_points, n_dims) array_like of float
+        Finite positions in feature space, already divided by sigma.
+
+    Raises
+    ------
+    ValueError
+        For points that are not finite or not (n_points, n_dims) with at least one of each.
+    MemoryError
+        Where the vertices cannot be numbered or would not fit the memory; says the size.
+
+    Notes
+    -----
+    ``filter(v)_i = alpha sum_j (S^T B S)_ij v_j``, which approximates ``sum_j exp(-|f_i - f_j|^2 / 2) v_j``: splat S
+    by barycentric weights, blur B by [1/2, 1, 1/2] along each of the d + 1 lattice axes, slice S^T (Adams, Baek and
+    Davis, "Fast high-dimensional filtering using the permutohedral lattice", 2010). A ring of neighbours around the
+    vertices that points touch keeps what the blur carries there.
+    """
+
+    def __init__(self, points: ArrayLike) -> None:
+        array = np.asarray(points)
+        if array.ndim != 2 or 0 in array.shape:
+            raise ValueError(f"points have shape {array.shape}: expected (n_points, n_dims), at least one of each")
+        features = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(features).all():
+            raise ValueError("points hold NaN or infinite numbers: expected finite ones")
+        nothing = np.empty(0)
+        self._build((nothing.astype(int), nothing.astype(int), nothing), features, np.ones(features.shape[1]))
+
+    @classmethod
+    def on_grid(
+        cls,
+        shape: tuple[int, ...],
+        origin: tuple[int, ...],
+        steps: NDArray[np.float64],
+        intensities: NDArray[np.float32],
+        channel_steps: NDArray[np.float64],
+    ) -> Lattice:
+        """Make the lattice of a regular grid of pixels, whose positions are never stored.
+
+        Parameters
+        ----------
+        shape, origin : tuple of int
+            Of the grid; a pixel lies at ``(origin + index) * steps``.
+        steps : (n_axes,) float64
+            Spacing over position sigma.
+        intensities : (n_points, n_channels) float32
+        channel_steps : (n_channels,) float64
+            One over intensity sigma.
+        """
+        lattice = cls.__new__(cls)
+        grid = (np.array(shape, np.int64), np.array(origin, np.int64), np.asarray(steps, np.float64))
+        lattice._build(grid, intensities, channel_steps)
+        return lattice
+
+    @one_at_a_time
+    def _build(
+        self,
+        grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
+        intensities: NDArray[np.float32],
+        channel_steps: NDArray[np.float64],
+        blur: Blur = Blur(),  # noqa: B008 - frozen
+    ) -> None:
+        self.n_points = len(intensities)
+        self.n_dims = len(grid[0]) + len(channel_steps)
+        self.blur = blur
+        self.corners = tuple(range(self.n_dims + 1))
+        self.tile_points = min(MAX_TILE_POINTS, 1 << ((65536 // (self.n_dims + 1)).bit_length() - 1))
+        scales = self._scales()
+        strides = self._strides(_bounds(grid, intensities, channel_steps), scales)
+        n_tiles = -(-self.n_points // self.tile_points)
+        self.vertices = np.empty((self.n_points, self.n_dims + 1), np.uint16)
+        self.weights = np.empty((self.n_points, self.n_dims + 1), np.float32)
+        # Room for the worst case, of which the system hands out only the pages that are written.
+        tile_keys = np.empty((n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1)), np.int64)
+        counts = index_points(
+            strides, scales, grid, intensities, channel_steps, self.tile_points, self.vertices, self.weights, tile_keys
+        )
+        touched, table, shift, self.slot_vertices = merge_tiles(tile_keys, counts)
+        del tile_keys
+        self.tile_slots = np.concatenate([[0], np.cumsum(counts)])
+        self.vertex_slots, self.slots_of_vertex = _sort_slots(self.slot_vertices, len(touched))
+        self._link(np.array([(self.n_dims + 1) * s - sum(strides) for s in strides]), touched, table, shift)
+
+    def _scales(self) -> tuple[float, ...]:
+        unit = self.blur.fineness * math.sqrt(2 / 3) * (self.n_dims + 1)
+        return tuple(unit / math.sqrt((i + 1) * (i + 2)) for i in range(self.n_dims))
+
+    def _strides(self, bounds: tuple[NDArray[np.float64], NDArray[np.float64]], scales: tuple[float, ...]) -> tuple[int, ...]:
+        """Return the strides of the vertex keys for features within the bounds."""
+        d = self.n_dims
+        lowest, highest = (bound * np.array(scales) for bound in bounds)
+        extents = []
+        for i in range(d):
+            # Coordinate i is the sum of the features from i on, less i times feature i - 1. Rounding and a ring
+            # reach less than 2 (d + 1) beyond it.
+            span = (highest[i:] - lowest[i:]).sum() + (i * (highest[i - 1] - lowest[i - 1]) if i else 0.0)
+            extents.append(math.ceil(span / (d + 1)) + 2 * self.blur.n_passes + 6)
+        bits = sum(math.log2(extent) for extent in extents) + 2 * math.log2(d + 1) + 1
+        if bits > MAX_KEY_BITS:
+            raise MemoryError(
+                f"the lattice spans {' x '.join(map(str, extents))} cells in {d} dimensions, {bits:.0f} bits to number "
+                f"them where {MAX_KEY_BITS} are at hand: take larger sigmas, fewer channels or a smaller image"
+            )
+        strides = [1]
+        for i, extent in enumerate(extents[:-1]):
+            # Coordinates run in steps of d + 1; every stride but the first is a multiple of d + 1.
+            strides.append(strides[-1] * (-(-extent // (d + 1)) * (d + 1) if i == 0 else extent))
+        return (*strides, 0)
+
+    def _link(self, steps: NDArray[np.int64], touched: NDArray[np.int64], table: NDArray[np.int32], shift: int) -> None:
+        # Key, its place in the table, two links an axis, two values.
+        bytes_a_vertex = 8 + 16 + 8 * (self.n_dims + 1) + 8
+        most = min(2**31 - 2, psutil.virtual_memory().available // bytes_a_vertex)
+        keys, table, shift, up, down = add_ring(steps, touched, table, shift, most)
+        if not len(keys):
+            needed = len(touched) * (2 * self.n_dims + 3) * bytes_a_vertex
+            raise MemoryError(
+                f"the lattice touches {len(touched):,} vertices in {self.n_dims} dimensions and would need up to "
+                f"{needed / 2**30:.1f} GiB: take larger sigmas or a smaller image"
+            )
+        self.up, self.down = link_vertices(steps, keys, table, shift, up, down)
+
+    @property
+    def n_vertices(self) -> int:
+        """Number of lattice vertices, the ring included."""
+        return int(self.up.shape[1])
+
+    @property
+    def alpha(self) -> float:
+        """What gives the filter the mass of the Gaussian, ``(2 pi)^(d/2)`` per unit of evenly spread points.
+
+        Splat and slice keep sums, a blur doubles them along each axis, and the lattice has
+        ``sqrt(d + 1) (fineness sqrt(2/3))^d`` vertices per unit of feature space.
+        """
+        d = self.n_dims
+        density = math.sqrt(d + 1) * (self.blur.fineness * math.sqrt(2 / 3)) ** d
+        return (2 * math.pi) ** (d / 2) * density / 2.0 ** ((d + 1) * self.blur.n_passes)
+
+    def filter(self, values: ArrayLike) -> NDArray[np.float32]:
+        """Return the unnormalised Gaussian sum of the values at every point, its own included.
+
+        Parameters
+        ----------
+        values : (n_points, n_channels) array_like of float
+
+        Returns
+        -------
+        (n_points, n_channels) float32
+        """
+        array = np.ascontiguousarray(values, dtype=np.float32)
+        if array.ndim != 2 or len(array) != self.n_points:
+            raise ValueError(f"values have shape {array.shape}: expected ({self.n_points}, n_channels)")
+        with one_at_a_time:
+            return np.float32(self.alpha) * self.slice(self.gather_and_blur(self.splat(array)))
+
+    def splat(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (n_slots, n_channels): S values, tile by tile."""
+        slots = np.empty((len(self.slot_vertices), values.shape[1]), np.float32)
+        _splat(self.corners, self.vertices, self.weights, self.tile_points, self.tile_slots, values, slots)
+        return slots
+
+    def gather_and_blur(self, slots: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (n_vertices + 1, n_channels): the blurred values of the vertices, and a 0."""
+        values, scratch = np.empty((2, self.n_vertices + 1, slots.shape[1]), np.float32)
+        _gather_and_blur(
+            self.vertex_slots, self.slots_of_vertex, slots, self.up, self.down, self.blur.n_passes, values, scratch
+        )
+        return scratch if self.blur.n_passes * (self.n_dims + 1) % 2 else values
+
+    def slice(self, vertex_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (n_points, n_channels): S^T of the vertices' values."""
+        values = np.empty((self.n_points, vertex_values.shape[1]), np.float32)
+        _slice(
+            self.corners,
+            self.vertices,
+            self.weights,
+            self.tile_points,
+            self.tile_slots,
+            self.slot_vertices,
+            vertex_values,
+            values,
+        )
+        return values
+
+    @one_at_a_time
+    def normalise(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Fold 1 / sqrt(n_i) into the weights, so that the filter is k~ from now on, and measure the new filter.
+
+        Returns
+        -------
+        self_share : (n_points,) float32
+            ``k~(i, i)``, the closed form of DESIGN section 2.
+        total : (n_points,) float32
+            ``sum_{j != i} k~(i, j)``.
+
+        Notes
+        -----
+        With ``n_i = sum_j k(i, j)`` the weights become ``b / sqrt(n_i / alpha)``: alpha cancels in k~.
+        """
+        ones = self.gather_and_blur(self.splat(np.ones((self.n_points, 1), np.float32)))
+        slots = np.empty((len(self.slot_vertices), 1), np.float32)
+        self_share = np.empty(self.n_points, np.float32)
+        _normalise(
+            self.corners,
+            self.blur.self_terms(self.n_dims).astype(np.float32),
+            self.vertices,
+            self.weights,
+            self.tile_points,
+            self.tile_slots,
+            self.slot_vertices,
+            ones,
+            slots,
+            self_share,
+        )
+        total = self.slice(self.gather_and_blur(slots))[:, 0]
+        total -= self_share
+        return self_share, total
+
+
+def _bounds(
+    grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
+    intensities: NDArray[np.float32],
+    channel_steps: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lowest and the highest of each feature, before the lattice's scale."""
+    shape, _, steps = grid
+    lowest = [*(0.0 * steps), *(intensities.min(axis=0) * channel_steps)]
+    highest = [*((shape - 1) * steps), *(intensities.max(axis=0) * channel_steps)]
+    return np.array(lowest, float), np.array(highest, float)

@@ -1,0 +1,484 @@
+"""The mean-field iterations (Numba), reading like the model: docs/model.md.
+
+Marginals sum to one, so L - 1 of L labels are kept, (n_points, n_labels - 1), the last is the rest; and what the last
+would have received is known beforehand: with K = sum_m w_m sum_{j != i} k~_m, its message is K less the others'. In
+terms of the messages M(l) of the others, and of energies relative to the last label's, z(l) = E(L) - E(l), the update is
+
+    z(l) = psi_L - psi_l + (e_L - e_l),    e_l = sum_l' mu(l, l') M(l'),    Q(l) = exp z(l) / (1 + sum_l' exp z(l'))
+
+where  e_L - e_l = K a(l) + sum_{l' < L} C(l, l') M(l'),
+       a(l) = mu(L, L) - mu(l, L),    C(l, l') = mu(L, l') - mu(l, l') - mu(L, L) + mu(l, L).
+
+For Potts a = -1 and C = 1 + identity: the label's own message and the sum of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from .gaussian import GridGaussian
+from .lattice import Lattice, read_slots, slice_points, splat_points
+from .params import CRFParams
+from .threads import one_at_a_time
+from .unary import RULED_OUT, Unary
+from .vectormath import expf, logf
+
+# Points that go through an update together: their messages, exponentials and weights stay in the first cache.
+BLOCK = 512
+UNARY, PAIRWISE, ENTROPY = range(3)
+NO_SLOTS = np.empty((0, 1), np.float32)
+
+
+class PairwiseTerm(Protocol):
+    """A normalised kernel k~ with j = i left out."""
+
+    def total(self) -> NDArray[np.float32]:
+        """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
+
+    def add_messages(
+        self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32], *, accumulate: bool
+    ) -> None:
+        """Add (or set) ``weight * sum_{j != i} k~(i, j) Q_j``."""
+
+
+class LatticeGaussian:
+    """A kernel on the permutohedral lattice, normalised symmetrically, with the lattice's own diagonal left out.
+
+    Parameters
+    ----------
+    lattice : Lattice
+        Which becomes part of this kernel: its weights are normalised in place.
+    """
+
+    def __init__(self, lattice: Lattice) -> None:
+        self.lattice = lattice
+        self.self_share, self._total = lattice.normalise()
+
+    def total(self) -> NDArray[np.float32]:
+        """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
+        return self._total
+
+    def add_messages(
+        self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32], *, accumulate: bool
+    ) -> None:
+        """Add (or set) ``weight * sum_{j != i} k~(i, j) Q_j``; see `PairwiseTerm`."""
+        lattice = self.lattice
+        with one_at_a_time:
+            received = lattice.slice(lattice.gather_and_blur(lattice.splat(marginals)))
+        received -= self.self_share[:, None] * marginals
+        received *= np.float32(weight)
+        if accumulate:
+            messages += received
+        else:
+            messages[:] = received
+
+
+@dataclass(frozen=True)
+class MeanFieldState:
+    """Where an iteration stands.
+
+    Parameters
+    ----------
+    iteration : int
+        Updates done.
+    marginals : (n_points, n_labels - 1) float32
+        Of all labels but the last. The next iteration writes into the same array.
+    free_energy : (iteration + 1,) float64
+        F(Q) from the start on; the last waits for the next state, and is NaN until the end.
+    """
+
+    iteration: int
+    marginals: NDArray[np.float32]
+    free_energy: NDArray[np.float64]
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def _pairwise_differences(coupling, offsets, potts, messages, total, differences):
+    """Write ``e_L - e_l`` of each point; coupling and offsets are C and a of the module."""
+    n_points, n_channels = messages.shape
+    if potts and n_channels == 1:
+        for p in range(n_points):
+            differences[p, 0] = messages[p, 0] + messages[p, 0] - total[p]
+    elif potts:
+        for p in range(n_points):
+            shared = -total[p]
+            for c in range(n_channels):
+                shared += messages[p, c]
+            for c in range(n_channels):
+                differences[p, c] = messages[p, c] + shared
+    else:
+        for p in range(n_points):
+            for c in range(n_channels):
+                difference = offsets[c] * total[p]
+                for other in range(n_channels):
+                    difference += coupling[c, other] * messages[p, other]
+                differences[p, c] = difference
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
+def _pairwise_energy(last_costs, messages, total, marginals, differences):
+    """Return ``1/2 sum_i sum_l Q_i(l) e_i(l)``; last_costs (n_labels,) are mu(L, .), differences e_L - e_l."""
+    n_points, n_channels = messages.shape
+    energy = np.float32(0.0)
+    for p in range(n_points):
+        rest = total[p]
+        for c in range(n_channels):
+            rest -= messages[p, c]
+            energy += last_costs[c] * messages[p, c] - marginals[p, c] * differences[p, c]
+        energy += last_costs[n_channels] * rest
+    return np.float64(np.float32(0.5) * energy)
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
+def _unary_energy(unary, marginals):
+    """Return ``sum_i sum_l Q_i(l) (psi_l - psi_L)``, without what strokes rule out."""
+    energy = np.float32(0.0)
+    for p in range(len(unary)):
+        for c in range(unary.shape[1]):
+            ruled_out = abs(unary[p, c]) >= np.float32(RULED_OUT)
+            energy -= np.float32(0.0) if ruled_out else marginals[p, c] * unary[p, c]
+    return np.float64(energy)
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
+def _softmax(z, marginals):
+    """Write ``Q = exp z / (1 + sum exp z)`` of each point, and return ``sum_i sum_l Q_i(l) log Q_i(l)``."""
+    n_points, n_channels = z.shape
+    one = np.float32(1.0)
+    entropy = np.float32(0.0)
+    if n_channels == 1:
+        for p in range(n_points):
+            # exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
+            small = expf(-abs(z[p, 0]))
+            larger = one / (one + small)
+            marginals[p, 0] = larger if z[p, 0] >= np.float32(0.0) else small * larger
+            entropy -= logf(one + small) + abs(z[p, 0]) * small * larger
+        return np.float64(entropy)
+    largest = np.empty(n_points, np.float32)
+    sums = np.empty(n_points, np.float32)
+    rests = np.empty(n_points, np.float32)
+    for p in range(n_points):
+        most = np.float32(0.0)
+        for c in range(n_channels):
+            most = max(most, z[p, c])
+        largest[p] = most
+        for c in range(n_channels):
+            marginals[p, c] = z[p, c] - most
+    flat = marginals.reshape(n_points * n_channels)
+    for k in range(flat.size):
+        flat[k] = expf(flat[k])
+    for p in range(n_points):
+        rests[p] = expf(-largest[p])
+    for p in range(n_points):
+        total = rests[p]
+        for c in range(n_channels):
+            total += marginals[p, c]
+        sums[p] = total
+    for p in range(n_points):
+        inverse = one / sums[p]
+        # Relative to the largest z, so that the huge ones of a stroke cancel before they are summed.
+        entropy -= largest[p] * rests[p] * inverse
+        for c in range(n_channels):
+            marginals[p, c] *= inverse
+            entropy += marginals[p, c] * (z[p, c] - largest[p])
+    for p in range(n_points):
+        entropy -= logf(sums[p])
+    return np.float64(entropy)
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def _subtract_self(lattice_weight, self_share, marginals, received, messages):
+    """Add ``w (received - k~_ii Q_i)`` to the messages: the sum over j != i."""
+    for p in range(len(messages)):
+        for c in range(messages.shape[1]):
+            messages[p, c] += lattice_weight * (received[p, c] - self_share[p] * marginals[p, c])
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def _damp(damping, old, z):
+    """Mix the natural parameters: z = damping * old + (1 - damping) * z, and keep them."""
+    for p in range(len(z)):
+        for c in range(z.shape[1]):
+            old[p, c] = z[p, c] = damping * old[p, c] + (np.float32(1.0) - damping) * z[p, c]
+
+
+@nb.njit(nogil=True, cache=True, parallel=True)
+def _update_without_lattice(compatibility, damping, unary, total, messages, marginals, natural, energies):
+    """Update all points from the messages alone; see `_update`."""
+    coupling, offsets, last_costs, potts = compatibility
+    n_points, n_channels = marginals.shape
+    for block in nb.prange(len(energies)):
+        first = block * BLOCK
+        last = min(first + BLOCK, n_points)
+        z = np.empty((last - first, n_channels), np.float32)
+        _pairwise_differences(coupling, offsets, potts, messages[first:last], total[first:last], z)
+        energies[block, PAIRWISE] = _pairwise_energy(
+            last_costs, messages[first:last], total[first:last], marginals[first:last], z
+        )
+        z += unary[first:last]
+        if damping > 0:
+            _damp(damping, natural[first:last], z)
+        energies[block, ENTROPY] = _softmax(z, marginals[first:last])
+        energies[block, UNARY] = _unary_energy(unary[first:last], marginals[first:last])
+
+
+@nb.njit(nogil=True, cache=True, parallel=True)
+def _update(
+    corners,
+    vertices,
+    weights,
+    tile_points,
+    tile_slots,
+    slot_vertices,
+    vertex_values,
+    self_share,
+    lattice_weight,
+    compatibility,
+    damping,
+    unary,
+    total,
+    messages,
+    marginals,
+    natural,
+    slots,
+    energies,
+):
+    """Do one update in one pass: slice, add messages, unary, softmax, splat for the next iteration.
+
+    Parameters
+    ----------
+    corners, vertices, weights, tile_points, tile_slots, slot_vertices
+        Of the lattice, normalised.
+    vertex_values : (n_vertices + 1, n_channels) float32
+        The marginals, splatted and blurred.
+    self_share : (n_points,) float32
+        ``k~(i, i)`` of the lattice.
+    lattice_weight : float32
+    compatibility : (coupling, offsets, last_costs, potts)
+    damping : float32
+    unary : (n_points, n_channels) float32
+    total : (n_points,) float32
+        K.
+    messages : (n_points, n_channels) float32
+        What the other kernels sent, weighted; the lattice's are added.
+    marginals : (n_points, n_channels) float32, in and out
+    natural : like marginals, in and out
+        log Q_l - log Q_L, read where there is damping.
+    slots : (n_slots, n_channels) float32, out
+        The new marginals, splatted.
+    energies : (n_tiles, 3) float64, out
+        Unary energy and entropy of the new marginals, pairwise energy of the old.
+    """
+    coupling, offsets, last_costs, potts = compatibility
+    n_points, n_channels = marginals.shape
+    for tile in nb.prange(len(energies)):
+        tile_first = tile * tile_points
+        tile_last = min(tile_first + tile_points, n_points)
+        here = slots[tile_slots[tile] : tile_slots[tile + 1]]
+        blurred = np.empty(here.shape, np.float32)
+        read_slots(slot_vertices, tile_slots[tile], tile_slots[tile + 1], vertex_values, blurred)
+        here[:] = np.float32(0.0)
+        received = np.empty((BLOCK, n_channels), np.float32)
+        unary_energy = 0.0
+        pairwise_energy = 0.0
+        entropy = 0.0
+        for first in range(tile_first, tile_last, BLOCK):
+            last = min(first + BLOCK, tile_last)
+            z = received[: last - first]
+            q = marginals[first:last]
+            message = messages[first:last]
+            slice_points(corners, vertices[first:last], weights[first:last], blurred, z)
+            _subtract_self(lattice_weight, self_share[first:last], q, z, message)
+            _pairwise_differences(coupling, offsets, potts, message, total[first:last], z)
+            pairwise_energy += _pairwise_energy(last_costs, message, total[first:last], q, z)
+            z += unary[first:last]
+            if damping > 0:
+                _damp(damping, natural[first:last], z)
+            entropy += _softmax(z, q)
+            unary_energy += _unary_energy(unary[first:last], q)
+            splat_points(corners, vertices[first:last], weights[first:last], q, here)
+        energies[tile, UNARY] = unary_energy
+        energies[tile, PAIRWISE] = pairwise_energy
+        energies[tile, ENTROPY] = entropy
+
+
+@nb.njit(nogil=True, cache=True, parallel=True)
+def _measure(compatibility, total, messages, marginals, energies):
+    """Write the pairwise energy of each block of points."""
+    coupling, offsets, last_costs, potts = compatibility
+    n_points, n_channels = marginals.shape
+    for block in nb.prange(len(energies)):
+        first = block * BLOCK
+        last = min(first + BLOCK, n_points)
+        differences = np.empty((last - first, n_channels), np.float32)
+        _pairwise_differences(coupling, offsets, potts, messages[first:last], total[first:last], differences)
+        energies[block] = _pairwise_energy(
+            last_costs, messages[first:last], total[first:last], marginals[first:last], differences
+        )
+
+
+def compatibility_arrays(
+    params: CRFParams, n_labels: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], bool]:
+    """Return C, a, mu(L, .) of the module and whether they are Potts.
+
+    Raises
+    ------
+    ValueError
+        Where the compatibility matrix is not (n_labels, n_labels).
+    """
+    if params.compatibility is None:
+        mu = 1.0 - np.eye(n_labels)
+    else:
+        mu = np.array(params.compatibility)
+        if mu.shape != (n_labels, n_labels):
+            raise ValueError(
+                f"compatibility has shape {mu.shape}: expected ({n_labels}, {n_labels}), as there are {n_labels} labels"
+            )
+    to_last = mu[-1, -1] - mu[:-1, -1]
+    coupling = mu[-1, :-1] - mu[:-1, :-1] - to_last[:, None]
+    return (
+        coupling.astype(np.float32),
+        to_last.astype(np.float32),
+        mu[-1].astype(np.float32),
+        params.compatibility is None,
+    )
+
+
+class MeanField:
+    """The iterations on one problem.
+
+    Parameters
+    ----------
+    unary : Unary
+    terms : sequence of (weight, PairwiseTerm)
+    params : CRFParams
+        For compatibility and damping.
+    """
+
+    def __init__(self, unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams) -> None:
+        n_points, n_channels = unary.differences.shape
+        self.unary = unary
+        self.compatibility = compatibility_arrays(params, unary.n_labels)
+        self.damping = np.float32(params.damping)
+        # One lattice is sliced and splatted inside the update; the other kernels leave their messages before it.
+        self.fused = next((pair for pair in terms if isinstance(pair[1], LatticeGaussian)), None)
+        self.others = [pair for pair in terms if pair is not self.fused]
+        self.total = np.zeros(n_points, np.float32)
+        for weight, term in terms:
+            self.total += np.float32(weight) * term.total()
+        self.messages = np.zeros((n_points, n_channels), np.float32)
+        self.marginals = np.zeros((n_points, n_channels), np.float32)
+        self.natural = unary.differences.copy() if params.damping else np.empty((n_points, 0), np.float32)
+        self.slots = NO_SLOTS
+
+    def start(self) -> tuple[float, float]:
+        """Set Q to softmax(-psi), and return its unary energy and entropy."""
+        with one_at_a_time:
+            energies = self._update_from_messages(np.zeros_like(self.total), np.float32(0))
+            if self.fused:
+                self.slots = self.fused[1].lattice.splat(self.marginals)
+        return float(energies[UNARY]), float(energies[ENTROPY])
+
+    def update(self) -> tuple[float, float, float]:
+        """Update Q; return the unary energy of the new, the pairwise energy of the old, the entropy of the new."""
+        self._receive_from_others()
+        with one_at_a_time:
+            if self.fused is None:
+                energies = self._update_from_messages(self.total, self.damping)
+            else:
+                energies = self._update_on_lattice(*self.fused)
+        return float(energies[UNARY]), float(energies[PAIRWISE]), float(energies[ENTROPY])
+
+    def pairwise_energy(self) -> float:
+        """Return the pairwise energy of the present Q."""
+        self._receive_from_others()
+        energies = np.empty(-(-len(self.marginals) // BLOCK))
+        if self.fused:
+            self.fused[1].add_messages(self.marginals, self.fused[0], self.messages, accumulate=True)
+        with one_at_a_time:
+            _measure(self.compatibility, self.total, self.messages, self.marginals, energies)
+        return float(energies.sum())
+
+    def _receive_from_others(self) -> None:
+        """Set the messages to what all kernels but the fused lattice send."""
+        if not self.others:
+            self.messages[:] = 0.0
+        for k, (weight, term) in enumerate(self.others):
+            term.add_messages(self.marginals, weight, self.messages, accumulate=k > 0)
+
+    def _update_from_messages(self, total: NDArray[np.float32], damping: np.float32) -> NDArray[np.float64]:
+        energies = np.empty((-(-len(self.marginals) // BLOCK), 3))
+        _update_without_lattice(
+            self.compatibility,
+            damping,
+            self.unary.differences,
+            total,
+            self.messages,
+            self.marginals,
+            self.natural,
+            energies,
+        )
+        summed: NDArray[np.float64] = energies.sum(axis=0)
+        return summed
+
+    def _update_on_lattice(self, weight: float, term: LatticeGaussian) -> NDArray[np.float64]:
+        lattice = term.lattice
+        energies = np.empty((len(lattice.tile_slots) - 1, 3))
+        _update(
+            lattice.corners,
+            lattice.vertices,
+            lattice.weights,
+            lattice.tile_points,
+            lattice.tile_slots,
+            lattice.slot_vertices,
+            lattice.gather_and_blur(self.slots),
+            term.self_share,
+            np.float32(weight),
+            self.compatibility,
+            self.damping,
+            self.unary.differences,
+            self.total,
+            self.messages,
+            self.marginals,
+            self.natural,
+            self.slots,
+            energies,
+        )
+        summed: NDArray[np.float64] = energies.sum(axis=0)
+        return summed
+
+
+def iterate(
+    unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams
+) -> Iterator[MeanFieldState]:
+    """Yield the state after the start and after each update.
+
+    Parameters
+    ----------
+    unary : Unary
+    terms : sequence of (weight, PairwiseTerm)
+    params : CRFParams
+        For compatibility, damping and the number of iterations.
+
+    Notes
+    -----
+    The free energy is ``F(Q) = sum Q psi + 1/2 sum Q mu (sum_m w_m sum_{j != i} k~_m Q_j) + sum Q log Q``; its
+    pairwise part is known one update late, when the messages of Q have been sent.
+    """
+    solver = MeanField(unary, terms, params)
+    trace = np.full(params.n_iterations + 1, np.nan)
+    data, entropy = solver.start()
+    for iteration in range(params.n_iterations):
+        yield MeanFieldState(iteration, solver.marginals, trace)
+        old = unary.last_energy + data + entropy
+        data, pairwise, entropy = solver.update()
+        trace[iteration] = old + pairwise
+    trace[params.n_iterations] = unary.last_energy + data + solver.pairwise_energy() + entropy
+    yield MeanFieldState(params.n_iterations, solver.marginals, trace)

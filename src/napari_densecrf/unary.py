@@ -1,0 +1,290 @@
+"""Probabilities, labels and strokes to unary energies.
+
+The energies of a pixel matter up to a constant, so they are kept as differences from the last label's,
+``psi_L - psi_l = log p_l - log p_L``: one number a pixel for two labels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .grid import Grid
+from .threads import one_at_a_time
+from .vectormath import logf
+
+# Probabilities are clipped from below, so that no label is ever ruled out but by a stroke.
+SMALLEST_PROBABILITY = 1e-6
+# Sums of probabilities this far from 1 are rounding and pass in silence.
+SUM_TOLERANCE = 0.02
+# The energy of the labels that a stroke rules out, above all others; the free energy leaves such differences out.
+RULED_OUT = 1e9
+
+BLOCK = 512
+BAD, ZERO_SUM, OFF_SUM = range(3)
+
+
+class InputWarning(UserWarning):
+    """The input was accepted, but not all of it as it came."""
+
+
+@dataclass(frozen=True)
+class Unary:
+    """Unary energies of all pixels, relative to the last label's.
+
+    Parameters
+    ----------
+    differences : (n_points, n_labels - 1) float32
+        ``psi_L - psi_l``, L the last label.
+    last_energy : float
+        Sum of ``psi_L`` over the pixels, which makes the free energy absolute.
+    """
+
+    differences: NDArray[np.float32]
+    last_energy: float
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels."""
+        return self.differences.shape[1] + 1
+
+
+def probabilities_from_labels(
+    labels: ArrayLike, confidence: float = 0.9, n_labels: int | None = None
+) -> NDArray[np.float32]:
+    """Make a probability map from a rough segmentation.
+
+    Parameters
+    ----------
+    labels : (*spatial) array_like of bool or int
+        Class indices from 0 on.
+    confidence : float
+        Probability of the given class, above ``1 / n_labels`` and below 1; the others share the rest.
+    n_labels : int, optional
+        Number of classes; None = the largest index + 1, at least 2.
+
+    Returns
+    -------
+    (n_labels, *spatial) float32
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+    """
+    array = np.asarray(labels)
+    if array.dtype.kind not in "biu":
+        raise ValueError(f"labels hold {array.dtype} values: expected integers, the index of the class")
+    if array.size == 0:
+        raise ValueError(f"labels are empty, of shape {array.shape}: expected at least one pixel")
+    if array.dtype.kind == "i" and array.min() < 0:
+        raise ValueError(f"labels go down to {array.min()}: expected class indices from 0 on")
+    count = max(2, int(array.max()) + 1) if n_labels is None else n_labels
+    if count < 2 or array.max() >= count:
+        raise ValueError(f"labels go up to {array.max()} with {count} classes: expected indices from 0 to {count - 1}")
+    if not 1 / count < confidence < 1:
+        raise ValueError(f"confidence is {confidence!r}: expected more than 1 / {count} and less than 1")
+    probabilities = np.full((count, *array.shape), (1 - confidence) / (count - 1), np.float32)
+    np.put_along_axis(probabilities, array[None].astype(np.intp), np.float32(confidence), axis=0)
+    return probabilities
+
+
+def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | None = None) -> Unary:
+    """Return the unary energies of a probability map and hard constraints.
+
+    Parameters
+    ----------
+    probabilities : array_like
+        (n_labels, *spatial), or (*spatial): the foreground of two classes. Floats from 0 to 1, or uint8 or uint16,
+        which are divided by the largest number of their type.
+    grid : Grid
+        Whose shape is (*spatial).
+    strokes : (*spatial) array_like of int, optional
+        0 = free, k = this pixel is class k - 1.
+
+    Returns
+    -------
+    Unary
+        Of ``psi(l) = -log p(l)``, p clipped to [1e-6, 1] and renormalised.
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+
+    Warns
+    -----
+    InputWarning
+        Where probabilities sum to 0 (the pixel becomes uniform), or to something else than 1 (renormalised).
+    """
+    planes = _planes(probabilities, grid)
+    n_labels = max(2, len(planes))
+    differences = np.empty((grid.n_points, n_labels - 1), np.float32)
+    n_blocks = -(-grid.n_points // BLOCK)
+    last_energies = np.empty(n_blocks)
+    counts = np.empty((n_blocks, 3), np.int64)
+    with one_at_a_time:
+        _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
+    _complain(planes, *counts.sum(axis=0).tolist())
+    unary = Unary(differences, float(last_energies.sum()))
+    return unary if strokes is None else _constrain(unary, _stroke_classes(strokes, grid, n_labels))
+
+
+def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
+    """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
+    array = np.asarray(probabilities)
+    foreground = grid.matches(array.shape)
+    if not foreground and not (array.ndim == len(grid.shape) + 1 and grid.matches(array.shape[1:])):
+        raise ValueError(
+            f"probabilities have shape {array.shape}: expected (n_labels, {grid}) to match the image, or ({grid}) for "
+            "the foreground of two classes" + _axis_hint(array.shape, grid)
+        )
+    if not foreground and len(array) < 2:
+        raise ValueError(
+            f"probabilities have {len(array)} class along their first axis: expected at least 2, or ({grid}) for the "
+            "foreground of two classes"
+        )
+    if array.dtype.kind == "b" or array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"probabilities hold {array.dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
+            "segmentation goes through probabilities_from_labels"
+        )
+    if array.dtype.kind not in "uf":
+        raise ValueError(f"probabilities hold {array.dtype} values: expected floats from 0 to 1, uint8 or uint16")
+    planes = array.reshape(1 if foreground else len(array), -1)
+    if array.dtype.kind == "u":
+        if foreground and array.max() == 1:
+            raise ValueError(
+                f"the foreground map holds only 0 and 1 as {array.dtype}, of {np.iinfo(array.dtype).max}: a rough "
+                "segmentation goes through probabilities_from_labels"
+            )
+        return planes * np.float32(1 / np.iinfo(array.dtype).max)
+    return np.ascontiguousarray(planes, dtype=np.float32)
+
+
+def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
+    if grid.matches(shape[:-1]):
+        return f"; the class axis is the last one here ({shape[-1]}): move it to the front"
+    if len(grid.shape) == 3 and (shape[1:] == grid.shape[:2] or shape == grid.shape[:2]):
+        return "; where the image's last axis holds channels, say channel_axis=-1"
+    return ""
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def _check_block(planes, first, last, sums, counts):
+    """Count the pixels whose probabilities are no numbers or negative, sum to 0, or far from 1; keep the sums."""
+    n_planes = len(planes)
+    for p in range(first, last):
+        total = np.float32(0.0)
+        bad = False
+        for label in range(n_planes):
+            value = planes[label, p]
+            # Written so that NaN is bad too.
+            bad |= not (value >= np.float32(0.0) and value < np.float32(np.inf))
+            total += value
+        sums[p - first] = total
+        if bad:
+            counts[BAD] += 1
+        elif n_planes == 1:
+            counts[OFF_SUM] += total > np.float32(1.0 + 1e-3)
+        elif total == 0.0:
+            counts[ZERO_SUM] += 1
+        else:
+            counts[OFF_SUM] += abs(total - np.float32(1.0)) > np.float32(SUM_TOLERANCE)
+
+
+@nb.njit(nogil=True, cache=True, parallel=True, fastmath={"contract", "nsz"})
+def _differences(planes, smallest, differences, last_energies, counts):
+    """Write ``log p_l - log p_L`` and the sum of ``-log p_L`` of each block; count what is wrong with them.
+
+    planes : (n_labels, n_points) float32, or (1, n_points) of the second of two labels.
+    """
+    n_points, n_channels = differences.shape
+    one = np.float32(1.0)
+    for block in nb.prange(last_energies.size):
+        first = block * BLOCK
+        last = min(first + BLOCK, n_points)
+        sums = np.empty(BLOCK, np.float32)
+        counts[block] = 0
+        _check_block(planes, first, last, sums, counts[block])
+        last_logs = np.empty(BLOCK, np.float32)
+        normalisers = np.zeros(BLOCK, np.float32)
+        if len(planes) == 1:
+            for p in range(first, last):
+                foreground = planes[0, p]
+                kept = min(max(foreground, smallest), one)
+                rest = min(max(one - foreground, smallest), one)
+                last_logs[p - first] = logf(kept)
+                normalisers[p - first] = kept + rest
+                differences[p, 0] = logf(rest) - last_logs[p - first]
+        else:
+            for k in range(last - first):
+                # Where all are 0, all are clipped to the same: uniform.
+                sums[k] = one / sums[k] if sums[k] > np.float32(0.0) else one
+            for p in range(first, last):
+                kept = max(planes[n_channels, p] * sums[p - first], smallest)
+                last_logs[p - first] = logf(kept)
+                normalisers[p - first] = kept
+            for c in range(n_channels):
+                for p in range(first, last):
+                    kept = max(planes[c, p] * sums[p - first], smallest)
+                    normalisers[p - first] += kept
+                    differences[p, c] = logf(kept) - last_logs[p - first]
+        energy = np.float32(0.0)
+        for k in range(last - first):
+            energy += logf(normalisers[k]) - last_logs[k]
+        last_energies[block] = energy
+
+
+def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int) -> None:
+    """Refuse what is no probability, and say what was mended."""
+    n_points = planes.shape[1]
+    if bad:
+        raise ValueError(
+            f"probabilities are NaN, infinite or negative at {bad:,} of {n_points:,} pixels: expected numbers from 0 to 1"
+        )
+    if len(planes) == 1 and off_sum:
+        raise ValueError(
+            f"the foreground probabilities go up to {planes.max():g}: expected floats from 0 to 1, uint8 or uint16"
+        )
+    if zero_sum:
+        warnings.warn(
+            f"probabilities sum to 0 at {zero_sum:,} of {n_points:,} pixels, which become uniform", InputWarning, 4
+        )
+    if off_sum:
+        sums = planes.sum(axis=0)
+        warnings.warn(
+            f"probabilities sum to {sums.min():.3g} to {sums.max():.3g}, not to 1, at {off_sum:,} of {n_points:,} "
+            "pixels, which were renormalised",
+            InputWarning,
+            4,
+        )
+
+
+def _stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
+    array = np.asarray(strokes)
+    if not grid.matches(array.shape):
+        raise ValueError(f"strokes have shape {array.shape}: expected ({grid}) to match the image")
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"strokes hold {array.dtype} values: expected integers, 0 = free, k = class k - 1")
+    if array.min() < 0 or array.max() > n_labels:
+        wrong = int(array.min() if array.min() < 0 else array.max())
+        raise ValueError(f"strokes hold {wrong}: expected 0 (free) to {n_labels}, the number of classes")
+    return array.ravel()
+
+
+def _constrain(unary: Unary, strokes: NDArray[np.integer]) -> Unary:
+    """Rule out every label but the stroke's, in place of what the map said there."""
+    fixed = np.flatnonzero(strokes)
+    classes = strokes[fixed].astype(np.intp) - 1
+    differences = unary.differences
+    # As probabilities sum to 1, psi_L = log sum_l exp(psi_L - psi_l). A stroke's own label costs nothing.
+    forgotten = np.log1p(np.exp(differences[fixed].astype(np.float64)).sum(axis=1)).sum()
+    is_last = classes == differences.shape[1]
+    differences[fixed] = np.where(is_last, -RULED_OUT, 0.0)[:, None]
+    differences[fixed[~is_last], classes[~is_last]] = RULED_OUT
+    return Unary(differences, unary.last_energy - float(forgotten))

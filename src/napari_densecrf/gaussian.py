@@ -12,33 +12,38 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from .threads import one_at_a_time
+from .kernels import kernel, one_at_a_time, parallel_kernel
+
 
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
 REACH_SIGMAS = 4.0
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def _add_scaled(target, source, factor):
     for k in range(target.size):
         target[k] += factor * source[k]
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
-def _convolve_row(taps, row, n_values, n_channels, out):
+@kernel()
+def _add_pair(out, left, right, weight):
+    for k in range(out.size):
+        out[k] += weight * (left[k] + right[k])
+
+
+@kernel()
+def _convolve_row(taps, row, n_channels, out):
     """Convolve one row, padded with zeros by the taps' reach on both sides, into ``out`` (n_values,)."""
     pad = (taps.size - 1) * n_channels
-    for k in range(n_values):
-        out[k] = taps[0] * row[pad + k]
+    out[:] = np.float32(0.0)
+    _add_scaled(out, row[pad : pad + out.size], taps[0])
     for tap in range(1, taps.size):
-        weight = taps[tap]
         left = pad - tap * n_channels
         right = pad + tap * n_channels
-        for k in range(n_values):
-            out[k] += weight * (row[left + k] + row[right + k])
+        _add_pair(out, row[left : left + out.size], row[right : right + out.size], taps[tap])
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _convolve_planes(taps, fold, values, out):
     """Convolve values (depth, plane) along the first axis: out_z = sum_k taps_|k| fold_(z+k) values_(z+k)."""
     depth, size = values.shape
@@ -54,7 +59,7 @@ def _convolve_planes(taps, fold, values, out):
             _add_scaled(target, values[other, first:last], taps[abs(other - z)] * fold[other])
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def _add_row(out, fold_row, scale, weight, values, messages, accumulate):
     """Scale a convolved row by its folded normalisation, leave its own pixels out, and add it to the messages."""
     for k in range(out.size):
@@ -63,7 +68,7 @@ def _add_row(out, fold_row, scale, weight, values, messages, accumulate):
         messages[k] = messages[k] + message if accumulate else message
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _add_messages(height, n_channels, taps, folds, source, values, weight, accumulate, messages):
     """Convolve along y and x, normalise, and add ``weight * sum_{j != i} k~(i, j) values_j`` to the messages.
 
@@ -97,7 +102,7 @@ def _add_messages(height, n_channels, taps, folds, source, values, weight, accum
                 _add_scaled(inside, source[z * height + other], taps_y[abs(other - y)] * fold_y[other])
             for k in range(size):
                 inside[k] *= fold_x[k]
-            _convolve_row(taps_x, row, size, n_channels, out)
+            _convolve_row(taps_x, row, n_channels, out)
             _add_row(out, fold_x, fold_z[z] * fold_y[y], weight, values[line], messages[line], accumulate)
 
 

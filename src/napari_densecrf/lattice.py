@@ -15,54 +15,70 @@ import numpy as np
 import psutil
 from numpy.typing import ArrayLike, NDArray
 
+from .kernels import kernel, one_at_a_time, parallel_kernel
 from .simplex import add_ring, index_points, link_vertices, merge_tiles
-from .threads import one_at_a_time
 
 # A tile's vertices are numbered in 16 bits: tile_points * (d + 1) must not pass 2^16.
 MAX_TILE_POINTS = 16384
 MAX_KEY_BITS = 62
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def splat_points(corners, vertices, weights, values, slots):
     """Add values (n, n_channels) to the slots of their tile: slots += S values."""
-    if values.shape[1] == 1:
-        for p in range(len(values)):
+    n_points, n_channels = values.shape
+    if n_channels == 1:
+        flat_values = values.reshape(n_points)
+        flat_slots = slots.reshape(len(slots))
+        for p in range(n_points):
             for r in range(len(corners)):
-                slots[vertices[p, r], 0] += weights[p, r] * values[p, 0]
+                flat_slots[vertices[p, r]] += weights[p, r] * flat_values[p]
         return
-    for p in range(len(values)):
+    for p in range(n_points):
         for r in range(len(corners)):
-            for c in range(values.shape[1]):
-                slots[vertices[p, r], c] += weights[p, r] * values[p, c]
+            target = slots[vertices[p, r]]
+            for c in range(n_channels):
+                target[c] += weights[p, r] * values[p, c]
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def slice_points(corners, vertices, weights, slots, values):
     """Write values (n, n_channels) from the slots of their tile: values = S^T slots."""
-    if values.shape[1] == 1:
-        for p in range(len(values)):
+    n_points, n_channels = values.shape
+    if n_channels == 1:
+        flat_values = values.reshape(n_points)
+        flat_slots = slots.reshape(len(slots))
+        for p in range(n_points):
             total = np.float32(0.0)
             for r in range(len(corners)):
-                total += weights[p, r] * slots[vertices[p, r], 0]
-            values[p, 0] = total
+                total += weights[p, r] * flat_slots[vertices[p, r]]
+            flat_values[p] = total
         return
-    for p in range(len(values)):
-        values[p] = np.float32(0.0)
+    for p in range(n_points):
+        target = values[p]
+        target[:] = np.float32(0.0)
         for r in range(len(corners)):
-            for c in range(values.shape[1]):
-                values[p, c] += weights[p, r] * slots[vertices[p, r], c]
+            source = slots[vertices[p, r]]
+            for c in range(n_channels):
+                target[c] += weights[p, r] * source[c]
 
 
-@nb.njit(nogil=True, cache=True)
-def read_slots(slot_vertices, first, last, vertex_values, slots):
+@kernel()
+def read_slots(slot_vertices, vertex_values, slots):
     """Copy the values of a tile's vertices into its slots."""
-    for k in range(first, last):
-        for c in range(slots.shape[1]):
-            slots[k - first, c] = vertex_values[slot_vertices[k], c]
+    n_channels = slots.shape[1]
+    if n_channels == 1:
+        flat_values = vertex_values.reshape(len(vertex_values))
+        flat_slots = slots.reshape(len(slots))
+        for k in range(slot_vertices.size):
+            flat_slots[k] = flat_values[slot_vertices[k]]
+        return
+    for k in range(slot_vertices.size):
+        for c in range(n_channels):
+            slots[k, c] = vertex_values[slot_vertices[k], c]
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _splat(corners, vertices, weights, tile_points, tile_slots, values, slots):
     for tile in nb.prange(tile_slots.size - 1):
         first = tile * tile_points
@@ -72,30 +88,33 @@ def _splat(corners, vertices, weights, tile_points, tile_slots, values, slots):
         splat_points(corners, vertices[first:last], weights[first:last], values[first:last], here)
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _slice(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_values, values):
     for tile in nb.prange(tile_slots.size - 1):
         first = tile * tile_points
         last = min(first + tile_points, len(vertices))
         slots = np.empty((tile_slots[tile + 1] - tile_slots[tile], values.shape[1]), np.float32)
-        read_slots(slot_vertices, tile_slots[tile], tile_slots[tile + 1], vertex_values, slots)
+        read_slots(slot_vertices[tile_slots[tile] : tile_slots[tile + 1]], vertex_values, slots)
         slice_points(corners, vertices[first:last], weights[first:last], slots, values[first:last])
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _blur_axis(up, down, first, last, source, target):
     """Blur vertices ``first`` to ``last`` along one axis: v + (v one step up + v one step down) / 2."""
     half = np.float32(0.5)
-    if source.shape[1] == 1:
+    n_channels = source.shape[1]
+    if n_channels == 1:
+        flat_source = source.reshape(len(source))
+        flat_target = target.reshape(len(target))
         for v in range(first, last):
-            target[v, 0] = source[v, 0] + half * (source[up[v], 0] + source[down[v], 0])
+            flat_target[v] = flat_source[v] + half * (flat_source[up[v]] + flat_source[down[v]])
         return
     for v in range(first, last):
-        for c in range(source.shape[1]):
+        for c in range(n_channels):
             target[v, c] = source[v, c] + half * (source[up[v], c] + source[down[v], c])
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _gather_and_blur(vertex_slots, slots_of_vertex, slots, up, down, n_passes, values, scratch):
     """Sum the slots of each vertex, then blur along each axis in turn.
 
@@ -126,7 +145,7 @@ def _gather_and_blur(vertex_slots, slots_of_vertex, slots, up, down, n_passes, v
                 _blur_axis(up[turn % n_axes], down[turn % n_axes], first, last, scratch, values)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _sort_slots(slot_vertices, n_vertices):
     """Return the slots of each vertex in their order: (n_vertices + 1,) starts, (n_slots,) slots (counting sort)."""
     starts = np.zeros(n_vertices + 1, np.int64)
@@ -143,7 +162,7 @@ def _sort_slots(slot_vertices, n_vertices):
     return starts, slots
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _normalise(
     corners, self_terms, vertices, weights, tile_points, tile_slots, slot_vertices, ones, slots, self_share
 ):
@@ -154,7 +173,7 @@ def _normalise(
         last = min(first + tile_points, len(vertices))
         here = slots[tile_slots[tile] : tile_slots[tile + 1]]
         sums = np.empty(here.shape, np.float32)
-        read_slots(slot_vertices, tile_slots[tile], tile_slots[tile + 1], ones, sums)
+        read_slots(slot_vertices[tile_slots[tile] : tile_slots[tile + 1]], ones, sums)
         here[:] = 0.0
         for p in range(first, last):
             row_sum = np.float32(0.0)
@@ -169,6 +188,24 @@ def _normalise(
             for r in range(n_vertices):
                 weights[p, r] *= fold
                 here[vertices[p, r], 0] += weights[p, r]
+
+
+@parallel_kernel()
+def _extremes(intensities):
+    """Return the least and the most of each channel, run by run: two (n_runs, n_channels)."""
+    n_points, n_channels = intensities.shape
+    n_runs = max(1, n_points // 65536)
+    least = np.empty((n_runs, n_channels), np.float32)
+    most = np.empty((n_runs, n_channels), np.float32)
+    for run in nb.prange(n_runs):
+        first = n_points * run // n_runs
+        least[run] = intensities[first]
+        most[run] = intensities[first]
+        for p in range(first, n_points * (run + 1) // n_runs):
+            for c in range(n_channels):
+                least[run, c] = min(least[run, c], intensities[p, c])
+                most[run, c] = max(most[run, c], intensities[p, c])
+    return least, most
 
 
 @dataclass(frozen=True)
@@ -262,7 +299,7 @@ class Lattice:
         grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
         intensities: NDArray[np.float32],
         channel_steps: NDArray[np.float64],
-        blur: Blur = Blur(),  # noqa: B008 - frozen
+        blur: Blur = Blur(),
     ) -> None:
         self.n_points = len(intensities)
         self.n_dims = len(grid[0]) + len(channel_steps)
@@ -428,6 +465,8 @@ def _bounds(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lowest and the highest of each feature, before the lattice's scale."""
     shape, _, steps = grid
-    lowest = [*(0.0 * steps), *(intensities.min(axis=0) * channel_steps)]
-    highest = [*((shape - 1) * steps), *(intensities.max(axis=0) * channel_steps)]
+    with one_at_a_time:
+        least, most = _extremes(intensities)
+    lowest = [*(0.0 * steps), *(least.min(axis=0) * channel_steps)]
+    highest = [*((shape - 1) * steps), *(most.max(axis=0) * channel_steps)]
     return np.array(lowest, float), np.array(highest, float)

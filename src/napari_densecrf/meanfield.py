@@ -22,10 +22,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from .gaussian import GridGaussian
+from .kernels import kernel, one_at_a_time, parallel_kernel
 from .lattice import Lattice, read_slots, slice_points, splat_points
 from .params import CRFParams
-from .threads import one_at_a_time
 from .unary import RULED_OUT, Unary
 from .vectormath import expf, logf
 
@@ -98,90 +97,132 @@ class MeanFieldState:
     free_energy: NDArray[np.float64]
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
-def _pairwise_differences(coupling, offsets, potts, messages, total, differences):
-    """Write ``e_L - e_l`` of each point; coupling and offsets are C and a of the module."""
+@kernel()
+def _two_labels(coupling, offset, last_costs, messages, total, marginals, differences):
+    """Do what `_pairwise` does for two labels: all arrays are (n_points,), one vector loop."""
+    cost_of_first, cost_of_last = last_costs
+    energy = np.float32(0.0)
+    for p in range(messages.size):
+        difference = offset * total[p] + coupling * messages[p]
+        energy += cost_of_first * messages[p] + cost_of_last * (total[p] - messages[p]) - marginals[p] * difference
+        differences[p] = difference
+    return energy
+
+
+@kernel()
+def _potts(messages, total, marginals, differences):
+    """Do what `_pairwise` does for the Potts compatibility: e_L - e_l = M(l) + sum_l' M(l') - K."""
+    energy = np.float32(0.0)
+    for p in range(len(messages)):
+        shared = np.float32(0.0)
+        for c in range(messages.shape[1]):
+            shared += messages[p, c]
+        energy += shared
+        shared -= total[p]
+        for c in range(messages.shape[1]):
+            differences[p, c] = messages[p, c] + shared
+            energy -= marginals[p, c] * differences[p, c]
+    return energy
+
+
+@kernel()
+def _pairwise(compatibility, messages, total, marginals, differences):
+    """Write ``e_L - e_l`` of each point, and return ``1/2 sum_i sum_l Q_i(l) e_i(l)``.
+
+    compatibility : (coupling, offsets, last_costs, potts), C, a and mu(L, .) of the module
+    messages, marginals, differences : (n_points, n_channels) float32
+    total : (n_points,) float32, K
+    """
+    coupling, offsets, last_costs, potts = compatibility
     n_points, n_channels = messages.shape
-    if potts and n_channels == 1:
-        for p in range(n_points):
-            differences[p, 0] = messages[p, 0] + messages[p, 0] - total[p]
+    energy = np.float32(0.0)
+    if n_channels == 1:
+        costs = (last_costs[0], last_costs[1])
+        energy = _two_labels(
+            coupling[0, 0],
+            offsets[0],
+            costs,
+            messages.reshape(n_points),
+            total,
+            marginals.reshape(n_points),
+            differences.reshape(n_points),
+        )
     elif potts:
-        for p in range(n_points):
-            shared = -total[p]
-            for c in range(n_channels):
-                shared += messages[p, c]
-            for c in range(n_channels):
-                differences[p, c] = messages[p, c] + shared
+        energy = _potts(messages, total, marginals, differences)
     else:
         for p in range(n_points):
+            rest = total[p]
             for c in range(n_channels):
+                rest -= messages[p, c]
+                energy += last_costs[c] * messages[p, c]
                 difference = offsets[c] * total[p]
                 for other in range(n_channels):
                     difference += coupling[c, other] * messages[p, other]
                 differences[p, c] = difference
+                energy -= marginals[p, c] * difference
+            energy += last_costs[n_channels] * rest
+    return 0.5 * np.float64(energy)
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
-def _pairwise_energy(last_costs, messages, total, marginals, differences):
-    """Return ``1/2 sum_i sum_l Q_i(l) e_i(l)``; last_costs (n_labels,) are mu(L, .), differences e_L - e_l."""
-    n_points, n_channels = messages.shape
-    energy = np.float32(0.0)
-    for p in range(n_points):
-        rest = total[p]
-        for c in range(n_channels):
-            rest -= messages[p, c]
-            energy += last_costs[c] * messages[p, c] - marginals[p, c] * differences[p, c]
-        energy += last_costs[n_channels] * rest
-    return np.float64(np.float32(0.5) * energy)
-
-
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
+@kernel()
 def _unary_energy(unary, marginals):
-    """Return ``sum_i sum_l Q_i(l) (psi_l - psi_L)``, without what strokes rule out."""
+    """Return ``sum Q (psi_l - psi_L)`` over flat arrays, without what strokes rule out."""
     energy = np.float32(0.0)
-    for p in range(len(unary)):
-        for c in range(unary.shape[1]):
-            ruled_out = abs(unary[p, c]) >= np.float32(RULED_OUT)
-            energy -= np.float32(0.0) if ruled_out else marginals[p, c] * unary[p, c]
+    for k in range(unary.size):
+        ruled_out = abs(unary[k]) >= np.float32(RULED_OUT)
+        energy -= np.float32(0.0) if ruled_out else marginals[k] * unary[k]
     return np.float64(energy)
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
+@kernel()
+def _sigmoid(z, marginals):
+    """Do what `_softmax` does for two labels, all arrays (n_points,).
+
+    exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
+    """
+    one = np.float32(1.0)
+    entropy = np.float32(0.0)
+    for p in range(z.size):
+        size = abs(z[p])
+        small = expf(-size)
+        larger = one / (one + small)
+        marginals[p] = larger if z[p] >= np.float32(0.0) else small * larger
+        entropy -= logf(one + small) + size * small * larger
+    return entropy
+
+
+@kernel()
+def _exponentials(flat):
+    for k in range(flat.size):
+        flat[k] = expf(flat[k])
+
+
+@kernel()
 def _softmax(z, marginals):
     """Write ``Q = exp z / (1 + sum exp z)`` of each point, and return ``sum_i sum_l Q_i(l) log Q_i(l)``."""
     n_points, n_channels = z.shape
-    one = np.float32(1.0)
-    entropy = np.float32(0.0)
     if n_channels == 1:
-        for p in range(n_points):
-            # exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
-            small = expf(-abs(z[p, 0]))
-            larger = one / (one + small)
-            marginals[p, 0] = larger if z[p, 0] >= np.float32(0.0) else small * larger
-            entropy -= logf(one + small) + abs(z[p, 0]) * small * larger
-        return np.float64(entropy)
+        return np.float64(_sigmoid(z.reshape(n_points), marginals.reshape(n_points)))
     largest = np.empty(n_points, np.float32)
-    sums = np.empty(n_points, np.float32)
     rests = np.empty(n_points, np.float32)
+    sums = np.empty(n_points, np.float32)
     for p in range(n_points):
         most = np.float32(0.0)
         for c in range(n_channels):
             most = max(most, z[p, c])
         largest[p] = most
+        rests[p] = -most
         for c in range(n_channels):
             marginals[p, c] = z[p, c] - most
-    flat = marginals.reshape(n_points * n_channels)
-    for k in range(flat.size):
-        flat[k] = expf(flat[k])
-    for p in range(n_points):
-        rests[p] = expf(-largest[p])
+    _exponentials(marginals.reshape(n_points * n_channels))
+    _exponentials(rests)
+    entropy = np.float32(0.0)
     for p in range(n_points):
         total = rests[p]
         for c in range(n_channels):
             total += marginals[p, c]
         sums[p] = total
-    for p in range(n_points):
-        inverse = one / sums[p]
+        inverse = np.float32(1.0) / total
         # Relative to the largest z, so that the huge ones of a stroke cancel before they are summed.
         entropy -= largest[p] * rests[p] * inverse
         for c in range(n_channels):
@@ -192,43 +233,76 @@ def _softmax(z, marginals):
     return np.float64(entropy)
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
-def _subtract_self(lattice_weight, self_share, marginals, received, messages):
-    """Add ``w (received - k~_ii Q_i)`` to the messages: the sum over j != i."""
-    for p in range(len(messages)):
-        for c in range(messages.shape[1]):
-            messages[p, c] += lattice_weight * (received[p, c] - self_share[p] * marginals[p, c])
+@kernel()
+def _add_received(lattice_weight, self_share, marginals, received, messages):
+    """Write ``messages + w (received - k~_ii Q_i)``, the sum over j != i, over what was received."""
+    n_points, n_channels = messages.shape
+    if n_channels == 1:
+        _add_received_flat(
+            lattice_weight, self_share, marginals.reshape(n_points), received.reshape(n_points), messages.reshape(n_points)
+        )
+        return
+    for p in range(n_points):
+        for c in range(n_channels):
+            received[p, c] = messages[p, c] + lattice_weight * (received[p, c] - self_share[p] * marginals[p, c])
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
+def _add_received_flat(lattice_weight, self_share, marginals, received, messages):
+    for p in range(messages.size):
+        received[p] = messages[p] + lattice_weight * (received[p] - self_share[p] * marginals[p])
+
+
+@kernel()
 def _damp(damping, old, z):
-    """Mix the natural parameters: z = damping * old + (1 - damping) * z, and keep them."""
-    for p in range(len(z)):
-        for c in range(z.shape[1]):
-            old[p, c] = z[p, c] = damping * old[p, c] + (np.float32(1.0) - damping) * z[p, c]
+    """Mix the natural parameters, flat: z = damping * old + (1 - damping) * z, and keep them."""
+    for k in range(z.size):
+        mixed = damping * old[k] + (np.float32(1.0) - damping) * z[k]
+        old[k] = mixed
+        z[k] = mixed
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@kernel()
+def _add(target, source):
+    for k in range(target.size):
+        target[k] += source[k]
+
+
+@kernel()
+def _update_block(compatibility, damping, unary, total, messages, marginals, natural, z, energies):
+    """Do the update of one block from all its messages, and add to its energies; ``z`` is room to work."""
+    size = messages.size
+    energies[PAIRWISE] += _pairwise(compatibility, messages, total, marginals, z)
+    _add(z.reshape(size), unary.reshape(size))
+    if damping > 0:
+        _damp(damping, natural.reshape(size), z.reshape(size))
+    energies[ENTROPY] += _softmax(z, marginals)
+    energies[UNARY] += _unary_energy(unary.reshape(size), marginals.reshape(size))
+
+
+@parallel_kernel()
 def _update_without_lattice(compatibility, damping, unary, total, messages, marginals, natural, energies):
     """Update all points from the messages alone; see `_update`."""
-    coupling, offsets, last_costs, potts = compatibility
     n_points, n_channels = marginals.shape
     for block in nb.prange(len(energies)):
         first = block * BLOCK
         last = min(first + BLOCK, n_points)
         z = np.empty((last - first, n_channels), np.float32)
-        _pairwise_differences(coupling, offsets, potts, messages[first:last], total[first:last], z)
-        energies[block, PAIRWISE] = _pairwise_energy(
-            last_costs, messages[first:last], total[first:last], marginals[first:last], z
+        energies[block] = 0.0
+        _update_block(
+            compatibility,
+            damping,
+            unary[first:last],
+            total[first:last],
+            messages[first:last],
+            marginals[first:last],
+            natural[first:last],
+            z,
+            energies[block],
         )
-        z += unary[first:last]
-        if damping > 0:
-            _damp(damping, natural[first:last], z)
-        energies[block, ENTROPY] = _softmax(z, marginals[first:last])
-        energies[block, UNARY] = _unary_energy(unary[first:last], marginals[first:last])
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _update(
     corners,
     vertices,
@@ -266,7 +340,7 @@ def _update(
     total : (n_points,) float32
         K.
     messages : (n_points, n_channels) float32
-        What the other kernels sent, weighted; the lattice's are added.
+        What the other kernels sent, weighted.
     marginals : (n_points, n_channels) float32, in and out
     natural : like marginals, in and out
         log Q_l - log Q_L, read where there is damping.
@@ -275,51 +349,47 @@ def _update(
     energies : (n_tiles, 3) float64, out
         Unary energy and entropy of the new marginals, pairwise energy of the old.
     """
-    coupling, offsets, last_costs, potts = compatibility
     n_points, n_channels = marginals.shape
     for tile in nb.prange(len(energies)):
         tile_first = tile * tile_points
         tile_last = min(tile_first + tile_points, n_points)
         here = slots[tile_slots[tile] : tile_slots[tile + 1]]
         blurred = np.empty(here.shape, np.float32)
-        read_slots(slot_vertices, tile_slots[tile], tile_slots[tile + 1], vertex_values, blurred)
+        read_slots(slot_vertices[tile_slots[tile] : tile_slots[tile + 1]], vertex_values, blurred)
         here[:] = np.float32(0.0)
         received = np.empty((BLOCK, n_channels), np.float32)
-        unary_energy = 0.0
-        pairwise_energy = 0.0
-        entropy = 0.0
+        room = np.empty((BLOCK, n_channels), np.float32)
+        energies[tile] = 0.0
         for first in range(tile_first, tile_last, BLOCK):
             last = min(first + BLOCK, tile_last)
-            z = received[: last - first]
             q = marginals[first:last]
-            message = messages[first:last]
-            slice_points(corners, vertices[first:last], weights[first:last], blurred, z)
-            _subtract_self(lattice_weight, self_share[first:last], q, z, message)
-            _pairwise_differences(coupling, offsets, potts, message, total[first:last], z)
-            pairwise_energy += _pairwise_energy(last_costs, message, total[first:last], q, z)
-            z += unary[first:last]
-            if damping > 0:
-                _damp(damping, natural[first:last], z)
-            entropy += _softmax(z, q)
-            unary_energy += _unary_energy(unary[first:last], q)
+            message = received[: last - first]
+            slice_points(corners, vertices[first:last], weights[first:last], blurred, message)
+            _add_received(lattice_weight, self_share[first:last], q, message, messages[first:last])
+            _update_block(
+                compatibility,
+                damping,
+                unary[first:last],
+                total[first:last],
+                message,
+                q,
+                natural[first:last],
+                room[: last - first],
+                energies[tile],
+            )
             splat_points(corners, vertices[first:last], weights[first:last], q, here)
-        energies[tile, UNARY] = unary_energy
-        energies[tile, PAIRWISE] = pairwise_energy
-        energies[tile, ENTROPY] = entropy
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def _measure(compatibility, total, messages, marginals, energies):
     """Write the pairwise energy of each block of points."""
-    coupling, offsets, last_costs, potts = compatibility
     n_points, n_channels = marginals.shape
     for block in nb.prange(len(energies)):
         first = block * BLOCK
         last = min(first + BLOCK, n_points)
         differences = np.empty((last - first, n_channels), np.float32)
-        _pairwise_differences(coupling, offsets, potts, messages[first:last], total[first:last], differences)
-        energies[block] = _pairwise_energy(
-            last_costs, messages[first:last], total[first:last], marginals[first:last], differences
+        energies[block] = _pairwise(
+            compatibility, messages[first:last], total[first:last], marginals[first:last], differences
         )
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from .kernels import kernel, parallel_kernel
+
 # Points that go through the arithmetic together, so that each line of it is one vector loop.
 BLOCK = 256
 # The (rank_0, ..., rank_d) of a simplex are packed four bits each; past 16 vertices simplices are not compared.
@@ -30,12 +32,12 @@ EMPTY = np.int32(-1)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _home(key, shift):
     return np.int64((np.uint64(key) * GOLDEN) >> np.uint64(shift))
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def find(table, shift, keys, key):
     """Return the number of the vertex ``key``, or -1. ``table`` (2**k,) int32 holds numbers, ``keys`` their keys."""
     mask = table.size - 1
@@ -47,7 +49,7 @@ def find(table, shift, keys, key):
         slot = (slot + 1) & mask
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def insert(table, shift, keys, count, key):
     """Return the number of the vertex ``key``, which is ``count`` where it is new (``keys`` then holds it)."""
     mask = table.size - 1
@@ -63,7 +65,7 @@ def insert(table, shift, keys, count, key):
         slot = (slot + 1) & mask
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def grown(table, shift, keys, count):
     """Return a table of four times the size with the same vertices, and its shift."""
     larger = np.full(4 * table.size, EMPTY, np.int32)
@@ -77,7 +79,7 @@ def grown(table, shift, keys, count):
     return larger, shift
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _write_positions(row, first, count, axis, shape, origin, step):
     """Write ``(origin + index along axis) * step`` for ``count`` points of a C-ordered grid from point ``first`` on."""
     inner = 1
@@ -99,7 +101,7 @@ def _write_positions(row, first, count, axis, shape, origin, step):
         point += run
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def _elevate(strides, elevated, feature, dim, count):
     """Add one scaled feature to the elevated coordinates (d + 1, BLOCK): E of Adams et al., column by column.
 
@@ -113,7 +115,7 @@ def _elevate(strides, elevated, feature, dim, count):
         elevated[p] += feature[p]
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def _round_to_remainder_0(strides, elevated, quotient, rank, count):
     """Turn coordinates into offsets from the nearest remainder-0 vertex, its quotients and the ranks of the offsets.
 
@@ -148,7 +150,7 @@ def _round_to_remainder_0(strides, elevated, quotient, rank, count):
             elevated[here] += np.float32(shift) * width
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def _sort_descending(strides, offset, count):
     """Sort the d + 1 offsets of each point, the largest first: odd-even transposition, all points abreast."""
     n_vertices = len(strides)
@@ -161,7 +163,7 @@ def _sort_descending(strides, offset, count):
                 offset[i * BLOCK + BLOCK + p] = min(a, b)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _name_simplices(strides, quotient, rank, vertex, order, count):
     """Write the key of each point's remainder-0 vertex and its ranks packed in one int64: together, its simplex."""
     n_vertices = len(strides)
@@ -176,7 +178,7 @@ def _name_simplices(strides, quotient, rank, vertex, order, count):
         order[p] = packed
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def _write_weights(strides, offset, weights, first, count):
     """Write barycentric weights (n_points, d + 1), by remainder, from the sorted offsets.
 
@@ -191,7 +193,7 @@ def _write_weights(strides, offset, weights, first, count):
             weights[first + p, r] = (offset[(d - r) * BLOCK + p] - offset[(d - r + 1) * BLOCK + p]) * inverse
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, vertices, weights, keys):
     """Find the simplex of the points ``first`` to ``last``; return how many vertices they touch together."""
     n_vertices = len(strides)
@@ -249,7 +251,7 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
     return n_keys
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def index_points(strides, scales, grid, intensities, channel_steps, tile_points, vertices, weights, keys):
     """Find the simplex of every point, tile by tile.
 
@@ -289,7 +291,7 @@ def index_points(strides, scales, grid, intensities, channel_steps, tile_points,
     return counts
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def merge_tiles(tile_keys, counts):
     """Number the vertices of all tiles, tile after tile.
 
@@ -314,7 +316,7 @@ def merge_tiles(tile_keys, counts):
     return keys[:n_keys].copy(), table, shift, numbers
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def add_ring(steps, touched, table, shift, most):
     """Add the neighbours that the touched vertices lack.
 
@@ -368,7 +370,7 @@ def add_ring(steps, touched, table, shift, most):
     return keys[:count].copy(), table, shift, up, down
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
+@parallel_kernel()
 def link_vertices(steps, keys, table, shift, touched_up, touched_down):
     """Return ``up`` and ``down`` (d + 1, n_vertices) int32 for touched and ring vertices together.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .grid import Grid
-from .threads import one_at_a_time
+from .kernels import kernel, one_at_a_time, parallel_kernel
 from .vectormath import logf
 
 # Probabilities are clipped from below, so that no label is ever ruled out but by a stroke.
@@ -174,7 +174,7 @@ def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
     return ""
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+@kernel()
 def _check_block(planes, first, last, sums, counts):
     """Count the pixels whose probabilities are no numbers or negative, sum to 0, or far from 1; keep the sums."""
     n_planes = len(planes)
@@ -197,7 +197,7 @@ def _check_block(planes, first, last, sums, counts):
             counts[OFF_SUM] += abs(total - np.float32(1.0)) > np.float32(SUM_TOLERANCE)
 
 
-@nb.njit(nogil=True, cache=True, parallel=True, fastmath={"contract", "nsz"})
+@parallel_kernel()
 def _differences(planes, smallest, differences, last_energies, counts):
     """Write ``log p_l - log p_L`` and the sum of ``-log p_L`` of each block; count what is wrong with them.
 

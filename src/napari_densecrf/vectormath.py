@@ -5,8 +5,9 @@ Polynomials and splittings of constants as in Cephes' expf and logf (S. Moshier)
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from .kernels import inlined
 
 LOG2_E = np.float32(1.44269504088896341)
 LN_2_HIGH = np.float32(0.693359375)
@@ -16,7 +17,7 @@ LARGEST = np.float32(88.0)
 SQRT_HALF = np.float32(0.707106781186547524)
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@inlined()
 def expf(x):
     """Return e^x of a float32; exactly 0 below -87, e^88 above 88."""
     clipped = min(max(x, SMALLEST), LARGEST)
@@ -33,7 +34,7 @@ def expf(x):
     return y * scale if x >= SMALLEST else np.float32(0.0)
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@inlined()
 def logf(x):
     """Return log x of a positive, normal float32."""
     bits = np.float32(x).view(np.int32)

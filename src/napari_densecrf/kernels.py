@@ -1,0 +1,50 @@
+"""How every Numba kernel here is compiled, and that one parallel kernel runs at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial, wraps
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+import numba as nb
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# No GIL, so that a window stays alive; on disk, so that compiling is met once; numpy's division, as Python's check for
+# zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
+# the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0.
+kernel = partial(nb.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+parallel_kernel = partial(kernel, parallel=True)
+inlined = partial(kernel, inline="always")
+
+
+class _OneAtATime:
+    """A process-wide lock, to hold around parallel kernels: a context manager and a decorator.
+
+    Two of them at once, from two Python threads, abort the process under Numba's workqueue layer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self:
+                return function(*args, **kwargs)
+
+        return alone
+
+
+one_at_a_time = _OneAtATime()

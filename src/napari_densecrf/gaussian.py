@@ -17,6 +17,7 @@ from .kernels import kernel, one_at_a_time, parallel_kernel
 
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
 REACH_SIGMAS = 4.0
+ROWS_A_RUN = 16
 
 
 @kernel()
@@ -43,20 +44,24 @@ def _convolve_row(taps, row, n_channels, out):
         _add_pair(out, row[left : left + out.size], row[right : right + out.size], taps[tap])
 
 
+@kernel()
+def _convolve_plane(taps, fold, values, z, first, last, out):
+    """Sum the planes around plane z: out = sum_k taps_|k| fold_(z+k) values_(z+k)."""
+    reach = taps.size - 1
+    out[:] = np.float32(0.0)
+    for other in range(max(0, z - reach), min(len(values), z + reach + 1)):
+        _add_scaled(out, values[other, first:last], taps[abs(other - z)] * fold[other])
+
+
 @parallel_kernel()
 def _convolve_planes(taps, fold, values, out):
-    """Convolve values (depth, plane) along the first axis: out_z = sum_k taps_|k| fold_(z+k) values_(z+k)."""
+    """Convolve values (depth, plane) along the first axis, its normalisation folded in."""
     depth, size = values.shape
-    reach = taps.size - 1
     n_runs = max(1, size // 4096)
     for job in nb.prange(depth * n_runs):
-        z = job // n_runs
-        first = size * (job % n_runs) // n_runs
-        last = size * (job % n_runs + 1) // n_runs
-        target = out[z, first:last]
-        target[:] = 0.0
-        for other in range(max(0, z - reach), min(depth, z + reach + 1)):
-            _add_scaled(target, values[other, first:last], taps[abs(other - z)] * fold[other])
+        z, run = job // n_runs, job % n_runs
+        first, last = size * run // n_runs, size * (run + 1) // n_runs
+        _convolve_plane(taps, fold, values, z, first, last, out[z, first:last])
 
 
 @kernel()
@@ -66,6 +71,28 @@ def _add_row(out, fold_row, scale, weight, values, messages, accumulate):
         fold = scale * fold_row[k]
         message = weight * fold * (out[k] - fold * values[k])
         messages[k] = messages[k] + message if accumulate else message
+
+
+@kernel()
+def _add_rows(height, n_channels, taps, folds, source, values, weight, accumulate, messages, first, last):
+    """Do what `_add_messages` does for the rows ``first`` to ``last``."""
+    taps_y, taps_x = taps
+    fold_z, fold_y, fold_x = folds
+    size = values.shape[1]
+    reach = taps_y.size - 1
+    pad = (taps_x.size - 1) * n_channels
+    row = np.zeros(size + 2 * pad, np.float32)
+    inside = row[pad : pad + size]
+    out = np.empty(size, np.float32)
+    for line in range(first, last):
+        z, y = line // height, line % height
+        inside[:] = np.float32(0.0)
+        for other in range(max(0, y - reach), min(height, y + reach + 1)):
+            _add_scaled(inside, source[z * height + other], taps_y[abs(other - y)] * fold_y[other])
+        for k in range(size):
+            inside[k] *= fold_x[k]
+        _convolve_row(taps_x, row, n_channels, out)
+        _add_row(out, fold_x, fold_z[z] * fold_y[y], weight, values[line], messages[line], accumulate)
 
 
 @parallel_kernel()
@@ -85,25 +112,11 @@ def _add_messages(height, n_channels, taps, folds, source, values, weight, accum
     accumulate : bool
         Whether to add to the messages or to set them.
     """
-    taps_y, taps_x = taps
-    fold_z, fold_y, fold_x = folds
-    n_rows, size = values.shape
-    reach = taps_y.size - 1
-    pad = (taps_x.size - 1) * n_channels
-    n_runs = max(1, n_rows // 16)
+    n_rows = len(values)
+    n_runs = max(1, n_rows // ROWS_A_RUN)
     for run in nb.prange(n_runs):
-        row = np.zeros(size + 2 * pad, np.float32)
-        inside = row[pad : pad + size]
-        out = np.empty(size, np.float32)
-        for line in range(n_rows * run // n_runs, n_rows * (run + 1) // n_runs):
-            z, y = line // height, line % height
-            inside[:] = 0.0
-            for other in range(max(0, y - reach), min(height, y + reach + 1)):
-                _add_scaled(inside, source[z * height + other], taps_y[abs(other - y)] * fold_y[other])
-            for k in range(size):
-                inside[k] *= fold_x[k]
-            _convolve_row(taps_x, row, n_channels, out)
-            _add_row(out, fold_x, fold_z[z] * fold_y[y], weight, values[line], messages[line], accumulate)
+        first, last = n_rows * run // n_runs, n_rows * (run + 1) // n_runs
+        _add_rows(height, n_channels, taps, folds, source, values, weight, accumulate, messages, first, last)
 
 
 class GridGaussian:

@@ -21,6 +21,8 @@ from .simplex import add_ring, index_points, link_vertices, merge_tiles
 # A tile's vertices are numbered in 16 bits: tile_points * (d + 1) must not pass 2^16.
 MAX_TILE_POINTS = 16384
 MAX_KEY_BITS = 62
+# What a thread takes at once of gathering and blurring.
+VERTICES_A_RUN = 2048
 
 
 @kernel()
@@ -78,24 +80,41 @@ def read_slots(slot_vertices, vertex_values, slots):
             slots[k, c] = vertex_values[slot_vertices[k], c]
 
 
+@kernel()
+def _splat_tile(corners, vertices, weights, points, values, slots):
+    first, last = points
+    slots[:] = np.float32(0.0)
+    splat_points(corners, vertices[first:last], weights[first:last], values[first:last], slots)
+
+
+@kernel()
+def _slice_tile(corners, vertices, weights, points, slot_vertices, vertex_values, values):
+    first, last = points
+    slots = np.empty((slot_vertices.size, values.shape[1]), np.float32)
+    read_slots(slot_vertices, vertex_values, slots)
+    slice_points(corners, vertices[first:last], weights[first:last], slots, values[first:last])
+
+
+@kernel()
+def tile_range(tile, tile_points, n_points):
+    """Return the first point of a tile, and the first behind it."""
+    return tile * tile_points, min((tile + 1) * tile_points, n_points)
+
+
+# A parallel kernel does nothing but hand its tiles out: Numba's transformations for parallel code are slow to compile.
 @parallel_kernel()
 def _splat(corners, vertices, weights, tile_points, tile_slots, values, slots):
     for tile in nb.prange(tile_slots.size - 1):
-        first = tile * tile_points
-        last = min(first + tile_points, len(vertices))
-        here = slots[tile_slots[tile] : tile_slots[tile + 1]]
-        here[:] = np.float32(0.0)
-        splat_points(corners, vertices[first:last], weights[first:last], values[first:last], here)
+        points = tile_range(tile, tile_points, len(vertices))
+        _splat_tile(corners, vertices, weights, points, values, slots[tile_slots[tile] : tile_slots[tile + 1]])
 
 
 @parallel_kernel()
 def _slice(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_values, values):
     for tile in nb.prange(tile_slots.size - 1):
-        first = tile * tile_points
-        last = min(first + tile_points, len(vertices))
-        slots = np.empty((tile_slots[tile + 1] - tile_slots[tile], values.shape[1]), np.float32)
-        read_slots(slot_vertices[tile_slots[tile] : tile_slots[tile + 1]], vertex_values, slots)
-        slice_points(corners, vertices[first:last], weights[first:last], slots, values[first:last])
+        points = tile_range(tile, tile_points, len(vertices))
+        here = slot_vertices[tile_slots[tile] : tile_slots[tile + 1]]
+        _slice_tile(corners, vertices, weights, points, here, vertex_values, values)
 
 
 @kernel()
@@ -114,35 +133,39 @@ def _blur_axis(up, down, first, last, source, target):
             target[v, c] = source[v, c] + half * (source[up[v], c] + source[down[v], c])
 
 
+@kernel()
+def _gather_run(vertex_slots, slots_of_vertex, slots, first, last, values):
+    """Sum the slots of the vertices ``first`` to ``last``; ring vertices have none."""
+    n_channels = values.shape[1]
+    n_touched = vertex_slots.size - 1
+    for v in range(first, last):
+        for c in range(n_channels):
+            values[v, c] = np.float32(0.0)
+        if v < n_touched:
+            for k in range(vertex_slots[v], vertex_slots[v + 1]):
+                for c in range(n_channels):
+                    values[v, c] += slots[slots_of_vertex[k], c]
+
+
 @parallel_kernel()
 def _gather_and_blur(vertex_slots, slots_of_vertex, slots, up, down, n_passes, values, scratch):
-    """Sum the slots of each vertex, then blur along each axis in turn.
+    """Sum the slots of each vertex, then blur along each axis in turn, back and forth between two arrays.
 
     ``values`` and ``scratch`` are (n_vertices + 1, n_channels) float32; the last row, read where a neighbour is
-    missing, stays 0. Returns the one that holds the result.
+    missing, is 0. The result is in ``scratch`` after an odd number of blurs.
     """
     n_axes, n_vertices = up.shape
-    n_touched = vertex_slots.size - 1
-    n_channels = values.shape[1]
-    n_runs = max(1, n_vertices // 2048)
+    n_runs = max(1, n_vertices // VERTICES_A_RUN)
     for run in nb.prange(n_runs):
-        for v in range(n_vertices * run // n_runs, n_vertices * (run + 1) // n_runs):
-            for c in range(n_channels):
-                values[v, c] = 0.0
-            if v < n_touched:
-                for k in range(vertex_slots[v], vertex_slots[v + 1]):
-                    for c in range(n_channels):
-                        values[v, c] += slots[slots_of_vertex[k], c]
-    values[n_vertices] = 0.0
-    scratch[n_vertices] = 0.0
+        first = n_vertices * run // n_runs
+        _gather_run(vertex_slots, slots_of_vertex, slots, first, n_vertices * (run + 1) // n_runs, values)
     for turn in range(n_passes * n_axes):
+        source = values if turn % 2 == 0 else scratch
+        target = scratch if turn % 2 == 0 else values
+        axis = turn % n_axes
         for run in nb.prange(n_runs):
             first = n_vertices * run // n_runs
-            last = n_vertices * (run + 1) // n_runs
-            if turn % 2 == 0:
-                _blur_axis(up[turn % n_axes], down[turn % n_axes], first, last, values, scratch)
-            else:
-                _blur_axis(up[turn % n_axes], down[turn % n_axes], first, last, scratch, values)
+            _blur_axis(up[axis], down[axis], first, n_vertices * (run + 1) // n_runs, source, target)
 
 
 @kernel()
@@ -162,50 +185,67 @@ def _sort_slots(slot_vertices, n_vertices):
     return starts, slots
 
 
+@kernel()
+def _normalise_tile(corners, self_terms, vertices, weights, points, slot_vertices, ones, slots, self_share):
+    """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
+    n_vertices = len(corners)
+    sums = np.empty((slot_vertices.size, 1), np.float32)
+    read_slots(slot_vertices, ones, sums)
+    slots[:] = np.float32(0.0)
+    for p in range(points[0], points[1]):
+        row_sum = np.float32(0.0)
+        own = np.float32(0.0)
+        for r in range(n_vertices):
+            row_sum += weights[p, r] * sums[vertices[p, r], 0]
+            for s in range(n_vertices):
+                own += weights[p, r] * weights[p, s] * self_terms[abs(r - s)]
+        # The weights of one point cannot all vanish, so its row sum is at least its own term.
+        fold = np.float32(1.0) / np.sqrt(row_sum)
+        self_share[p] = own / row_sum
+        for r in range(n_vertices):
+            weights[p, r] *= fold
+            slots[vertices[p, r], 0] += weights[p, r]
+
+
 @parallel_kernel()
 def _normalise(
     corners, self_terms, vertices, weights, tile_points, tile_slots, slot_vertices, ones, slots, self_share
 ):
-    """Fold 1 / sqrt(n_i) into the weights; splat ones with the folded weights into ``slots``."""
-    n_vertices = len(corners)
     for tile in nb.prange(tile_slots.size - 1):
-        first = tile * tile_points
-        last = min(first + tile_points, len(vertices))
-        here = slots[tile_slots[tile] : tile_slots[tile + 1]]
-        sums = np.empty(here.shape, np.float32)
-        read_slots(slot_vertices[tile_slots[tile] : tile_slots[tile + 1]], ones, sums)
-        here[:] = 0.0
-        for p in range(first, last):
-            row_sum = np.float32(0.0)
-            own = np.float32(0.0)
-            for r in range(n_vertices):
-                row_sum += weights[p, r] * sums[vertices[p, r], 0]
-                for s in range(n_vertices):
-                    own += weights[p, r] * weights[p, s] * self_terms[abs(r - s)]
-            # The weights of one point cannot all vanish, so its row sum is at least its own term.
-            fold = np.float32(1.0) / np.sqrt(row_sum)
-            self_share[p] = own / row_sum
-            for r in range(n_vertices):
-                weights[p, r] *= fold
-                here[vertices[p, r], 0] += weights[p, r]
+        points = tile_range(tile, tile_points, len(vertices))
+        first, last = tile_slots[tile], tile_slots[tile + 1]
+        _normalise_tile(
+            corners,
+            self_terms,
+            vertices,
+            weights,
+            points,
+            slot_vertices[first:last],
+            ones,
+            slots[first:last],
+            self_share,
+        )
+
+
+@kernel()
+def _extremes_of(intensities, least, most):
+    """Write the least and the most of each channel of some points."""
+    for c in range(intensities.shape[1]):
+        least[c] = intensities[0, c]
+        most[c] = intensities[0, c]
+    for p in range(len(intensities)):
+        for c in range(intensities.shape[1]):
+            least[c] = min(least[c], intensities[p, c])
+            most[c] = max(most[c], intensities[p, c])
 
 
 @parallel_kernel()
-def _extremes(intensities):
-    """Return the least and the most of each channel, run by run: two (n_runs, n_channels)."""
-    n_points, n_channels = intensities.shape
-    n_runs = max(1, n_points // 65536)
-    least = np.empty((n_runs, n_channels), np.float32)
-    most = np.empty((n_runs, n_channels), np.float32)
+def _extremes(intensities, least, most):
+    """Write the least and the most of each channel, run by run: (n_runs, n_channels)."""
+    n_points = len(intensities)
+    n_runs = len(least)
     for run in nb.prange(n_runs):
-        first = n_points * run // n_runs
-        least[run] = intensities[first]
-        most[run] = intensities[first]
-        for p in range(first, n_points * (run + 1) // n_runs):
-            for c in range(n_channels):
-                least[run, c] = min(least[run, c], intensities[p, c])
-                most[run, c] = max(most[run, c], intensities[p, c])
-    return least, most
+        _extremes_of(intensities[n_points * run // n_runs : n_points * (run + 1) // n_runs], least[run], most[run])
 
 
 @dataclass(frozen=True)
@@ -403,6 +443,7 @@ class Lattice:
     def gather_and_blur(self, slots: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_vertices + 1, n_channels): the blurred values of the vertices, and a 0."""
         values, scratch = np.empty((2, self.n_vertices + 1, slots.shape[1]), np.float32)
+        values[-1] = scratch[-1] = 0.0
         _gather_and_blur(
             self.vertex_slots, self.slots_of_vertex, slots, self.up, self.down, self.blur.n_passes, values, scratch
         )
@@ -465,8 +506,9 @@ def _bounds(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lowest and the highest of each feature, before the lattice's scale."""
     shape, _, steps = grid
+    least, most = np.empty((2, max(1, len(intensities) // 65536), intensities.shape[1]), np.float32)
     with one_at_a_time:
-        least, most = _extremes(intensities)
+        _extremes(intensities, least, most)
     lowest = [*(0.0 * steps), *(least.min(axis=0) * channel_steps)]
     highest = [*((shape - 1) * steps), *(most.max(axis=0) * channel_steps)]
     return np.array(lowest, float), np.array(highest, float)

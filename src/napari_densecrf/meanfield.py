@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import kernel, one_at_a_time, parallel_kernel
-from .lattice import Lattice, read_slots, slice_points, splat_points
+from .lattice import Lattice, read_slots, slice_points, splat_points, tile_range
 from .params import CRFParams
 from .unary import RULED_OUT, Unary
 from .vectormath import expf, logf
@@ -280,26 +280,80 @@ def _update_block(compatibility, damping, unary, total, messages, marginals, nat
     energies[UNARY] += _unary_energy(unary.reshape(size), marginals.reshape(size))
 
 
+@kernel()
+def _update_points(compatibility, damping, points, unary, total, messages, marginals, natural, energies):
+    """Update a block of points from the messages alone."""
+    first, last = points
+    energies[:] = 0.0
+    _update_block(
+        compatibility,
+        damping,
+        unary[first:last],
+        total[first:last],
+        messages[first:last],
+        marginals[first:last],
+        natural[first:last],
+        np.empty((last - first, marginals.shape[1]), np.float32),
+        energies,
+    )
+
+
 @parallel_kernel()
 def _update_without_lattice(compatibility, damping, unary, total, messages, marginals, natural, energies):
     """Update all points from the messages alone; see `_update`."""
-    n_points, n_channels = marginals.shape
     for block in nb.prange(len(energies)):
-        first = block * BLOCK
-        last = min(first + BLOCK, n_points)
-        z = np.empty((last - first, n_channels), np.float32)
-        energies[block] = 0.0
+        points = tile_range(block, BLOCK, len(marginals))
+        _update_points(
+            compatibility, damping, points, unary, total, messages, marginals, natural, energies[block]
+        )
+
+
+@kernel()
+def _update_tile(
+    corners,
+    vertices,
+    weights,
+    points,
+    slot_vertices,
+    vertex_values,
+    self_share,
+    lattice_weight,
+    compatibility,
+    damping,
+    unary,
+    total,
+    messages,
+    marginals,
+    natural,
+    slots,
+    energies,
+):
+    """Do one update of one tile: slice, add messages, unary, softmax and splat, block by block."""
+    n_channels = marginals.shape[1]
+    blurred = np.empty(slots.shape, np.float32)
+    read_slots(slot_vertices, vertex_values, blurred)
+    slots[:] = np.float32(0.0)
+    received = np.empty((BLOCK, n_channels), np.float32)
+    room = np.empty((BLOCK, n_channels), np.float32)
+    energies[:] = 0.0
+    for first in range(points[0], points[1], BLOCK):
+        last = min(first + BLOCK, points[1])
+        q = marginals[first:last]
+        message = received[: last - first]
+        slice_points(corners, vertices[first:last], weights[first:last], blurred, message)
+        _add_received(lattice_weight, self_share[first:last], q, message, messages[first:last])
         _update_block(
             compatibility,
             damping,
             unary[first:last],
             total[first:last],
-            messages[first:last],
-            marginals[first:last],
+            message,
+            q,
             natural[first:last],
-            z,
-            energies[block],
+            room[: last - first],
+            energies,
         )
+        splat_points(corners, vertices[first:last], weights[first:last], q, slots)
 
 
 @parallel_kernel()
@@ -349,48 +403,42 @@ def _update(
     energies : (n_tiles, 3) float64, out
         Unary energy and entropy of the new marginals, pairwise energy of the old.
     """
-    n_points, n_channels = marginals.shape
     for tile in nb.prange(len(energies)):
-        tile_first = tile * tile_points
-        tile_last = min(tile_first + tile_points, n_points)
-        here = slots[tile_slots[tile] : tile_slots[tile + 1]]
-        blurred = np.empty(here.shape, np.float32)
-        read_slots(slot_vertices[tile_slots[tile] : tile_slots[tile + 1]], vertex_values, blurred)
-        here[:] = np.float32(0.0)
-        received = np.empty((BLOCK, n_channels), np.float32)
-        room = np.empty((BLOCK, n_channels), np.float32)
-        energies[tile] = 0.0
-        for first in range(tile_first, tile_last, BLOCK):
-            last = min(first + BLOCK, tile_last)
-            q = marginals[first:last]
-            message = received[: last - first]
-            slice_points(corners, vertices[first:last], weights[first:last], blurred, message)
-            _add_received(lattice_weight, self_share[first:last], q, message, messages[first:last])
-            _update_block(
-                compatibility,
-                damping,
-                unary[first:last],
-                total[first:last],
-                message,
-                q,
-                natural[first:last],
-                room[: last - first],
-                energies[tile],
-            )
-            splat_points(corners, vertices[first:last], weights[first:last], q, here)
+        first, last = tile_slots[tile], tile_slots[tile + 1]
+        _update_tile(
+            corners,
+            vertices,
+            weights,
+            tile_range(tile, tile_points, len(vertices)),
+            slot_vertices[first:last],
+            vertex_values,
+            self_share,
+            lattice_weight,
+            compatibility,
+            damping,
+            unary,
+            total,
+            messages,
+            marginals,
+            natural,
+            slots[first:last],
+            energies[tile],
+        )
+
+
+@kernel()
+def _measure_points(compatibility, points, total, messages, marginals):
+    first, last = points
+    room = np.empty((last - first, marginals.shape[1]), np.float32)
+    return _pairwise(compatibility, messages[first:last], total[first:last], marginals[first:last], room)
 
 
 @parallel_kernel()
 def _measure(compatibility, total, messages, marginals, energies):
     """Write the pairwise energy of each block of points."""
-    n_points, n_channels = marginals.shape
     for block in nb.prange(len(energies)):
-        first = block * BLOCK
-        last = min(first + BLOCK, n_points)
-        differences = np.empty((last - first, n_channels), np.float32)
-        energies[block] = _pairwise(
-            compatibility, messages[first:last], total[first:last], marginals[first:last], differences
-        )
+        points = tile_range(block, BLOCK, len(marginals))
+        energies[block] = _measure_points(compatibility, points, total, messages, marginals)
 
 
 def compatibility_arrays(

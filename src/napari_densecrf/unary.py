@@ -197,47 +197,66 @@ def _check_block(planes, first, last, sums, counts):
             counts[OFF_SUM] += abs(total - np.float32(1.0)) > np.float32(SUM_TOLERANCE)
 
 
+@kernel()
+def _foreground_block(planes, smallest, first, last, differences, last_logs, normalisers):
+    """Write what `_block` does, from the probabilities of the second of two labels."""
+    one = np.float32(1.0)
+    for k in range(last - first):
+        foreground = planes[0, first + k]
+        kept = min(max(foreground, smallest), one)
+        rest = min(max(one - foreground, smallest), one)
+        last_logs[k] = logf(kept)
+        normalisers[k] = kept + rest
+        differences[first + k, 0] = logf(rest) - last_logs[k]
+
+
+@kernel()
+def _classes_block(planes, smallest, first, last, sums, differences, last_logs, normalisers):
+    n_channels = differences.shape[1]
+    for k in range(last - first):
+        # Where all are 0, all are clipped to the same: uniform.
+        sums[k] = np.float32(1.0) / sums[k] if sums[k] > np.float32(0.0) else np.float32(1.0)
+    last_plane = planes[n_channels]
+    for k in range(last - first):
+        kept = max(last_plane[first + k] * sums[k], smallest)
+        last_logs[k] = logf(kept)
+        normalisers[k] = kept
+    for c in range(n_channels):
+        plane = planes[c]
+        for k in range(last - first):
+            kept = max(plane[first + k] * sums[k], smallest)
+            normalisers[k] += kept
+            differences[first + k, c] = logf(kept) - last_logs[k]
+
+
+@kernel()
+def _block(planes, smallest, first, last, differences, counts):
+    """Write ``log p_l - log p_L`` of a block, count what is wrong, and return its sum of ``-log p_L``."""
+    sums = np.empty(BLOCK, np.float32)
+    last_logs = np.empty(BLOCK, np.float32)
+    normalisers = np.empty(BLOCK, np.float32)
+    counts[:] = 0
+    _check_block(planes, first, last, sums, counts)
+    if len(planes) == 1:
+        _foreground_block(planes, smallest, first, last, differences, last_logs, normalisers)
+    else:
+        _classes_block(planes, smallest, first, last, sums, differences, last_logs, normalisers)
+    energy = np.float32(0.0)
+    for k in range(last - first):
+        energy += logf(normalisers[k]) - last_logs[k]
+    return np.float64(energy)
+
+
 @parallel_kernel()
 def _differences(planes, smallest, differences, last_energies, counts):
     """Write ``log p_l - log p_L`` and the sum of ``-log p_L`` of each block; count what is wrong with them.
 
     planes : (n_labels, n_points) float32, or (1, n_points) of the second of two labels.
     """
-    n_points, n_channels = differences.shape
-    one = np.float32(1.0)
     for block in nb.prange(last_energies.size):
         first = block * BLOCK
-        last = min(first + BLOCK, n_points)
-        sums = np.empty(BLOCK, np.float32)
-        counts[block] = 0
-        _check_block(planes, first, last, sums, counts[block])
-        last_logs = np.empty(BLOCK, np.float32)
-        normalisers = np.zeros(BLOCK, np.float32)
-        if len(planes) == 1:
-            for p in range(first, last):
-                foreground = planes[0, p]
-                kept = min(max(foreground, smallest), one)
-                rest = min(max(one - foreground, smallest), one)
-                last_logs[p - first] = logf(kept)
-                normalisers[p - first] = kept + rest
-                differences[p, 0] = logf(rest) - last_logs[p - first]
-        else:
-            for k in range(last - first):
-                # Where all are 0, all are clipped to the same: uniform.
-                sums[k] = one / sums[k] if sums[k] > np.float32(0.0) else one
-            for p in range(first, last):
-                kept = max(planes[n_channels, p] * sums[p - first], smallest)
-                last_logs[p - first] = logf(kept)
-                normalisers[p - first] = kept
-            for c in range(n_channels):
-                for p in range(first, last):
-                    kept = max(planes[c, p] * sums[p - first], smallest)
-                    normalisers[p - first] += kept
-                    differences[p, c] = logf(kept) - last_logs[p - first]
-        energy = np.float32(0.0)
-        for k in range(last - first):
-            energy += logf(normalisers[k]) - last_logs[k]
-        last_energies[block] = energy
+        last = min(first + BLOCK, len(differences))
+        last_energies[block] = _block(planes, smallest, first, last, differences, counts[block])
 
 
 def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int) -> None:

@@ -372,14 +372,14 @@ def add_ring(steps, touched, table, shift, most):
 
 @parallel_kernel()
 def link_vertices(steps, keys, table, shift, touched_up, touched_down):
-    """Return ``up`` and ``down`` (d + 1, n_vertices) int32 for touched and ring vertices together.
+    """Return ``up`` and ``down`` (d + 1, n_vertices) uint32 for touched and ring vertices together.
 
     Where there is no neighbour they name vertex ``n_vertices``, whose value is always 0.
     """
     n_axes, n_touched = touched_up.shape
     n_vertices = keys.size
-    up = np.full((n_axes, n_vertices), n_vertices, np.int32)
-    down = np.full((n_axes, n_vertices), n_vertices, np.int32)
+    up = np.full((n_axes, n_vertices), n_vertices, np.uint32)
+    down = np.full((n_axes, n_vertices), n_vertices, np.uint32)
     # A vertex has one neighbour below it, so of all threads one alone writes each entry.
     for v in nb.prange(n_touched):
         for i in range(n_axes):

@@ -48,3 +48,8 @@ class _OneAtATime:
 
 
 one_at_a_time = _OneAtATime()
+
+
+def n_threads() -> int:
+    """Return how many threads the parallel kernels use."""
+    return int(nb.config.NUMBA_NUM_THREADS)

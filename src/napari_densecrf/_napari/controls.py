@@ -1,0 +1,153 @@
+"""A slider whose steps are ratios, with the exact number typed beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from magicgui.backends._qtpy.widgets import QBaseValueWidget
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
+
+POSITIONS = 400
+
+
+class _Number(QDoubleSpinBox):
+    """A spin box that shows four significant digits, and takes any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(9)
+        self.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
+        self.setKeyboardTracking(False)
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("0.00000"))
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+
+    def textFromValue(self, value: float) -> str:
+        return f"{value:.4g}"
+
+    def sizeHint(self) -> Any:
+        hint = super().sizeHint()
+        hint.setWidth(self.fontMetrics().horizontalAdvance("0.0000000"))
+        return hint
+
+
+class QLogSlider(QWidget):
+    """The slider, the number and its unit. The value is kept exactly; slider and number only show it.
+
+    A value outside the slider's range moves the end of the range.
+    """
+
+    valueChanged = Signal(float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._value = 1.0
+        self._range = (0.1, 10.0)
+        self._zero = False
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, POSITIONS)
+        self.slider.setPageStep(POSITIONS // 20)
+        self.slider.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.slider.setMinimumWidth(40)
+        self.number = _Number()
+        self.unit = QLabel()
+        self.unit.setMinimumWidth(self.unit.fontMetrics().horizontalAdvance("000 px"))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for part in (self.slider, self.number, self.unit):
+            layout.addWidget(part)
+        self.slider.valueChanged.connect(lambda position: self._change(self._at(position)))
+        self.number.valueChanged.connect(self._change)
+        self.setLimits(*self._range)
+
+    def value(self) -> float:
+        """Return the exact value."""
+        return self._value
+
+    def setValue(self, value: float) -> None:
+        """Set the exact value, and move the ends of the slider where it lies outside."""
+        low, high = self._range
+        if value > 0:
+            self._range = (min(low, value), max(high, value))
+        self._change(float(value))
+
+    def setLimits(self, low: float, high: float, zero: bool | None = None) -> None:
+        """Set what the ends of the slider mean; with ``zero`` its left end is 0 instead."""
+        self._zero = self._zero if zero is None else zero
+        self._range = (min(low, self._value) if self._value > 0 else low, max(high, self._value))
+        with QSignalBlocker(self.number):
+            self.number.setRange(0.0 if self._zero else 1e-9, 1e12)
+        self._show()
+
+    def _at(self, position: int) -> float:
+        low, high = self._range
+        if self._zero and position == 0:
+            return 0.0
+        exact = low * (high / low) ** (position / POSITIONS)
+        # As many digits as a step of the slider tells apart.
+        return float(f"{exact:.3g}")
+
+    def _position(self, value: float) -> int:
+        low, high = self._range
+        if value <= 0:
+            return 0
+        position = round(POSITIONS * math.log(value / low) / math.log(high / low))
+        return max(position, 1) if self._zero else position
+
+    def _change(self, value: float) -> None:
+        changed = value != self._value
+        self._value = value
+        self._show()
+        if changed:
+            self.valueChanged.emit(value)
+
+    def _show(self) -> None:
+        with QSignalBlocker(self.slider), QSignalBlocker(self.number):
+            if self._at(self.slider.value()) != self._value:
+                self.slider.setValue(self._position(self._value))
+            self.number.setValue(self._value)
+
+
+class _LogSliderBackend(QBaseValueWidget):
+    _qwidget: QLogSlider
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(QLogSlider, "value", "setValue", "valueChanged", **kwargs)
+
+    def _mgui_get_visible(self) -> bool:
+        return bool(self._qwidget.isVisible())
+
+
+class LogSlider(ValueWidget[float]):
+    """The slider as a magicgui widget.
+
+    Parameters
+    ----------
+    limits : (float, float)
+        What the ends of the slider mean.
+    zero : bool
+        Whether the left end is 0.
+    """
+
+    def __init__(self, limits: tuple[float, float], *, zero: bool = False, **kwargs: Any) -> None:
+        value = kwargs.pop("value")
+        super().__init__(widget_type=_LogSliderBackend, **kwargs)
+        self.default = value
+        self.set_limits(limits, zero=zero)
+        self.value = value
+
+    def set_limits(self, limits: tuple[float, float], *, zero: bool | None = None) -> None:
+        """Set what the ends of the slider mean."""
+        self._qt.setLimits(*limits, zero)
+
+    def set_unit(self, text: str) -> None:
+        """Write a unit behind the number."""
+        self._qt.unit.setText(text)
+
+    @property
+    def _qt(self) -> QLogSlider:
+        return self._widget._mgui_get_native_widget()  # type: ignore[no-any-return]

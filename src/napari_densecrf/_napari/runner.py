@@ -1,0 +1,120 @@
+"""One thread for the engine: the latest request wins, at the next step of the one that runs."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+from ..refine import Step
+
+Work = Callable[[], Iterator[Step]]
+
+
+class Runner(QObject):
+    """Runs requests one after the other in a thread of its own, and tells of them in the GUI's.
+
+    There is room for one waiting request: a newer one takes its place, and the running one stops at its next step.
+    Every signal carries the number of its request; `current` tells whether that is still the one wanted.
+    """
+
+    progressed = Signal(int, str, float)
+    finished = Signal(int, object)
+    failed = Signal(int, object)
+    warned = Signal(int, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._waiting: tuple[int, Work] | None = None
+        self._closed = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._serve, name="napari-densecrf", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> int:
+        """Ask for a piece of work in place of all earlier ones; return its number."""
+        with self._changed:
+            self._wanted += 1
+            self._waiting = (self._wanted, work)
+            self._changed.notify()
+            return self._wanted
+
+    def cancel(self) -> None:
+        """Want nothing any more."""
+        with self._changed:
+            self._wanted += 1
+            self._waiting = None
+
+    def close(self) -> None:
+        """Cancel, and end the thread at its next step."""
+        with self._changed:
+            self._closed = True
+            self._wanted += 1
+            self._waiting = None
+            self._changed.notify()
+
+    def current(self, number: int) -> bool:
+        """Tell whether this request is still the one wanted."""
+        return number == self._wanted
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs or waits."""
+        with self._changed:
+            return self._busy or self._waiting is not None
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread after `close`."""
+        self._thread.join(seconds)
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.wait_for(lambda: self._closed or self._waiting is not None)
+                if self._closed or self._waiting is None:
+                    return
+                number, work = self._waiting
+                self._waiting = None
+                self._busy = True
+            try:
+                self._run(number, work)
+            except RuntimeError:
+                # The window has gone, and this object's Qt part with it: there is nobody left to tell.
+                if self._closed:
+                    return
+                raise
+
+    def _run(self, number: int, work: Work) -> None:
+        try:
+            # The filters of warnings belong to the process; this is its only thread that changes them.
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                result = self._follow(number, work())
+            for warning in caught:
+                if issubclass(warning.category, UserWarning):
+                    self._tell(number, self.warned, number, str(warning.message))
+        except Exception as error:
+            self._tell(number, self.failed, number, error)
+            return
+        if result is not None:
+            self._tell(number, self.finished, number, result)
+
+    def _follow(self, number: int, steps: Iterator[Step]) -> Any:
+        """Go through the steps while they are wanted; return what the last one carries."""
+        for step in steps:
+            if not self.current(number):
+                return None
+            if step.refinement is not None:
+                return step.refinement
+            self._tell(number, self.progressed, number, step.stage, step.fraction)
+        return None
+
+    def _tell(self, number: int, signal: Any, *what: Any) -> None:
+        if self.current(number) and not self._closed:
+            signal.emit(*what)

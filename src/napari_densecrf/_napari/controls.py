@@ -22,7 +22,6 @@ class _Number(QDoubleSpinBox):
         self.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
         self.setKeyboardTracking(False)
-        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("0.00000"))
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
     def textFromValue(self, value: float) -> str:
@@ -30,7 +29,7 @@ class _Number(QDoubleSpinBox):
 
     def sizeHint(self) -> Any:
         hint = super().sizeHint()
-        hint.setWidth(self.fontMetrics().horizontalAdvance("0.0000000"))
+        hint.setWidth(self.fontMetrics().horizontalAdvance("0.0000") + 16)
         return hint
 
 
@@ -54,7 +53,7 @@ class QLogSlider(QWidget):
         self.slider.setMinimumWidth(40)
         self.number = _Number()
         self.unit = QLabel()
-        self.unit.setMinimumWidth(self.unit.fontMetrics().horizontalAdvance("000 px"))
+        self.unit.setMinimumWidth(self.unit.fontMetrics().horizontalAdvance("px "))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

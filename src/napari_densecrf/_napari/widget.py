@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +33,7 @@ from .layers import (
     shown_window,
     write,
 )
+from .panel import Panel, scrolled
 from .runner import Runner
 
 WHOLE, VISIBLE, AUTO = "Whole slice", "Visible part", "Automatic"
@@ -97,7 +99,8 @@ class DenseCRFWidget(Container):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         self._viewer = napari_viewer
         self._controls = _controls(self._image_choices, self._map_choices, self._stroke_choices)
-        super().__init__(widgets=list(self._controls.values()), scrollable=True)
+        super().__init__(widgets=list(self._controls.values()), labels=False)
+        self.panel = self._laid_out()
         self._runner = Runner()
         self._engine = Engine()
         self._results: weakref.WeakKeyDictionary[Image, Labels] = weakref.WeakKeyDictionary()
@@ -121,7 +124,6 @@ class DenseCRFWidget(Container):
         self._thumbnail_timer.setInterval(300)
         self._thumbnail_timer.timeout.connect(self._refresh_thumbnail)
         self._connect()
-        self.more_changed(False)
         self._set_status("Preparing: the first run compiles, which takes up to a minute …", BUSY)
         self._prepare()
         self.reset_choices()
@@ -200,7 +202,6 @@ class DenseCRFWidget(Container):
     def _connect(self) -> None:
         for name in INPUTS:
             self._controls[name].changed.connect(self._on_control)
-        self.more.changed.connect(self.more_changed)
         self.update_now.changed.connect(lambda: self._ask(forced=True))
         self.reset.changed.connect(self._on_reset)
         self.cancel.changed.connect(self._on_cancel)
@@ -461,10 +462,13 @@ class DenseCRFWidget(Container):
 
     def _on_reset(self) -> None:
         for name in DEFAULTS:
-            control = self._controls[name]
-            with control.changed.blocked():
-                control.value = getattr(control, "default", DEFAULTS[name])
+            with self._controls[name].changed.blocked():
+                self._reset_one(name)
         self._schedule()
+
+    def _reset_one(self, name: str) -> None:
+        control = self._controls[name]
+        control.value = getattr(control, "default", DEFAULTS[name])
 
     def _on_cancel(self) -> None:
         self._runner.cancel()
@@ -472,10 +476,29 @@ class DenseCRFWidget(Container):
         self.cancel.enabled = False
         self._set_status("Cancelled", READY)
 
-    def more_changed(self, shown: bool) -> None:
-        """Show or hide the rarely used controls."""
+    def _laid_out(self) -> Panel:
+        """Move the controls from the container's plain column into rows."""
+        panel = Panel()
+        controls = self._controls
+        panel.add_row(controls["image"])
+        panel.add_row(controls["probabilities"])
+        panel.add_text(controls["understood"])
+        for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
+            panel.add_header(header)
+            for name in DEFAULTS:
+                if name.startswith(prefix):
+                    panel.add_row(controls[name], reset=partial(self._reset_one, name))
+        self.fold = panel.add_fold("More")
         for name in ("n_iterations", "damping", "region", "strokes"):
-            self._controls[name].visible = bool(shown)
+            panel.add_row(controls[name], reset=partial(self._reset_one, name) if name in DEFAULTS else None, folded=True)
+        panel.unfold(False)
+        panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
+        panel.add_text(controls["status"])
+        panel.add_wide(controls["progress"])
+        layout = self.native.layout()
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scrolled(panel))
+        return panel
 
     def _close_quietly(self, *_: Any) -> None:
         """Let go of the thread and of the viewer."""
@@ -527,14 +550,11 @@ def _controls(images: Any, maps: Any, strokes: Any) -> dict[str, Widget]:
             name="probabilities", label="Probabilities", choices=maps, nullable=True, tooltip=TIPS["probabilities"]
         ),
         Label(name="understood", label=""),
-        Label(name="appearance_header", label="", value="<b>Follow the image</b>"),
         slider("appearance_weight", "Strength w1", 0.1, 100.0, zero=True),
         slider("appearance_position_sigma", "Reach \u03b8\u03b1", 1.0, 500.0),
         slider("appearance_intensity_sigma", "Contrast \u03b8\u03b2", 0.5, 255.0),
-        Label(name="smoothness_header", label="", value="<b>Smooth outlines</b>"),
         slider("smoothness_weight", "Strength w2", 0.1, 100.0, zero=True),
         slider("smoothness_position_sigma", "Reach \u03b8\u03b3", 0.3, 30.0),
-        CheckBox(name="more", text="More", value=False),
         Slider(name="n_iterations", label="Iterations", min=0, max=30, value=5, tooltip=TIPS["n_iterations"]),
         FloatSlider(name="damping", label="Damping", min=0.0, max=0.95, step=0.05, value=0.0, tooltip=TIPS["damping"]),
         ComboBox(name="region", label="Region", choices=[AUTO, WHOLE, VISIBLE], value=AUTO, tooltip=TIPS["region"]),

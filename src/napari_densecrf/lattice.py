@@ -410,10 +410,10 @@ class Lattice:
         lowest, highest = (bound * np.array(scales) for bound in bounds)
         extents = []
         for i in range(d):
-            # Coordinate i is the sum of the features from i on, less i times feature i - 1. Rounding and a ring
-            # reach less than 2 (d + 1) beyond it.
+            # Coordinate i is the sum of the features from i on, less i times feature i - 1. Rounding, the simplex and
+            # a ring reach less than 3 (d + 1) beyond it on either side.
             span = (highest[i:] - lowest[i:]).sum() + (i * (highest[i - 1] - lowest[i - 1]) if i else 0.0)
-            extents.append(math.ceil(span / (d + 1)) + 2 * self.blur.n_passes + 6)
+            extents.append(math.ceil(span / (d + 1)) + 6)
         bits = sum(math.log2(extent) for extent in extents) + 2 * math.log2(d + 1) + 1
         if bits > MAX_KEY_BITS:
             raise MemoryError(

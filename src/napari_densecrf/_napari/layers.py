@@ -113,7 +113,7 @@ def plan(image: Layer | None, source: Map | None) -> Plan:
     """
     if image is None:
         raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
-    if source is None:
+    if source is None or source is image:
         raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or a rough Labels layer.")
     shape = _shape(image)
     if image.rgb and shape[-1] == 4:

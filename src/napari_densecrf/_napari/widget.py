@@ -179,6 +179,10 @@ class DenseCRFWidget(Container):
             image, choice = pairs[0]
             self.image.value = image
             self.probabilities.value = choice
+        elif self.probabilities.value is self.image.value:
+            # Nothing fits: name what might have been meant, or nothing.
+            others = [choice for choice in maps if choice is not self.image.value]
+            self.probabilities.value = others[0] if others else None
 
     def _rank(self, image: Image, choice: Map) -> int:
         found = self._try_plan(image, choice)
@@ -211,7 +215,7 @@ class DenseCRFWidget(Container):
         self._runner.warned.connect(lambda _, text: self._notes.append(text))
         self._viewer.dims.events.current_step.connect(self._on_view)
         self._viewer.dims.events.order.connect(self._on_view)
-        self._viewer.camera.events.connect(self._on_camera)
+        self._viewer.scene.camera.events.connect(self._on_camera)
         self._viewer.layers.events.removed.connect(self._on_removed)
         self._viewer.layers.selection.events.changed.connect(self._on_selection)
         self.native.destroyed.connect(self._close_quietly)

@@ -1,0 +1,376 @@
+"""The real widget in a real window, driven as a script drives it, waiting for its signals."""
+
+import threading
+
+import napari_densecrf as ndc
+import numpy as np
+import pytest
+from napari.utils.colormaps import DirectLabelColormap
+from napari_densecrf import CRFParams
+from napari_densecrf._napari import layers as layers_module
+from napari_densecrf._napari.widget import DenseCRFWidget
+from numpy.testing import assert_array_equal
+
+WAIT_MS = 180_000  # the first result waits for Numba
+
+
+def picture(shape=(40, 50), n_labels=2, seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 255, shape).astype(np.uint8)
+    probabilities = np.moveaxis(rng.dirichlet(np.ones(n_labels), shape), -1, 0)
+    return image, probabilities.astype(np.float32)
+
+
+@pytest.fixture
+def dock(make_napari_viewer, qtbot):
+    """Return a function that docks the widget on layers and waits for what they give."""
+
+    def make(*layers, expect=True, **viewer_options):
+        viewer = make_napari_viewer(show=True, **viewer_options)
+        for layer in layers:
+            viewer.add_layer(layer)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
+        if expect:
+            got = []
+            widget.refined.connect(got.append)
+            qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
+            settle(qtbot, widget)
+        return viewer, widget
+
+    return make
+
+
+def settle(qtbot, widget):
+    """Wait until nothing runs, waits or is about to be asked."""
+    qtbot.waitUntil(lambda: not (widget._runner.busy or widget._timer.isActive()), timeout=WAIT_MS)
+
+
+def after(qtbot, widget, change):
+    """Make a change, and wait for the result that shows it."""
+    got = []
+    widget.refined.connect(got.append)
+    change()
+    qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
+    settle(qtbot, widget)
+    widget.refined.disconnect(got.append)
+    return got[-1]
+
+
+def image_layer(data, **options):
+    from napari.layers import Image
+
+    return Image(data, **options)
+
+
+def result_of(viewer, name="image refined"):
+    return viewer.layers[name]
+
+
+def expected(widget, image, probabilities, **options):
+    return ndc.refine(image, probabilities, widget.params, **options).labels
+
+
+def test_a_result_appears_and_follows_the_sliders(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    layer = result_of(viewer)
+    assert_array_equal(layer.data, expected(widget, image, probabilities))
+    assert layer.data.dtype == np.uint8
+    for name, value in (
+        ("appearance_weight", 7.3),
+        ("appearance_position_sigma", 3.3),
+        ("appearance_intensity_sigma", 91.7),
+        ("smoothness_weight", 0.0),
+        ("smoothness_position_sigma", 2.2),
+        ("n_iterations", 3),
+    ):
+        control = getattr(widget, name)
+        assert after(qtbot, widget, lambda control=control, value=value: setattr(control, "value", value)) is layer
+        assert control.value == value
+        assert_array_equal(layer.data, expected(widget, image, probabilities))
+    assert [one.name for one in viewer.layers].count("image refined") == 1
+    assert not viewer.layers["map"].visible
+    assert layer.opacity == pytest.approx(0.6)
+
+
+def test_the_last_of_many_requests_wins(dock, qtbot):
+    image, probabilities = picture((200, 220))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    values = np.linspace(1, 30, 25)
+
+    def drag():
+        for value in values:
+            widget.appearance_position_sigma.value = value
+
+    after(qtbot, widget, drag)
+    assert widget.params.kernels[0].position_sigma == values[-1]
+    assert_array_equal(result_of(viewer).data, expected(widget, image, probabilities))
+
+
+def test_not_live_waits_for_update(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    before = result_of(viewer).data.copy()
+    widget.live.value = False
+    widget.smoothness_weight.value = 60.0
+    settle(qtbot, widget)
+    assert_array_equal(result_of(viewer).data, before)
+    after(qtbot, widget, lambda: widget.update_now.changed.emit(True))
+    assert_array_equal(result_of(viewer).data, expected(widget, image, probabilities))
+
+
+def test_stacks_are_refined_slice_by_slice_on_arrival(dock, qtbot):
+    image, probabilities = picture((4, 30, 32), 3)
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    layer = result_of(viewer)
+    assert layer.data.shape == image.shape
+    seen = viewer.dims.current_step[-3]
+    for z in (0, 3):
+        if z != seen:
+            after(qtbot, widget, lambda z=z: viewer.dims.set_current_step(viewer.dims.ndim - 3, z))
+        assert_array_equal(layer.data[z], expected(widget, image[z], probabilities[:, z]))
+    assert "4 slices of 30 x 32" in widget.understood.value
+
+
+def test_the_place_in_the_world_is_kept(dock):
+    image, probabilities = picture()
+    place = {
+        "scale": (0.5, 0.25),
+        "translate": (3, 4),
+        "rotate": 20,
+        "shear": [0.1],
+        "affine": [[1, 0.1, 2], [0, 1.2, 1], [0, 0, 1]],
+        "units": ("um", "um"),
+        "axis_labels": ("y", "x"),
+    }
+    source = image_layer(image, name="image", **place)
+    viewer, widget = dock(source, image_layer(probabilities, name="map", scale=(1, 0.5, 0.25), units=("pixel", "um", "um")))
+    layer = result_of(viewer)
+    np.testing.assert_allclose(layer.scale, source.scale)
+    np.testing.assert_allclose(layer.translate, source.translate)
+    np.testing.assert_allclose(layer.data_to_world((7, 11)), source.data_to_world((7, 11)))
+    assert layer.units == source.units
+    assert layer.axis_labels == source.axis_labels
+    assert_array_equal(layer.data, expected(widget, image, probabilities, spacing=(0.5, 0.25)))
+    assert "µm/pixel" in widget.understood.value or "um/pixel" in widget.understood.value
+
+
+def test_shapes_are_understood():
+    image, probabilities = picture((20, 22), 3)
+    gray = image_layer(image)
+    rgb = image_layer(np.stack([image] * 3, -1), rgb=True)
+    assert layers_module.plan(gray, image_layer(probabilities)).class_axis == 0
+    assert layers_module.plan(rgb, image_layer(np.moveaxis(probabilities, 0, -1), rgb=False)).class_axis == 2
+    assert layers_module.plan(gray, image_layer(probabilities[0])).n_classes == 2
+    three = tuple(image_layer(plane) for plane in probabilities)
+    assert layers_module.plan(gray, three).n_classes == 3
+    channels = layers_module.plan(image_layer(np.stack([image] * 4)), image_layer(probabilities))
+    assert (channels.channel_axis, channels.class_axis) == (0, 0)
+    time = layers_module.plan(
+        image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22)))
+    )
+    assert (time.channel_axis, time.class_axis, time.shape) == (1, 0, (6, 20, 22))
+    with pytest.raises(layers_module.Misfit, match="20 x 22"):
+        layers_module.plan(gray, image_layer(np.zeros((3, 9, 9))))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_channels_and_class_axes_give_what_a_script_gives(dock, last):
+    image, probabilities = picture((24, 26), 3)
+    channels = np.stack([image, image[::-1]]).astype(np.uint16) * 100
+    source = np.moveaxis(probabilities, 0, -1) if last else probabilities
+    viewer, widget = dock(image_layer(channels, name="image"), image_layer(source, name="map", rgb=False))
+    assert "2 channels" in widget.understood.value
+    assert_array_equal(result_of(viewer).data, expected(widget, channels, probabilities, channel_axis=0))
+
+
+def test_a_labels_layer_is_a_rough_segmentation(dock):
+    from napari.layers import Labels
+
+    image, probabilities = picture((24, 26), 3)
+    values = np.array([0, 2, 9])[probabilities.argmax(axis=0)]
+    source = Labels(values, name="rough")
+    viewer, widget = dock(image_layer(image, name="image"), source)
+    layer = result_of(viewer)
+    labels = expected(widget, image, ndc.probabilities_from_labels(probabilities.argmax(axis=0)))
+    assert_array_equal(layer.data, np.array([0, 2, 9])[labels])
+    assert_array_equal(layer.colormap.map(np.array([2, 9])), source.colormap.map(np.array([2, 9])))
+
+
+def test_classes_have_names_and_steady_colours(dock, qtbot):
+    image, probabilities = picture((24, 26), 3)
+    names = ["sky", "leaf", "stem"]
+    viewer, widget = dock(
+        image_layer(image, name="image"), image_layer(probabilities, name="map", metadata={"classes": names})
+    )
+    layer = result_of(viewer)
+    assert isinstance(layer.colormap, DirectLabelColormap)
+    colours = layer.colormap.map(np.arange(3))
+    assert list(layer.features["class"]) == names
+    after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 9.0))
+    assert_array_equal(layer.colormap.map(np.arange(3)), colours)
+    kept = layer.metadata["napari-densecrf"]
+    assert CRFParams.from_dict(kept["params"]) == widget.params
+    assert (kept["image"], kept["probabilities"], kept["classes"]) == ("image", ["map"], names)
+
+
+def test_undo_writes_nothing_stale(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    layer = result_of(viewer)
+    after(qtbot, widget, lambda: setattr(widget.smoothness_weight, "value", 20.0))
+    shown = layer.data.copy()
+    layer.undo()
+    assert_array_equal(layer.data, shown)
+    assert not layer.editable
+
+
+def test_new_data_in_a_layer_refreshes(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    flipped = image[::-1].copy()
+    after(qtbot, widget, lambda: setattr(viewer.layers["image"], "data", flipped))
+    assert_array_equal(result_of(viewer).data, expected(widget, flipped, probabilities))
+
+
+def test_strokes_hold(dock, qtbot):
+    from napari.layers import Labels
+
+    image, probabilities = picture()
+    strokes = np.zeros(image.shape, np.uint8)
+    strokes[5:10, 5:10] = 2
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    viewer.add_layer(Labels(strokes, name="mine"))
+    layer = after(qtbot, widget, lambda: setattr(widget.strokes, "value", viewer.layers["mine"]))
+    assert (layer.data[5:10, 5:10] == 1).all()
+    assert_array_equal(layer.data, expected(widget, image, probabilities, strokes=strokes))
+
+
+def test_sliders_fit_the_image(dock):
+    image, probabilities = picture((60, 60))
+    bright = image.astype(np.uint16) * 200 + 500
+    _, widget = dock(image_layer(bright, name="image"), image_layer(probabilities, name="map"))
+    assert 0.7 < widget.appearance_intensity_sigma.value / (200 * 12.5) < 1.3
+
+
+def test_reset_brings_the_proposal_back(dock, qtbot):
+    image, probabilities = picture()
+    _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    proposed = widget.params
+    after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 55.0))
+    after(qtbot, widget, lambda: widget.reset.changed.emit(True))
+    assert widget.params == proposed
+
+
+def test_removing_a_layer_while_it_runs_is_quiet(dock, qtbot):
+    image, probabilities = picture((400, 400))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    widget.appearance_position_sigma.value = 17.0
+    qtbot.waitUntil(lambda: widget._runner.busy, timeout=WAIT_MS)
+    viewer.layers.remove("image")
+    settle(qtbot, widget)
+    assert widget.image.value is None or widget.image.value in viewer.layers
+    assert "expected" in widget.understood.value or "Open an image" in widget.understood.value or "Needs" in (
+        widget.understood.value
+    )
+
+
+def test_removing_the_result_makes_it_anew(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    viewer.layers.remove("image refined")
+    layer = after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 9.0))
+    assert layer in viewer.layers
+
+
+def test_closing_while_it_runs_ends_the_thread(dock, qtbot):
+    image, probabilities = picture((400, 400))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    thread = widget._runner._thread
+    widget.appearance_position_sigma.value = 23.0
+    qtbot.waitUntil(lambda: widget._runner.busy, timeout=WAIT_MS)
+    viewer.close()
+    qtbot.waitUntil(lambda: not thread.is_alive(), timeout=WAIT_MS)
+
+
+def test_switching_the_image_writes_onto_its_own_layer(dock, qtbot):
+    first, probabilities = picture((300, 300))
+    second, _ = picture((300, 300), seed=3)
+    viewer, widget = dock(
+        image_layer(first, name="image"), image_layer(probabilities, name="map"), image_layer(second, name="second")
+    )
+    other = "second" if widget.image.value.name == "image" else "image"
+    widget.appearance_weight.value = 8.0
+    layer = after(qtbot, widget, lambda: setattr(widget.image, "value", viewer.layers[other]))
+    assert layer.name == f"{other} refined"
+    assert_array_equal(layer.data, expected(widget, viewer.layers[other].data, probabilities))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p: np.where(p > 0.9, np.nan, p), "NaN"),
+        (lambda p: p - 0.5, "negative"),
+    ],
+)
+def test_bad_maps_are_named_once(dock, qtbot, spoil, words):
+    image, probabilities = picture()
+    viewer, widget = dock(
+        image_layer(image, name="image"), image_layer(spoil(probabilities), name="map"), expect=False
+    )
+    qtbot.waitUntil(lambda: words in widget.status.value, timeout=WAIT_MS)
+    assert "image refined" not in viewer.layers
+
+
+def test_what_does_not_fit_is_said(dock, qtbot):
+    image, _ = picture()
+    _, widget = dock(
+        image_layer(image, name="image"), image_layer(np.zeros((2, 9, 9)), name="map"), expect=False
+    )
+    qtbot.waitUntil(lambda: "expected" in widget.understood.value or "Needs" in widget.understood.value)
+
+
+def test_an_empty_viewer_says_what_to_do(dock, qtbot):
+    _, widget = dock(expect=False)
+    qtbot.waitUntil(lambda: "Open Sample" in widget.understood.value)
+
+
+class CountingArray:
+    """An array that tells which parts of it were read, and in which thread."""
+
+    def __init__(self, data):
+        self.data, self.shape, self.dtype, self.ndim = data, data.shape, data.dtype, data.ndim
+        self.reads = []
+
+    def __getitem__(self, at):
+        part = self.data[at]
+        self.reads.append((part.size, threading.current_thread().name))
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self[...], dtype=dtype)
+
+
+def test_the_visible_part_agrees_with_the_whole(dock, qtbot):
+    image, probabilities = picture((300, 320))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    widget.appearance_position_sigma.value = 4.0
+    whole = after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 2.0)).data.copy()
+    viewer.scene.camera.zoom = 12.0
+    viewer.scene.camera.center = (0, 150, 160)
+    qtbot.waitUntil(lambda: np.ptp(viewer.layers["image"].corner_pixels[:, 0]) < 200)
+    layer = after(qtbot, widget, lambda: setattr(widget.region, "value", "Visible part"))
+    (y0, x0), (y1, x1) = viewer.layers["image"].corner_pixels
+    part = (slice(max(0, y0), y1 + 1), slice(max(0, x0), x1 + 1))
+    assert (layer.data[part] == whole[part]).mean() > 0.995
+
+
+def test_only_what_is_needed_is_read(dock, qtbot):
+    image, probabilities = picture((5, 64, 64))
+    counting = CountingArray(image)
+    viewer, widget = dock(image_layer(counting, name="image"), image_layer(probabilities, name="map"))
+    counting.reads.clear()
+    after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 5.0))
+    ours = [size for size, thread in counting.reads if thread == "napari-densecrf"]
+    assert ours
+    assert max(ours) == 64 * 64

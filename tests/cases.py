@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from napari_densecrf import CRFParams, PairwiseKernel
 from scipy import ndimage
 from skimage import data
+
+from napari_densecrf import CRFParams, PairwiseKernel
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,18 @@ def all_cases():
         Case("gray, 5 labels", gray, noisy_map(five, 5, 6), CRFParams(kernels(4, 15, 10))),
         Case("noise", noise, noisy_map(gray_truth, 2, 7), CRFParams(kernels(10, 5, 3))),
         Case("hot pixels", hot, noisy_map(gray_truth, 2, 8), CRFParams(kernels(6, 10, 8, 1.0, 1.5))),
-        Case("rgb noise", rgb[::2, ::2], noisy_map(rgb_truth[::2, ::2] > 0, 2, 9), CRFParams(kernels(8, 6, 4)), {"channel_axis": -1}),
-        Case("volume", stack, noisy_map(stack_truth, 3, 10), CRFParams(kernels(5, 6.0, 80.0, 2, 2)), {"spacing": (2.0, 1.0, 1.0)}),
+        Case(
+            "rgb noise",
+            rgb[::2, ::2],
+            noisy_map(rgb_truth[::2, ::2] > 0, 2, 9),
+            CRFParams(kernels(8, 6, 4)),
+            {"channel_axis": -1},
+        ),
+        Case(
+            "volume",
+            stack,
+            noisy_map(stack_truth, 3, 10),
+            CRFParams(kernels(5, 6.0, 80.0, 2, 2)),
+            {"spacing": (2.0, 1.0, 1.0)},
+        ),
     ]

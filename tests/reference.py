@@ -1,6 +1,7 @@
 """The truth, O(N^2): the model of docs/model.md in plain double precision, as dumb as it can be."""
 
 import numpy as np
+
 from napari_densecrf import CRFParams, PairwiseKernel
 
 

@@ -1,8 +1,9 @@
 """The engine against the exact solution, and against the reference implementation."""
 
-import napari_densecrf as ndc
 import numpy as np
 import pytest
+
+import napari_densecrf as ndc
 import reference
 from cases import all_cases
 from napari_densecrf import CRFParams, PairwiseKernel

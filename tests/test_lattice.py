@@ -1,11 +1,12 @@
 """The lattice against direct Gaussian sums."""
 
-import napari_densecrf as ndc
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
+
+import napari_densecrf as ndc
+import reference
 from napari_densecrf import lattice as lattice_module
 from napari_densecrf.lattice import COARSE, FINE
 

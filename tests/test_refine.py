@@ -6,15 +6,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import napari_densecrf as ndc
 import numba
 import numpy as np
 import pytest
-from cases import all_cases, kernels
 from hypothesis import given
 from hypothesis import strategies as st
-from napari_densecrf import CRFParams, PairwiseKernel
 from numpy.testing import assert_allclose, assert_array_equal
+
+import napari_densecrf as ndc
+from cases import all_cases, kernels
+from napari_densecrf import CRFParams, PairwiseKernel
 
 CASES = {case.name: case for case in all_cases()}
 MILD = CRFParams(kernels(3, 6.0, 20.0, 1.0, 1.5))
@@ -333,8 +334,6 @@ def test_pixels_without_any_probability_become_uniform():
 
 
 def test_sums_near_one_pass_in_silence_and_others_do_not():
-    assert_allclose(
-        ndc.refine(IMAGE, MAP * 1.015, MILD).marginals, ndc.refine(IMAGE, MAP, MILD).marginals, atol=1e-4
-    )
+    assert_allclose(ndc.refine(IMAGE, MAP * 1.015, MILD).marginals, ndc.refine(IMAGE, MAP, MILD).marginals, atol=1e-4)
     with pytest.warns(ndc.InputWarning, match="renormalised"):
         ndc.refine(IMAGE, MAP * 1.5, MILD)

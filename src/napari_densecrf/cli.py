@@ -57,8 +57,11 @@ def _demo(arguments: list[str]) -> int:
         return 0
     headless = sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if headless:
-        print("napari-densecrf: there is no display to open a window on; try `xvfb-run napari-densecrf demo "
-              "--screenshot demo.png`", file=sys.stderr)
+        print(
+            "napari-densecrf: there is no display to open a window on; try `xvfb-run napari-densecrf demo "
+            "--screenshot demo.png`",
+            file=sys.stderr,
+        )
         return 2
     return subprocess.call([sys.executable, "-m", "napari_densecrf._napari.demo", *arguments])
 
@@ -133,7 +136,9 @@ def _params(options: argparse.Namespace) -> CRFParams:
         except (ValueError, TypeError) as error:
             raise BadInput(f"{options.params}: {_sentence(error)}") from None
     kernels = [
-        _kernel(base, True, options.appearance_weight, options.appearance_position_sigma, options.appearance_intensity_sigma),
+        _kernel(
+            base, True, options.appearance_weight, options.appearance_position_sigma, options.appearance_intensity_sigma
+        ),
         _kernel(base, False, options.smoothness_weight, options.smoothness_position_sigma, None),
     ]
     given = [options.appearance_weight, options.appearance_position_sigma, options.appearance_intensity_sigma]

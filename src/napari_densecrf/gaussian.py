@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from .kernels import kernel, one_at_a_time, parallel_kernel
 
-
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
 REACH_SIGMAS = 4.0
 ROWS_A_RUN = 16

@@ -42,7 +42,8 @@ class Grid:
 
     def pixel_sigmas(self, sigma: Sigma) -> NDArray[np.float64]:
         """Return (n_axes,) sigmas in pixels."""
-        return self.position_sigmas(sigma) / np.array(self.spacing)
+        sigmas: NDArray[np.float64] = self.position_sigmas(sigma) / np.array(self.spacing)
+        return sigmas
 
     def values(self, points: NDArray[np.generic]) -> NDArray[np.generic]:
         """Lay (n_points,) values out as (*spatial)."""
@@ -107,7 +108,9 @@ def from_image(
     intensities = np.ascontiguousarray(array, dtype=np.float32).reshape(math.prod(shape), -1)
     if array.dtype.kind == "f" and not np.isfinite(intensities).all():
         bad = np.count_nonzero(~np.isfinite(intensities).all(axis=1))
-        raise ValueError(f"the image has NaN or infinite values at {bad:,} of {len(intensities):,} pixels: expected none")
+        raise ValueError(
+            f"the image has NaN or infinite values at {bad:,} of {len(intensities):,} pixels: expected none"
+        )
     return Grid(shape, _spacing(spacing, n_axes), _origin(origin, n_axes)), intensities
 
 

@@ -211,9 +211,7 @@ def _normalise_tile(corners, self_terms, vertices, weights, points, slot_vertice
 
 
 @parallel_kernel()
-def _normalise(
-    corners, self_terms, vertices, weights, tile_points, tile_slots, slot_vertices, ones, slots, self_share
-):
+def _normalise(corners, self_terms, vertices, weights, tile_points, tile_slots, slot_vertices, ones, slots, self_share):
     for tile in nb.prange(tile_slots.size - 1):
         points = tile_range(tile, tile_points, len(vertices))
         first, last = tile_slots[tile], tile_slots[tile + 1]
@@ -404,7 +402,9 @@ class Lattice:
         unit = self.blur.fineness * math.sqrt(2 / 3) * (self.n_dims + 1)
         return tuple(unit / math.sqrt((i + 1) * (i + 2)) for i in range(self.n_dims))
 
-    def _strides(self, bounds: tuple[NDArray[np.float64], NDArray[np.float64]], scales: tuple[float, ...]) -> tuple[int, ...]:
+    def _strides(
+        self, bounds: tuple[NDArray[np.float64], NDArray[np.float64]], scales: tuple[float, ...]
+    ) -> tuple[int, ...]:
         """Return the strides of the vertex keys for features within the bounds."""
         d = self.n_dims
         lowest, highest = (bound * np.array(scales) for bound in bounds)
@@ -453,7 +453,7 @@ class Lattice:
         """
         d = self.n_dims
         density = math.sqrt(d + 1) * (self.blur.fineness * math.sqrt(2 / 3)) ** d
-        return (2 * math.pi) ** (d / 2) * density / (1 + 2 * self.blur.side) ** ((d + 1) * self.blur.n_passes)
+        return float((2 * math.pi) ** (d / 2) * density / (1 + 2 * self.blur.side) ** ((d + 1) * self.blur.n_passes))
 
     def filter(self, values: ArrayLike) -> NDArray[np.float32]:
         """Return the unnormalised Gaussian sum of the values at every point, its own included.
@@ -483,7 +483,15 @@ class Lattice:
         values, scratch = np.empty((2, self.n_vertices + 1, slots.shape[1]), np.float32)
         values[-1] = scratch[-1] = 0.0
         _gather_and_blur(
-            self.vertex_slots, self.slots_of_vertex, slots, self.up, self.down, self.blur.n_passes, np.float32(self.blur.side), values, scratch
+            self.vertex_slots,
+            self.slots_of_vertex,
+            slots,
+            self.up,
+            self.down,
+            self.blur.n_passes,
+            np.float32(self.blur.side),
+            values,
+            scratch,
         )
         return scratch if self.blur.n_passes * (self.n_dims + 1) % 2 else values
 

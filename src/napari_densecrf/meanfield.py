@@ -2,7 +2,7 @@
 
 Marginals sum to one, so L - 1 of L labels are kept, (n_points, n_labels - 1), the last is the rest; and what the last
 would have received is known beforehand: with K = sum_m w_m sum_{j != i} k~_m, its message is K less the others'. In
-terms of the messages M(l) of the others, and of energies relative to the last label's, z(l) = E(L) - E(l), the update is
+terms of the messages M(l) of the others, and of energies relative to the last label's, z(l) = E(L) - E(l), the update:
 
     z(l) = psi_L - psi_l + (e_L - e_l),    e_l = sum_l' mu(l, l') M(l'),    Q(l) = exp z(l) / (1 + sum_l' exp z(l'))
 
@@ -239,7 +239,11 @@ def _add_received(lattice_weight, self_share, marginals, received, messages):
     n_points, n_channels = messages.shape
     if n_channels == 1:
         _add_received_flat(
-            lattice_weight, self_share, marginals.reshape(n_points), received.reshape(n_points), messages.reshape(n_points)
+            lattice_weight,
+            self_share,
+            marginals.reshape(n_points),
+            received.reshape(n_points),
+            messages.reshape(n_points),
         )
         return
     for p in range(n_points):
@@ -303,9 +307,7 @@ def _update_without_lattice(compatibility, damping, unary, total, messages, marg
     """Update all points from the messages alone; see `_update`."""
     for block in nb.prange(len(energies)):
         points = tile_range(block, BLOCK, len(marginals))
-        _update_points(
-            compatibility, damping, points, unary, total, messages, marginals, natural, energies[block]
-        )
+        _update_points(compatibility, damping, points, unary, total, messages, marginals, natural, energies[block])
 
 
 @kernel()
@@ -486,8 +488,9 @@ class MeanField:
         self.compatibility = compatibility_arrays(params, unary.n_labels)
         self.damping = np.float32(params.damping)
         # One lattice is sliced and splatted inside the update; the other kernels leave their messages before it.
-        self.fused = next((pair for pair in terms if isinstance(pair[1], LatticeGaussian)), None)
-        self.others = [pair for pair in terms if pair is not self.fused]
+        lattices = [(weight, term) for weight, term in terms if isinstance(term, LatticeGaussian)]
+        self.fused = lattices[0] if lattices else None
+        self.others = [pair for pair in terms if not (lattices and pair[1] is lattices[0][1])]
         self.total = np.zeros(n_points, np.float32)
         for weight, term in terms:
             self.total += np.float32(weight) * term.total()
@@ -573,9 +576,7 @@ class MeanField:
         return summed
 
 
-def iterate(
-    unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams
-) -> Iterator[MeanFieldState]:
+def iterate(unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams) -> Iterator[MeanFieldState]:
     """Yield the state after the start and after each update.
 
     Parameters

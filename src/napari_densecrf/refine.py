@@ -43,7 +43,8 @@ class Refinement:
     def labels(self) -> NDArray[np.unsignedinteger]:
         """(*spatial) uint8, or uint16 past 256 classes: index of the most probable class, the first of equals."""
         n_labels = self._kept.shape[1] + 1
-        dtype = np.uint8 if n_labels <= 256 else np.uint16
+        dtype: type[np.unsignedinteger] = np.uint8 if n_labels <= 256 else np.uint16
+        labels: NDArray[np.unsignedinteger]
         if n_labels == 2:
             labels = (self._kept[:, 0] < np.float32(0.5)).astype(dtype)
         else:
@@ -65,7 +66,8 @@ class Refinement:
         """(*spatial) float32, 0 (certain) to 1 (uniform): ``-sum_l Q log Q / log n_labels``."""
         marginals = self.marginals
         q_log_q = marginals * np.log(np.maximum(marginals, np.finfo(np.float32).tiny))
-        return np.clip(-q_log_q.sum(axis=0) / np.float32(np.log(len(marginals))), 0, 1)
+        entropy: NDArray[np.float32] = np.clip(-q_log_q.sum(axis=0) / np.float32(np.log(len(marginals))), 0, 1)
+        return entropy
 
     def _rest(self) -> NDArray[np.float32]:
         rest: NDArray[np.float32] = np.float32(1) - self._kept.sum(axis=1, dtype=np.float32)
@@ -152,9 +154,7 @@ class Refiner:
                 return step.refinement
         raise AssertionError("the last step carries the refinement")
 
-    def steps(
-        self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None
-    ) -> Iterator[Step]:
+    def steps(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Iterator[Step]:
         """Refine step by step: each `Step` is progress, and a point to stop by not asking for the next.
 
         Parameters and errors are those of `refine`; only the last step has a refinement.

@@ -293,10 +293,10 @@ def index_points(strides, scales, grid, intensities, channel_steps, tile_points,
 
 @kernel()
 def merge_tiles(tile_keys, counts):
-    """Number the vertices of all tiles, tile after tile.
+    """Give the vertices of all tiles their numbers, tile after tile.
 
-    Returns ``(keys, table, shift, numbers)``: the keys of all vertices in the order of their numbers, the table that
-    finds them, and the number of every tile's vertices, one tile behind the other.
+    The result is ``(keys, table, shift, numbers)``: the keys of all vertices in the order of their numbers, the table
+    that finds them, and the number of every tile's vertices, one tile behind the other.
     """
     n_slots = counts.sum()
     numbers = np.empty(n_slots, np.uint32)

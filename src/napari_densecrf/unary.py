@@ -50,7 +50,7 @@ class Unary:
     @property
     def n_labels(self) -> int:
         """Number of labels."""
-        return self.differences.shape[1] + 1
+        return int(self.differences.shape[1]) + 1
 
 
 def probabilities_from_labels(
@@ -148,7 +148,7 @@ def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
             f"probabilities have {len(array)} class along their first axis: expected at least 2, or ({grid}) for the "
             "foreground of two classes"
         )
-    if array.dtype.kind == "b" or array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.uint16):
+    if array.dtype.kind == "b" or (array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.uint16)):
         raise ValueError(
             f"probabilities hold {array.dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
             "segmentation goes through probabilities_from_labels"
@@ -264,7 +264,8 @@ def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int
     n_points = planes.shape[1]
     if bad:
         raise ValueError(
-            f"probabilities are NaN, infinite or negative at {bad:,} of {n_points:,} pixels: expected numbers from 0 to 1"
+            f"probabilities are NaN, infinite or negative at {bad:,} of {n_points:,} pixels: expected "
+            "numbers from 0 to 1"
         )
     if len(planes) == 1 and off_sum:
         raise ValueError(

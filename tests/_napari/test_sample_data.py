@@ -1,8 +1,9 @@
 """The samples: real pictures with maps that are rough, and better when refined."""
 
-import napari_densecrf as ndc
 import numpy as np
 import pytest
+
+import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf._napari import sample_data
 

@@ -2,14 +2,14 @@
 
 import threading
 
-import napari_densecrf as ndc
 import numpy as np
 import pytest
 from napari.utils.colormaps import DirectLabelColormap
+from numpy.testing import assert_array_equal
+
+import napari_densecrf as ndc
 from napari_densecrf import CRFParams
 from napari_densecrf._napari import layers as layers_module
-from napari_densecrf._napari.widget import DenseCRFWidget
-from numpy.testing import assert_array_equal
 
 WAIT_MS = 180_000  # the first result waits for Numba
 
@@ -144,7 +144,9 @@ def test_the_place_in_the_world_is_kept(dock):
         "axis_labels": ("y", "x"),
     }
     source = image_layer(image, name="image", **place)
-    viewer, widget = dock(source, image_layer(probabilities, name="map", scale=(1, 0.5, 0.25), units=("pixel", "um", "um")))
+    viewer, widget = dock(
+        source, image_layer(probabilities, name="map", scale=(1, 0.5, 0.25), units=("pixel", "um", "um"))
+    )
     layer = result_of(viewer)
     np.testing.assert_allclose(layer.scale, source.scale)
     np.testing.assert_allclose(layer.translate, source.translate)
@@ -166,9 +168,7 @@ def test_shapes_are_understood():
     assert layers_module.plan(gray, three).n_classes == 3
     channels = layers_module.plan(image_layer(np.stack([image] * 4)), image_layer(probabilities))
     assert (channels.channel_axis, channels.class_axis) == (0, 0)
-    time = layers_module.plan(
-        image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22)))
-    )
+    time = layers_module.plan(image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22))))
     assert (time.channel_axis, time.class_axis, time.shape) == (1, 0, (6, 20, 22))
     with pytest.raises(layers_module.Misfit, match="20 x 22"):
         layers_module.plan(gray, image_layer(np.zeros((3, 9, 9))))
@@ -270,8 +270,10 @@ def test_removing_a_layer_while_it_runs_is_quiet(dock, qtbot):
     viewer.layers.remove("image")
     settle(qtbot, widget)
     assert widget.image.value is None or widget.image.value in viewer.layers
-    assert "expected" in widget.understood.value or "Open an image" in widget.understood.value or "Needs" in (
-        widget.understood.value
+    assert (
+        "expected" in widget.understood.value
+        or "Open an image" in widget.understood.value
+        or "Needs" in (widget.understood.value)
     )
 
 
@@ -315,18 +317,14 @@ def test_switching_the_image_writes_onto_its_own_layer(dock, qtbot):
 )
 def test_bad_maps_are_named_once(dock, qtbot, spoil, words):
     image, probabilities = picture()
-    viewer, widget = dock(
-        image_layer(image, name="image"), image_layer(spoil(probabilities), name="map"), expect=False
-    )
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(spoil(probabilities), name="map"), expect=False)
     qtbot.waitUntil(lambda: words in widget.status.value, timeout=WAIT_MS)
     assert "image refined" not in viewer.layers
 
 
 def test_what_does_not_fit_is_said(dock, qtbot):
     image, _ = picture()
-    _, widget = dock(
-        image_layer(image, name="image"), image_layer(np.zeros((2, 9, 9)), name="map"), expect=False
-    )
+    _, widget = dock(image_layer(image, name="image"), image_layer(np.zeros((2, 9, 9)), name="map"), expect=False)
     qtbot.waitUntil(lambda: "expected" in widget.understood.value or "Needs" in widget.understood.value)
 
 
@@ -342,12 +340,12 @@ class CountingArray:
         self.data, self.shape, self.dtype, self.ndim = data, data.shape, data.dtype, data.ndim
         self.reads = []
 
-    def __getitem__(self, at):
+    def __getitem__(self, at):  # noqa: D105
         part = self.data[at]
         self.reads.append((part.size, threading.current_thread().name))
         return part
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype=None, copy=None):  # noqa: D105
         return np.asarray(self[...], dtype=dtype)
 
 
@@ -368,7 +366,7 @@ def test_the_visible_part_agrees_with_the_whole(dock, qtbot):
 def test_only_what_is_needed_is_read(dock, qtbot):
     image, probabilities = picture((5, 64, 64))
     counting = CountingArray(image)
-    viewer, widget = dock(image_layer(counting, name="image"), image_layer(probabilities, name="map"))
+    _viewer, widget = dock(image_layer(counting, name="image"), image_layer(probabilities, name="map"))
     counting.reads.clear()
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 5.0))
     ours = [size for size, thread in counting.reads if thread == "napari-densecrf"]

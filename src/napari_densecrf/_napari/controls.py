@@ -149,4 +149,4 @@ class LogSlider(ValueWidget[float]):
 
     @property
     def _qt(self) -> QLogSlider:
-        return self._widget._mgui_get_native_widget()  # type: ignore[no-any-return]
+        return self._widget._mgui_get_native_widget()

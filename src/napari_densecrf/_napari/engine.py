@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..params import CRFParams
-from ..refine import Refiner, Step, refine
+from napari_densecrf.params import CRFParams
+from napari_densecrf.refine import Refiner, Step, refine
+
 from .layers import Inputs, Plan, Window, read
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.

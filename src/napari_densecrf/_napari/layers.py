@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from ..unary import probabilities_from_labels
+from napari_densecrf.unary import probabilities_from_labels
 
 MAX_CHANNELS = 64
 MAX_CLASSES = 300
@@ -22,7 +22,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 BACKGROUND_NAMES = ("background", "bg", "none", "unlabeled", "unlabelled", "empty")
 
 # A map is one layer, or several single-class layers chosen together.
-Map = Layer | tuple[Layer, ...]
+Map: TypeAlias = "Layer | tuple[Layer, ...]"
 
 
 class Misfit(ValueError):
@@ -265,9 +265,11 @@ def read(a_plan: Plan, window: Window) -> Inputs:
         dropped = sum(axis < a_plan.channel_axis for axis in a_plan.spatial_axes[:-2])
         part = np.moveaxis(part, a_plan.channel_axis - dropped, -1)
     probabilities, values = _read_map(a_plan, window)
-    names = class_names(a_plan.map, len(values)) if not isinstance(a_plan.map, Labels) else [
-        f"label {value}" for value in values
-    ]
+    names = (
+        class_names(a_plan.map, len(values))
+        if not isinstance(a_plan.map, Labels)
+        else [f"label {value}" for value in values]
+    )
     return Inputs(part, None if a_plan.channel_axis is None else -1, probabilities, values, names)
 
 
@@ -284,7 +286,8 @@ def _read_map(a_plan: Plan, window: Window) -> tuple[NDArray[Any], NDArray[np.in
             values = np.unique(np.concatenate([values, [0, int(values.max()) or 1]]))
         if len(values) > MAX_CLASSES:
             raise Misfit(
-                f"“{a_plan.map.name}” has {len(values)} labels in this slice: expected classes, not one label per object."
+                f"“{a_plan.map.name}” has {len(values)} labels in this slice: expected "
+                "classes, not one label per object."
             )
         return probabilities_from_labels(np.searchsorted(values, part), n_labels=len(values)), values
     if a_plan.class_axis is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from ..refine import Step
+from napari_densecrf.refine import Step
 
 Work = Callable[[], Iterator[Step]]
 

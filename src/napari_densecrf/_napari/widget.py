@@ -16,8 +16,9 @@ from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from ..kernels import n_threads
-from ..params import CRFParams, PairwiseKernel
+from napari_densecrf.kernels import n_threads
+from napari_densecrf.params import CRFParams, PairwiseKernel
+
 from .controls import LogSlider
 from .engine import Engine, Request, Result, warm_up
 from .layers import (
@@ -179,9 +180,14 @@ class DenseCRFWidget(Container):
             image, choice = pairs[0]
             self.image.value = image
             self.probabilities.value = choice
-        elif self.probabilities.value is self.image.value:
-            # Nothing fits: name what might have been meant, or nothing.
-            others = [choice for choice in maps if choice is not self.image.value]
+            return
+        # Nothing fits: name what might have been meant.
+        plain = [layer for layer in images if layer is not self.probabilities.value]
+        if self.image.value is None and plain:
+            # A picture more likely than a map: the fewer axes the likelier.
+            self.image.value = min(plain, key=lambda layer: layer.ndim)
+        others = [choice for choice in maps if choice is not self.image.value]
+        if self.probabilities.value in (None, self.image.value):
             self.probabilities.value = others[0] if others else None
 
     def _rank(self, image: Image, choice: Map) -> int:
@@ -494,7 +500,9 @@ class DenseCRFWidget(Container):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
         self.fold = panel.add_fold("More")
         for name in ("n_iterations", "damping", "region", "strokes"):
-            panel.add_row(controls[name], reset=partial(self._reset_one, name) if name in DEFAULTS else None, folded=True)
+            panel.add_row(
+                controls[name], reset=partial(self._reset_one, name) if name in DEFAULTS else None, folded=True
+            )
         panel.unfold(False)
         panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
         panel.add_text(controls["status"])
@@ -540,13 +548,11 @@ def _changed_by_refining(probabilities: Any, result: Result) -> float:
     return float((said != result.labels).mean())
 
 
-def _controls(images: Any, maps: Any, strokes: Any) -> dict[str, Widget]:
+def _controls(images: Any, maps: Any, strokes: Any) -> dict[str, Any]:
     """Make the controls by name; scripts reach them as attributes of the widget."""
 
     def slider(name: str, label: str, low: float, high: float, *, zero: bool = False) -> LogSlider:
-        return LogSlider(
-            (low, high), zero=zero, name=name, label=label, value=DEFAULTS[name], tooltip=TIPS[name]
-        )
+        return LogSlider((low, high), zero=zero, name=name, label=label, value=DEFAULTS[name], tooltip=TIPS[name])
 
     made: list[Widget] = [
         ComboBox(name="image", label="Image", choices=images, nullable=True, tooltip=TIPS["image"]),

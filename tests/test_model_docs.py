@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import reference
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.meanfield import compatibility_arrays

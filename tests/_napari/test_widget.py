@@ -184,6 +184,25 @@ def test_channels_and_class_axes_give_what_a_script_gives(dock, last):
     assert_array_equal(result_of(viewer).data, expected(widget, channels, probabilities, channel_axis=0))
 
 
+def test_a_time_lapse_of_channels_shows_each_result_at_its_time(dock, qtbot):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 4000, (4, 2, 24, 26)).astype(np.uint16)
+    probabilities = np.moveaxis(rng.dirichlet(np.ones(3), (4, 24, 26)), -1, 0).astype(np.float32)
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    layer = result_of(viewer)
+    assert layer.data.shape == (4, 1, 24, 26)
+    for time in (3, 1):
+        if viewer.dims.current_step[0] != time:
+            after(qtbot, widget, lambda time=time: viewer.dims.set_current_step(0, time))
+        labels = expected(widget, image[time], probabilities[:, time], channel_axis=0)
+        assert_array_equal(layer.data[time, 0], labels)
+        for channel in (0, 1):
+            viewer.dims.set_current_step(1, channel)
+            settle(qtbot, widget)
+            shown = layer.world_to_data(viewer.dims.point)
+            assert (round(shown[0]), round(shown[1])) == (time, 0)
+
+
 def test_a_labels_layer_is_a_rough_segmentation(dock):
     from napari.layers import Labels
 

@@ -29,7 +29,7 @@ class _Number(QDoubleSpinBox):
 
     def sizeHint(self) -> Any:
         hint = super().sizeHint()
-        hint.setWidth(self.fontMetrics().horizontalAdvance("0.0000") + 16)
+        hint.setWidth(self.fontMetrics().horizontalAdvance("0.0000") + 8)
         return hint
 
 
@@ -46,6 +46,7 @@ class QLogSlider(QWidget):
         self._value = 1.0
         self._range = (0.1, 10.0)
         self._zero = False
+        self.pixel = 0.0
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, POSITIONS)
         self.slider.setPageStep(POSITIONS // 20)
@@ -53,7 +54,7 @@ class QLogSlider(QWidget):
         self.slider.setMinimumWidth(40)
         self.number = _Number()
         self.unit = QLabel()
-        self.unit.setMinimumWidth(self.unit.fontMetrics().horizontalAdvance("px "))
+        self.unit.setMinimumWidth(self.unit.fontMetrics().horizontalAdvance("µm") + 6)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -82,6 +83,12 @@ class QLogSlider(QWidget):
             self.number.setRange(0.0 if self._zero else 1e-9, 1e12)
         self._show()
 
+    def describe(self) -> None:
+        """Say how many pixels the value is, where its unit is another."""
+        words = f"{self._value:.4g} {self.unit.text()} = {self._value / self.pixel:.3g} pixels" if self.pixel else ""
+        self.unit.setToolTip(words)
+        self.number.setToolTip(words)
+
     def _at(self, position: int) -> float:
         low, high = self._range
         if self._zero and position == 0:
@@ -109,6 +116,7 @@ class QLogSlider(QWidget):
             if self._at(self.slider.value()) != self._value:
                 self.slider.setValue(self._position(self._value))
             self.number.setValue(self._value)
+        self.describe()
 
 
 class _LogSliderBackend(QBaseValueWidget):
@@ -143,9 +151,11 @@ class LogSlider(ValueWidget[float]):
         """Set what the ends of the slider mean."""
         self._qt.setLimits(*limits, zero)
 
-    def set_unit(self, text: str) -> None:
-        """Write a unit behind the number."""
+    def set_unit(self, text: str, pixel: float) -> None:
+        """Write a unit behind the number; the tooltip there says how many pixels the value is."""
         self._qt.unit.setText(text)
+        self._qt.pixel = pixel if text not in ("", "px") else 0.0
+        self._qt.describe()
 
     @property
     def _qt(self) -> QLogSlider:

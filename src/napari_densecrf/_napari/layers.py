@@ -60,6 +60,34 @@ class Plan:
         return tuple(_shape(self.image)[axis] for axis in self.spatial_axes)
 
     @property
+    def bridged_axis(self) -> int | None:
+        """Position of the channels among the result's axes, where leading axes come before them.
+
+        napari aligns layers by their last axes, so there the result needs an axis too: of one pixel that is as long as
+        all channels together.
+        """
+        if self.image.rgb or self.channel_axis is None:
+            return None
+        before = sum(axis < self.channel_axis for axis in self.spatial_axes[:-2])
+        return before or None
+
+    @property
+    def result_axes(self) -> list[int]:
+        """Axes of the image's data that the result has."""
+        axes = list(self.spatial_axes)
+        if self.bridged_axis is not None and self.channel_axis is not None:
+            axes.insert(self.bridged_axis, self.channel_axis)
+        return axes
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape of the result's data."""
+        shape = list(self.shape)
+        if self.bridged_axis is not None:
+            shape.insert(self.bridged_axis, 1)
+        return tuple(shape)
+
+    @property
     def spacing(self) -> tuple[float, float]:
         """Size of a pixel along y and x, in world units."""
         y, x = (abs(float(self.image.scale[axis])) for axis in self.spatial_axes[-2:])
@@ -306,14 +334,19 @@ def _data(layer: Layer) -> Any:
 
 def result_layer(a_plan: Plan, inputs: Inputs) -> Labels:
     """Make the Labels layer of a result: the image's place in the world, the source's colours."""
-    image, axes = a_plan.image, list(a_plan.spatial_axes)
+    image, axes = a_plan.image, a_plan.result_axes
+    scale, translate = np.array(image.scale[axes]), np.array(image.translate[axes])
+    if a_plan.bridged_axis is not None and a_plan.channel_axis is not None:
+        n_channels = _shape(image)[a_plan.channel_axis]
+        translate[a_plan.bridged_axis] += scale[a_plan.bridged_axis] * (n_channels - 1) / 2
+        scale[a_plan.bridged_axis] *= n_channels
     dtype = np.uint8 if inputs.values.max() < 256 else np.uint16 if inputs.values.max() < 65536 else np.int32
     labels = Labels(
-        np.zeros(a_plan.shape, dtype),
+        np.zeros(a_plan.result_shape, dtype),
         name=f"{image.name} refined",
         affine=_sub_affine(image, axes),
-        scale=image.scale[axes],
-        translate=image.translate[axes],
+        scale=scale,
+        translate=translate,
         rotate=image.rotate[np.ix_(axes, axes)],
         shear=_sub_shear(image, axes),
         units=[image.units[axis] for axis in axes],
@@ -360,9 +393,12 @@ def class_colours(inputs: Inputs) -> DirectLabelColormap:
     return DirectLabelColormap(color_dict=colours)
 
 
-def write(labels: Labels, window: Window, values: NDArray[Any]) -> float:
+def write(labels: Labels, a_plan: Plan, window: Window, values: NDArray[Any]) -> float:
     """Write one window into a result in place, show it, and return the share of its pixels that changed."""
-    target = labels.data[(*window.index, *window.slices)]
+    at: list[Any] = [*window.index, *window.slices]
+    if a_plan.bridged_axis is not None:
+        at.insert(a_plan.bridged_axis, 0)
+    target = labels.data[tuple(at)]
     changed = float(np.count_nonzero(target != values)) / max(1, values.size)
     target[...] = values
     labels.refresh(thumbnail=False, highlight=False, extent=False)

@@ -352,7 +352,7 @@ class DenseCRFWidget(Container):
             return
         layer, first = self._layer_for(result)
         before = result.inputs.probabilities
-        changed = write(layer, result.request.window, result.labels)
+        changed = write(layer, a_plan, result.request.window, result.labels)
         layer.metadata[METADATA_KEY] = self._provenance(result)
         self._thumbnail_timer.start()
         words = f"{result.elapsed_ms:.0f} ms · {result.n_pixels:,} pixels · {n_threads()} threads"
@@ -370,7 +370,7 @@ class DenseCRFWidget(Container):
         a_plan = result.request.plan
         layer = self._results.get(a_plan.image)
         if layer is not None and layer in self._viewer.layers:
-            if layer.data.shape == a_plan.shape and layer.data.dtype == result.labels.dtype:
+            if layer.data.shape == a_plan.result_shape and layer.data.dtype == result.labels.dtype:
                 if layer.metadata[METADATA_KEY]["classes"] != result.inputs.names:
                     made = result_layer(a_plan, result.inputs)
                     layer.colormap, layer.features = made.colormap, made.features
@@ -468,7 +468,7 @@ class DenseCRFWidget(Container):
                 if untouched or not first:
                     slider.value = slider.default
             slider.set_limits((low, high))
-            slider.set_unit(words)
+            slider.set_unit(words, factor)
 
     def _on_reset(self) -> None:
         for name in DEFAULTS:

@@ -25,8 +25,8 @@ def picture(shape=(40, 50), n_labels=2, seed=0):
 def dock(make_napari_viewer, qtbot):
     """Return a function that docks the widget on layers and waits for what they give."""
 
-    def make(*layers, expect=True, **viewer_options):
-        viewer = make_napari_viewer(show=True, **viewer_options)
+    def make(*layers, expect=True, show=True):
+        viewer = make_napari_viewer(show=show)
         for layer in layers:
             viewer.add_layer(layer)
         _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
@@ -283,7 +283,8 @@ def test_reset_brings_the_proposal_back(dock, qtbot):
 
 def test_removing_a_layer_while_it_runs_is_quiet(dock, qtbot):
     image, probabilities = picture((400, 400))
-    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    # Not shown: Mesa's software renderer now and then crashes in glDrawArrays when a drawn layer has been removed.
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"), show=False)
     widget.appearance_position_sigma.value = 17.0
     qtbot.waitUntil(lambda: widget._runner.busy, timeout=WAIT_MS)
     viewer.layers.remove("image")
@@ -298,7 +299,7 @@ def test_removing_a_layer_while_it_runs_is_quiet(dock, qtbot):
 
 def test_removing_the_result_makes_it_anew(dock, qtbot):
     image, probabilities = picture()
-    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"), show=False)
     viewer.layers.remove("image refined")
     layer = after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 9.0))
     assert layer in viewer.layers

@@ -175,26 +175,35 @@ def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
 
 
 @kernel()
+def _add_plane(plane, sums, wrong):
+    """Add one label's probabilities to the sums, and note where they are none."""
+    for k in range(plane.size):
+        value = plane[k]
+        sums[k] += value
+        # Written so that NaN is wrong too.
+        wrong[k] |= np.int32(not (value >= np.float32(0.0))) | np.int32(not (value < np.float32(np.inf)))
+
+
+@kernel()
 def _check_block(planes, first, last, sums, counts):
     """Count the pixels whose probabilities are no numbers or negative, sum to 0, or far from 1; keep the sums."""
-    n_planes = len(planes)
-    for p in range(first, last):
-        total = np.float32(0.0)
-        bad = False
-        for label in range(n_planes):
-            value = planes[label, p]
-            # Written so that NaN is bad too.
-            bad |= not (value >= np.float32(0.0) and value < np.float32(np.inf))
-            total += value
-        sums[p - first] = total
-        if bad:
-            counts[BAD] += 1
-        elif n_planes == 1:
-            counts[OFF_SUM] += total > np.float32(1.0 + 1e-3)
-        elif total == 0.0:
-            counts[ZERO_SUM] += 1
-        else:
-            counts[OFF_SUM] += abs(total - np.float32(1.0)) > np.float32(SUM_TOLERANCE)
+    wrong = np.zeros(BLOCK, np.int32)
+    sums[:] = np.float32(0.0)
+    for label in range(len(planes)):
+        _add_plane(planes[label, first:last], sums, wrong)
+    lowest = np.float32(-1.0) if len(planes) == 1 else np.float32(1.0 - SUM_TOLERANCE)
+    highest = np.float32(1.0 + 1e-3) if len(planes) == 1 else np.float32(1.0 + SUM_TOLERANCE)
+    n_wrong = n_zero = n_off = np.int32(0)
+    for k in range(last - first):
+        fine = np.int32(1) - wrong[k]
+        zero = np.int32(sums[k] == np.float32(0.0)) * np.int32(len(planes) > 1)
+        off = np.int32(sums[k] < lowest) | np.int32(sums[k] > highest)
+        n_wrong += wrong[k]
+        n_zero += fine * zero
+        n_off += fine * off * (np.int32(1) - zero)
+    counts[BAD] = n_wrong
+    counts[ZERO_SUM] = n_zero
+    counts[OFF_SUM] = n_off
 
 
 @kernel()
@@ -211,22 +220,27 @@ def _foreground_block(planes, smallest, first, last, differences, last_logs, nor
 
 
 @kernel()
+def _clipped_logs(plane, inverse_sums, smallest, normalisers, logs):
+    """Write the logs of one label's probabilities, and add what was kept of them to the normalisers."""
+    for k in range(plane.size):
+        kept = max(plane[k] * inverse_sums[k], smallest)
+        normalisers[k] += kept
+        logs[k] = logf(kept)
+
+
+@kernel()
 def _classes_block(planes, smallest, first, last, sums, differences, last_logs, normalisers):
     n_channels = differences.shape[1]
     for k in range(last - first):
         # Where all are 0, all are clipped to the same: uniform.
         sums[k] = np.float32(1.0) / sums[k] if sums[k] > np.float32(0.0) else np.float32(1.0)
-    last_plane = planes[n_channels]
-    for k in range(last - first):
-        kept = max(last_plane[first + k] * sums[k], smallest)
-        last_logs[k] = logf(kept)
-        normalisers[k] = kept
+    normalisers[:] = np.float32(0.0)
+    logs = np.empty(BLOCK, np.float32)
+    _clipped_logs(planes[n_channels, first:last], sums, smallest, normalisers, last_logs)
     for c in range(n_channels):
-        plane = planes[c]
+        _clipped_logs(planes[c, first:last], sums, smallest, normalisers, logs)
         for k in range(last - first):
-            kept = max(plane[first + k] * sums[k], smallest)
-            normalisers[k] += kept
-            differences[first + k, c] = logf(kept) - last_logs[k]
+            differences[first + k, c] = logs[k] - last_logs[k]
 
 
 @kernel()
@@ -235,7 +249,6 @@ def _block(planes, smallest, first, last, differences, counts):
     sums = np.empty(BLOCK, np.float32)
     last_logs = np.empty(BLOCK, np.float32)
     normalisers = np.empty(BLOCK, np.float32)
-    counts[:] = 0
     _check_block(planes, first, last, sums, counts)
     if len(planes) == 1:
         _foreground_block(planes, smallest, first, last, differences, last_logs, normalisers)

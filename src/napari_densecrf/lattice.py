@@ -23,6 +23,8 @@ MAX_TILE_POINTS = 16384
 MAX_KEY_BITS = 62
 # What a thread takes at once of gathering and blurring.
 VERTICES_A_RUN = 2048
+# Up to so many channels sums stay in registers; past them, the channels of a vertex make vectors.
+FEW_CHANNELS = 8
 
 
 @kernel()
@@ -36,11 +38,16 @@ def splat_points(corners, vertices, weights, values, slots):
             for r in range(len(corners)):
                 flat_slots[vertices[p, r]] += weights[p, r] * flat_values[p]
         return
+    # Flat from here on: a view of a row costs more than what is done with it.
+    flat_values = values.reshape(n_points * n_channels)
+    flat_slots = slots.reshape(len(slots) * n_channels)
     for p in range(n_points):
+        here = p * n_channels
         for r in range(len(corners)):
-            target = slots[vertices[p, r]]
+            there = np.int64(vertices[p, r]) * n_channels
+            weight = weights[p, r]
             for c in range(n_channels):
-                target[c] += weights[p, r] * values[p, c]
+                flat_slots[there + c] += weight * flat_values[here + c]
 
 
 @kernel()
@@ -56,13 +63,25 @@ def slice_points(corners, vertices, weights, slots, values):
                 total += weights[p, r] * flat_slots[vertices[p, r]]
             flat_values[p] = total
         return
-    for p in range(n_points):
-        target = values[p]
-        target[:] = np.float32(0.0)
-        for r in range(len(corners)):
-            source = slots[vertices[p, r]]
+    flat_values = values.reshape(n_points * n_channels)
+    flat_slots = slots.reshape(len(slots) * n_channels)
+    if n_channels <= FEW_CHANNELS:
+        for p in range(n_points):
             for c in range(n_channels):
-                target[c] += weights[p, r] * source[c]
+                total = np.float32(0.0)
+                for r in range(len(corners)):
+                    total += weights[p, r] * flat_slots[np.int64(vertices[p, r]) * n_channels + c]
+                flat_values[p * n_channels + c] = total
+        return
+    for p in range(n_points):
+        here = p * n_channels
+        for c in range(n_channels):
+            flat_values[here + c] = np.float32(0.0)
+        for r in range(len(corners)):
+            there = np.int64(vertices[p, r]) * n_channels
+            weight = weights[p, r]
+            for c in range(n_channels):
+                flat_values[here + c] += weight * flat_slots[there + c]
 
 
 @kernel()
@@ -127,9 +146,14 @@ def _blur_axis(up, down, first, last, side, source, target):
         for v in range(first, last):
             flat_target[v] = flat_source[v] + side * (flat_source[up[v]] + flat_source[down[v]])
         return
+    flat_source = source.reshape(len(source) * n_channels)
+    flat_target = target.reshape(len(target) * n_channels)
     for v in range(first, last):
+        here = v * n_channels
+        above = np.int64(up[v]) * n_channels
+        below = np.int64(down[v]) * n_channels
         for c in range(n_channels):
-            target[v, c] = source[v, c] + side * (source[up[v], c] + source[down[v], c])
+            flat_target[here + c] = flat_source[here + c] + side * (flat_source[above + c] + flat_source[below + c])
 
 
 @kernel()
@@ -288,11 +312,20 @@ class Blur:
 
 
 # Measured against exact solutions (benchmarks/accuracy.py): marginals are nearest where short taps on a slightly finer
-# lattice make two passes; the best fineness is within 2 % of the rule above. Where points are scattered so thinly that
-# they have no common vertices, the finer lattice only loses more of what leaves its one ring.
+# lattice make two passes; the best fineness is within 2 % of the rule above.
 FINE = Blur(n_passes=2, side=0.3, fineness=1.175)
 COARSE = Blur(n_passes=1, side=0.42, fineness=1.0)
-MOST_FINE_VERTICES = 2
+# The fine lattice is worth its time while it is small: by itself, or against the points. And where points are scattered
+# so thinly that they have no common vertices, it only loses more of what leaves its one ring.
+FEW_VERTICES = 32768
+MOST_VERTICES_A_POINT = 2.0
+WORTHWHILE_VERTICES_A_POINT = 0.125
+
+
+def fine_is_worthwhile(n_touched: int, n_points: int) -> bool:
+    """Tell from the counts alone whether a lattice that touches so many vertices should be the fine one."""
+    small = n_touched <= max(FEW_VERTICES, WORTHWHILE_VERTICES_A_POINT * n_points)
+    return small and n_touched <= MOST_VERTICES_A_POINT * n_points
 
 
 class Lattice:
@@ -360,7 +393,7 @@ class Lattice:
         intensities: NDArray[np.float32],
         channel_steps: NDArray[np.float64],
     ) -> None:
-        """Take the fine lattice, unless the points are so far apart that each has most of its vertices to itself."""
+        """Take the fine lattice where it is worth its time, else the coarse one."""
         self.n_points = len(intensities)
         self.n_dims = len(grid[0]) + len(channel_steps)
         self.corners = tuple(range(self.n_dims + 1))
@@ -369,7 +402,7 @@ class Lattice:
         with one_at_a_time:
             self.blur = FINE
             strides, touched, table, shift = self._index(grid, intensities, channel_steps, bounds)
-            if len(touched) > MOST_FINE_VERTICES * self.n_points:
+            if not fine_is_worthwhile(len(touched), self.n_points):
                 self.blur = COARSE
                 strides, touched, table, shift = self._index(grid, intensities, channel_steps, bounds)
             self.vertex_slots, self.slots_of_vertex = _sort_slots(self.slot_vertices, len(touched))

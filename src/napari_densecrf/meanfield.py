@@ -69,7 +69,21 @@ class LatticeGaussian:
         """Add (or set) ``weight * sum_{j != i} k~(i, j) Q_j``; see `PairwiseTerm`."""
         lattice = self.lattice
         with one_at_a_time:
-            received = lattice.slice(lattice.gather_and_blur(lattice.splat(marginals)))
+            slots = lattice.splat(marginals)
+        self.add_splatted(slots, marginals, weight, messages, accumulate=accumulate)
+
+    def add_splatted(
+        self,
+        slots: NDArray[np.float32],
+        marginals: NDArray[np.float32],
+        weight: float,
+        messages: NDArray[np.float32],
+        *,
+        accumulate: bool,
+    ) -> None:
+        """Do what `add_messages` does, for marginals that have been splatted into ``slots`` already."""
+        with one_at_a_time:
+            received = self.lattice.slice(self.lattice.gather_and_blur(slots))
         received -= self.self_share[:, None] * marginals
         received *= np.float32(weight)
         if accumulate:
@@ -443,6 +457,47 @@ def _measure(compatibility, total, messages, marginals, energies):
         energies[block] = _measure_points(compatibility, points, total, messages, marginals)
 
 
+@kernel()
+def _argmax_block(marginals, labels):
+    n_points, n_channels = marginals.shape
+    for p in range(n_points):
+        rest = np.float32(1.0)
+        most = np.float32(-1.0)
+        label = 0
+        for c in range(n_channels):
+            rest -= marginals[p, c]
+            if marginals[p, c] > most:
+                most = marginals[p, c]
+                label = c
+        labels[p] = n_channels if rest > most else label
+
+
+@parallel_kernel()
+def _argmax(marginals, labels):
+    for block in nb.prange(-(-len(labels) // BLOCK)):
+        first, last = tile_range(block, BLOCK, len(labels))
+        _argmax_block(marginals[first:last], labels[first:last])
+
+
+@one_at_a_time
+def most_probable(marginals: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
+    """Return the most probable label of each point, the first of equals.
+
+    Parameters
+    ----------
+    marginals : (n_points, n_labels - 1) float32
+        The last label has the rest.
+
+    Returns
+    -------
+    (n_points,) uint8, or uint16 past 256 labels
+    """
+    dtype = np.uint8 if marginals.shape[1] < 256 else np.uint16
+    labels: NDArray[np.unsignedinteger] = np.empty(len(marginals), dtype)
+    _argmax(marginals, labels)
+    return labels
+
+
 def compatibility_arrays(
     params: CRFParams, n_labels: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], bool]:
@@ -522,7 +577,8 @@ class MeanField:
         self._receive_from_others()
         energies = np.empty(-(-len(self.marginals) // BLOCK))
         if self.fused:
-            self.fused[1].add_messages(self.marginals, self.fused[0], self.messages, accumulate=True)
+            weight, term = self.fused
+            term.add_splatted(self.slots, self.marginals, weight, self.messages, accumulate=True)
         with one_at_a_time:
             _measure(self.compatibility, self.total, self.messages, self.marginals, energies)
         return float(energies.sum())

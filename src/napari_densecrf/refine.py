@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .gaussian import GridGaussian
 from .grid import Grid, from_image, intensity_sigmas
 from .lattice import Lattice
-from .meanfield import LatticeGaussian, PairwiseTerm, compatibility_arrays, iterate
+from .meanfield import LatticeGaussian, PairwiseTerm, compatibility_arrays, iterate, most_probable
 from .params import CRFParams, PairwiseKernel
 from .unary import unary_energies
 
@@ -42,16 +42,7 @@ class Refinement:
     @cached_property
     def labels(self) -> NDArray[np.unsignedinteger]:
         """(*spatial) uint8, or uint16 past 256 classes: index of the most probable class, the first of equals."""
-        n_labels = self._kept.shape[1] + 1
-        dtype: type[np.unsignedinteger] = np.uint8 if n_labels <= 256 else np.uint16
-        labels: NDArray[np.unsignedinteger]
-        if n_labels == 2:
-            labels = (self._kept[:, 0] < np.float32(0.5)).astype(dtype)
-        else:
-            labels = self._kept.argmax(axis=1).astype(dtype)
-            most = np.take_along_axis(self._kept, labels[:, None].astype(np.intp), axis=1)[:, 0]
-            labels[self._rest() > most] = n_labels - 1
-        return labels.reshape(self._shape)
+        return most_probable(self._kept).reshape(self._shape)
 
     @cached_property
     def marginals(self) -> NDArray[np.float32]:

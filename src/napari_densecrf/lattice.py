@@ -254,14 +254,20 @@ def _normalise(corners, self_terms, vertices, weights, tile_points, tile_slots, 
 
 @kernel()
 def _extremes_of(intensities, least, most):
-    """Write the least and the most of each channel of some points."""
-    for c in range(intensities.shape[1]):
-        least[c] = intensities[0, c]
-        most[c] = intensities[0, c]
-    for p in range(len(intensities)):
-        for c in range(intensities.shape[1]):
-            least[c] = min(least[c], intensities[p, c])
-            most[c] = max(most[c], intensities[p, c])
+    """Write the least and the most of each channel of some points, sixteen points abreast."""
+    n_points, n_channels = intensities.shape
+    flat = intensities.reshape(n_points * n_channels)
+    width = 16 * n_channels
+    low = np.full(width, np.inf, np.float32)
+    high = np.full(width, -np.inf, np.float32)
+    for first in range(0, flat.size, width):
+        part = flat[first : min(first + width, flat.size)]
+        for k in range(part.size):
+            low[k] = part[k] if part[k] < low[k] else low[k]
+            high[k] = part[k] if part[k] > high[k] else high[k]
+    for c in range(n_channels):
+        least[c] = low[c::n_channels].min()
+        most[c] = high[c::n_channels].max()
 
 
 @parallel_kernel()

@@ -207,6 +207,8 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
     vertex = np.empty(BLOCK, np.int64)
     order = np.empty(BLOCK, np.int64)
     axis_of_rank = np.empty(n_vertices, np.int64)
+    # No key of a vertex of remainder r is r + 1 modulo d + 1.
+    previous_keys = np.arange(1, n_vertices + 1)
     stride_sum = np.int64(0)
     for i in range(n_vertices):
         stride_sum += strides[i]
@@ -244,9 +246,14 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
                 table, shift = grown(table, shift, keys, n_keys)
             key = vertex[p]
             for r in range(n_vertices):
-                number = insert(table, shift, keys, n_keys, key)
-                n_keys = max(n_keys, number + 1)
-                vertices[start + p, r] = number
+                # Simplices side by side share most of their vertices.
+                if key == previous_keys[r]:
+                    vertices[start + p, r] = vertices[start + p - 1, r]
+                else:
+                    number = insert(table, shift, keys, n_keys, key)
+                    n_keys = max(n_keys, number + 1)
+                    vertices[start + p, r] = number
+                    previous_keys[r] = key
                 key += stride_sum - n_vertices * strides[axis_of_rank[d - r]]
     return n_keys
 

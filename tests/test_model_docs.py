@@ -1,6 +1,8 @@
 """docs/model.md: its formulas hold against the reference, and what it names is there."""
 
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +14,17 @@ from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.meanfield import compatibility_arrays
 
 TEXT = (Path(__file__).parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
+
+
+def test_pictures_are_there_and_are_made_by_the_code(tmp_path):
+    pytest.importorskip("matplotlib")
+    named = re.findall(r"\]\(images/([\w-]+\.png)\)", TEXT)
+    assert named
+    folder = Path(__file__).parents[1] / "docs"
+    subprocess.run([sys.executable, str(folder / "make_model_figures.py"), str(tmp_path)], check=True)
+    for name in named:
+        assert (folder / "images" / name).is_file()
+        assert (tmp_path / name).stat().st_size > 10_000
 
 
 @pytest.fixture

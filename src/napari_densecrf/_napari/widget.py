@@ -12,6 +12,7 @@ import napari
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, Label, ProgressBar, PushButton, Slider, Widget
 from napari.layers import Image, Labels, Layer
+from napari.utils import progress
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -112,6 +113,7 @@ class DenseCRFWidget(Container):
         self._complaint = ""
         self._notes: list[str] = []
         self._closed = False
+        self._bar: progress[Any] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
@@ -424,14 +426,26 @@ class DenseCRFWidget(Container):
         self.progress.value = round(100 * fraction)
         if self.progress.visible:
             self._set_status(stage, BUSY)
+        if self._bar is not None:
+            self._bar.update(self.progress.value - self._bar.n)
 
     def _show_bar(self) -> None:
-        if self._runner.busy and not self._closed:
-            self.progress.visible = True
-            self._set_status("computing …", BUSY)
+        if not self._runner.busy or self._closed:
+            return
+        self.progress.visible = True
+        self._set_status("computing …", BUSY)
+        bar = progress(total=100, desc="Dense CRF")
+        # Making it ran the event loop: the request may be done, or another bar be there.
+        if self._bar is None and self._runner.busy and not self._closed:
+            self._bar = bar
+        else:
+            bar.close()
 
     def _hide_bar(self) -> None:
         self._bar_timer.stop()
+        if self._bar is not None:
+            bar, self._bar = self._bar, None
+            bar.close()
         self.progress.visible = False
 
     def _set_status(self, words: str, colour: str) -> None:
@@ -520,6 +534,9 @@ class DenseCRFWidget(Container):
         for timer in (self._timer, self._bar_timer, self._thumbnail_timer):
             timer.stop()
         self._runner.close()
+        if self._bar is not None:
+            bar, self._bar = self._bar, None
+            bar.close()
 
 
 def robust_range(a_plan: Plan) -> float:

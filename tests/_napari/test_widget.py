@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.testing import assert_array_equal
+from qtpy.QtWidgets import QApplication
 
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams
-from napari_densecrf._napari import layers as layers_module
+from napari_densecrf._napari import plan as plans
 
-WAIT_MS = 180_000  # the first result waits for Numba
+WAIT_MS = 60_000  # the first result waits for Numba
 
 
 def picture(shape=(40, 50), n_labels=2, seed=0):
@@ -41,8 +42,15 @@ def dock(make_napari_viewer, qtbot):
 
 
 def settle(qtbot, widget):
-    """Wait until nothing runs, waits or is about to be asked."""
-    qtbot.waitUntil(lambda: not (widget._runner.busy or widget._timer.isActive()), timeout=WAIT_MS)
+    """Wait until nothing runs, waits or is about to be asked, and what has been done has arrived."""
+
+    def quiet():
+        if widget._runner.busy or widget._timer.isActive():
+            return False
+        QApplication.processEvents()
+        return not (widget._runner.busy or widget._timer.isActive())
+
+    qtbot.waitUntil(quiet, timeout=WAIT_MS)
 
 
 def after(qtbot, widget, change):
@@ -161,17 +169,17 @@ def test_shapes_are_understood():
     image, probabilities = picture((20, 22), 3)
     gray = image_layer(image)
     rgb = image_layer(np.stack([image] * 3, -1), rgb=True)
-    assert layers_module.plan(gray, image_layer(probabilities)).class_axis == 0
-    assert layers_module.plan(rgb, image_layer(np.moveaxis(probabilities, 0, -1), rgb=False)).class_axis == 2
-    assert layers_module.plan(gray, image_layer(probabilities[0])).n_classes == 2
+    assert plans.plan(gray, image_layer(probabilities)).class_axis == 0
+    assert plans.plan(rgb, image_layer(np.moveaxis(probabilities, 0, -1), rgb=False)).class_axis == 2
+    assert plans.plan(gray, image_layer(probabilities[0])).n_classes == 2
     three = tuple(image_layer(plane) for plane in probabilities)
-    assert layers_module.plan(gray, three).n_classes == 3
-    channels = layers_module.plan(image_layer(np.stack([image] * 4)), image_layer(probabilities))
+    assert plans.plan(gray, three).n_classes == 3
+    channels = plans.plan(image_layer(np.stack([image] * 4)), image_layer(probabilities))
     assert (channels.channel_axis, channels.class_axis) == (0, 0)
-    time = layers_module.plan(image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22))))
+    time = plans.plan(image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22))))
     assert (time.channel_axis, time.class_axis, time.shape) == (1, 0, (6, 20, 22))
-    with pytest.raises(layers_module.Misfit, match="20 x 22"):
-        layers_module.plan(gray, image_layer(np.zeros((3, 9, 9))))
+    with pytest.raises(plans.Misfit, match="20 x 22"):
+        plans.plan(gray, image_layer(np.zeros((3, 9, 9))))
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -386,9 +394,73 @@ def test_the_visible_part_agrees_with_the_whole(dock, qtbot):
 def test_only_what_is_needed_is_read(dock, qtbot):
     image, probabilities = picture((5, 64, 64))
     counting = CountingArray(image)
-    _viewer, widget = dock(image_layer(counting, name="image"), image_layer(probabilities, name="map"))
+    viewer, widget = dock(image_layer(counting, name="image"), image_layer(probabilities, name="map"))
+
+    def read_by_us():
+        return [size for size, thread in counting.reads if thread == "napari-densecrf"]
+
+    assert max(read_by_us()) == 64 * 64
     counting.reads.clear()
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 5.0))
-    ours = [size for size, thread in counting.reads if thread == "napari-densecrf"]
-    assert ours
-    assert max(ours) == 64 * 64
+    assert not read_by_us()
+    after(qtbot, widget, lambda: viewer.dims.set_current_step(viewer.dims.ndim - 3, 4))
+    assert read_by_us() == [64 * 64]
+
+
+def test_a_change_in_place_is_seen_after_a_refresh(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    viewer.layers["image"].data[:] = 255 - viewer.layers["image"].data
+    after(qtbot, widget, viewer.layers["image"].refresh)
+    assert_array_equal(result_of(viewer).data, expected(widget, viewer.layers["image"].data, probabilities))
+
+
+def test_a_change_of_the_scale_moves_the_result(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    layer = after(qtbot, widget, lambda: setattr(viewer.layers["image"], "scale", (2.0, 0.5)))
+    np.testing.assert_allclose(layer.scale, (2.0, 0.5))
+    assert_array_equal(layer.data, expected(widget, image, probabilities, spacing=(2.0, 0.5)))
+
+
+def test_strokes_of_another_shape_are_refused_in_a_sentence(dock, qtbot):
+    from napari.layers import Labels
+
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    viewer.add_layer(Labels(np.zeros((7, 8), np.uint8), name="mine"))
+    widget.strokes.value = viewer.layers["mine"]
+    qtbot.waitUntil(lambda: "expected 40 x 50" in widget.understood.value)
+
+
+def test_a_large_image_is_refined_as_it_is_shown(dock, qtbot):
+    image, probabilities = picture((2304, 2304))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities[1], name="map"))
+    layer = result_of(viewer)
+    step = layer.metadata["napari-densecrf"]["step"]
+    assert step > 1
+    whole = ndc.refine(image[::step, ::step], probabilities[1, ::step, ::step], widget.params, spacing=float(step))
+    (y0, x0), (y1, x1) = viewer.layers["image"].corner_pixels // step
+    shown = slice(y0, y1), slice(x0, x1)
+    assert (layer.data[::step, ::step][shown] == whole.labels[shown]).mean() > 0.999
+
+    def look_closer():
+        viewer.scene.camera.zoom = 8.0
+        viewer.scene.camera.center = (0, 1000, 1100)
+
+    after(qtbot, widget, look_closer)
+    assert layer.metadata["napari-densecrf"]["step"] == 1
+
+
+def test_a_slide_gets_a_result_of_several_resolutions(dock, qtbot):
+    side = 6000
+    image = np.zeros((side, side), np.uint8)
+    image[1000:4000, 2000:5000] = 200
+    foreground = np.where(image > 100, np.uint8(200), np.uint8(60))
+    viewer, _widget = dock(image_layer(image, name="image"), image_layer(foreground, name="map"))
+    layer = result_of(viewer)
+    assert layer.multiscale
+    step = layer.metadata["napari-densecrf"]["step"]
+    level = layer.data[int(np.log2(step))]
+    assert level.shape == (side // step, side // step)
+    assert_array_equal(level, (image > 100)[::step, ::step])

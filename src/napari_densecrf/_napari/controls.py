@@ -22,15 +22,12 @@ class _Number(QDoubleSpinBox):
         self.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
         self.setKeyboardTracking(False)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        # napari's style leaves room for buttons, which are not there.
+        width = self.fontMetrics().horizontalAdvance("0.0000 µm")
+        self.setStyleSheet(f"min-width: {width}px; max-width: {width}px; padding: 1px 4px;")
 
     def textFromValue(self, value: float) -> str:
         return f"{value:.4g}"
-
-    def sizeHint(self) -> Any:
-        hint = super().sizeHint()
-        hint.setWidth(self.fontMetrics().horizontalAdvance("0.0000") + 8)
-        return hint
 
 
 class QLogSlider(QWidget):
@@ -46,19 +43,19 @@ class QLogSlider(QWidget):
         self._value = 1.0
         self._range = (0.1, 10.0)
         self._zero = False
-        self.pixel = 0.0
+        self._pixel = 0.0
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, POSITIONS)
         self.slider.setPageStep(POSITIONS // 20)
         self.slider.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.slider.setMinimumWidth(40)
         self.number = _Number()
-        self.unit = QLabel()
-        self.unit.setMinimumWidth(self.unit.fontMetrics().horizontalAdvance("µm") + 6)
+        self.pixels = QLabel()
+        self.pixels.setVisible(False)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for part in (self.slider, self.number, self.unit):
+        for part in (self.slider, self.number, self.pixels):
             layout.addWidget(part)
         self.slider.valueChanged.connect(lambda position: self._change(self._at(position)))
         self.number.valueChanged.connect(self._change)
@@ -83,11 +80,19 @@ class QLogSlider(QWidget):
             self.number.setRange(0.0 if self._zero else 1e-9, 1e12)
         self._show()
 
-    def describe(self) -> None:
-        """Say how many pixels the value is, where its unit is another."""
-        words = f"{self._value:.4g} {self.unit.text()} = {self._value / self.pixel:.3g} pixels" if self.pixel else ""
-        self.unit.setToolTip(words)
-        self.number.setToolTip(words)
+    def setUnit(self, unit: str, pixel: float | None = None) -> None:
+        """Write a unit behind the number, and beside it how many pixels the value is.
+
+        ``pixel`` is the size of a pixel in that unit; 0 leaves the place beside the number empty, None leaves none.
+        """
+        self.number.setSuffix(f" {unit}" if unit else "")
+        self._pixel = pixel or 0.0
+        self.pixels.setVisible(pixel is not None)
+        self.pixels.setMinimumWidth(self.pixels.fontMetrics().horizontalAdvance("88.8 px") + 2)
+        self._describe()
+
+    def _describe(self) -> None:
+        self.pixels.setText(f"{self._value / self._pixel:.3g} px" if self._pixel else "")
 
     def _at(self, position: int) -> float:
         low, high = self._range
@@ -116,7 +121,7 @@ class QLogSlider(QWidget):
             if self._at(self.slider.value()) != self._value:
                 self.slider.setValue(self._position(self._value))
             self.number.setValue(self._value)
-        self.describe()
+        self._describe()
 
 
 class _LogSliderBackend(QBaseValueWidget):
@@ -151,11 +156,9 @@ class LogSlider(ValueWidget[float]):
         """Set what the ends of the slider mean."""
         self._qt.setLimits(*limits, zero)
 
-    def set_unit(self, text: str, pixel: float) -> None:
-        """Write a unit behind the number; the tooltip there says how many pixels the value is."""
-        self._qt.unit.setText(text)
-        self._qt.pixel = pixel if text not in ("", "px") else 0.0
-        self._qt.describe()
+    def set_unit(self, unit: str, pixel: float | None = None) -> None:
+        """Write a unit behind the number; see `QLogSlider.setUnit`."""
+        self._qt.setUnit(unit, pixel)
 
     @property
     def _qt(self) -> QLogSlider:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.params import CRFParams
-from napari_densecrf.refine import Refiner, Step, refine
+from napari_densecrf.refine import Refinement, Refiner, Step, refine
 
-from .layers import Inputs, Plan, Window, read
+from .layers import Inputs, read, read_image
+from .plan import Plan, layers_of, levels_of
+from .runner import Done
+from .window import Window
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
 MAX_KEPT = 4
@@ -55,75 +58,131 @@ class Result:
     ----------
     request : Request
     inputs : Inputs
+        Of the read window.
+    refinement : Refinement
+        Of the read window.
     labels : (height, width) array
         The values of the result layer within the wanted window.
-    n_pixels : int
-        Refined, the margin included.
     elapsed_ms : float
     """
 
     request: Request
     inputs: Inputs
+    refinement: Refinement
     labels: NDArray[Any]
-    n_pixels: int
     elapsed_ms: float
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Cuts the wanted window out of the read one."""
+        return self.request.window.within(self.request.read)
+
+    def map_labels(self) -> NDArray[Any]:
+        """Return the (height, width) values that the map alone says, within the wanted window."""
+        array = np.asarray(self.inputs.probabilities)
+        if array.ndim == 2:
+            top = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1
+            said = (array[self.inner] > top / 2).astype(np.intp)
+        else:
+            said = array[:, *self.inner].argmax(axis=0)
+        return self.inputs.values.astype(self.inputs.dtype)[said]
 
 
 @dataclass(frozen=True)
-class ResultStep:
-    """A `Step` whose last carries a `Result`."""
+class Measured:
+    """The robust range of an image, from a few pixels of one slice."""
 
-    stage: str
-    fraction: float
-    refinement: Result | None = None
+    plan: Plan
+    robust_range: float
+
+
+@dataclass
+class _Kept:
+    """A window that stays ready: what was read of it, and its refiner."""
+
+    revision: Hashable
+    inputs: Inputs
+    refiner: Refiner
 
 
 @dataclass
 class Engine:
-    """Keeps the refiners of the last few windows. Used by the worker thread alone."""
+    """Keeps the last few windows. Used by the worker thread alone."""
 
-    _kept: OrderedDict[Hashable, Refiner] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
 
-    def steps(self, request: Request) -> Iterator[Step | ResultStep]:
-        """Do a request; the last step carries the `Result`."""
+    def steps(self, request: Request) -> Iterator[Step | Done]:
+        """Do a request; the last step is `Done` with its `Result`."""
         started = time.perf_counter()
-        inputs = read(request.plan, request.read)
         yield Step("reading", 0.0)
-        refiner = self._refiner(request, inputs)
+        inputs, refiner = self._ready(request)
         for step in refiner.steps(inputs.probabilities, request.params, strokes=request.strokes):
             if step.refinement is None:
                 yield step
             else:
                 classes = step.refinement.labels[request.window.within(request.read)]
-                labels = inputs.values.astype(_dtype(inputs))[classes]
+                labels = inputs.values.astype(inputs.dtype)[classes]
                 elapsed_ms = 1e3 * (time.perf_counter() - started)
-                result = Result(request, inputs, labels, request.read.n_pixels, elapsed_ms)
-                yield ResultStep("done", 1.0, result)
+                yield Done(Result(request, inputs, step.refinement, labels, elapsed_ms))
 
-    def _refiner(self, request: Request, inputs: Inputs) -> Refiner:
-        key = (id(request.plan.image), request.plan.channel_axis, request.revision, request.read)
-        refiner = self._kept.pop(key, None)
-        if refiner is None:
-            origin = (request.read.y[0], request.read.x[0])
-            refiner = Refiner(
-                inputs.image, spacing=request.plan.spacing, channel_axis=inputs.channel_axis, origin=origin
-            )
-        self._kept[key] = refiner
+    def _ready(self, request: Request) -> tuple[Inputs, Refiner]:
+        """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
+        a_plan, window = request.plan, request.read
+        key = (tuple(map(id, layers_of(a_plan))), a_plan.channel_axis, a_plan.spacing, window)
+        kept = self._kept.pop(key, None)
+        if kept is None or kept.revision != request.revision or _in_memory(a_plan):
+            # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
+            inputs = read(a_plan, window)
+            same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
+            refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
+            image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
+            kept = _Kept(request.revision, replace(inputs, image=image), refiner)
+        self._kept[key] = kept
+        self._forget()
+        return kept.inputs, kept.refiner
+
+    def _forget(self) -> None:
         while len(self._kept) > 1 and (
-            len(self._kept) > MAX_KEPT or sum(kept.grid.n_points for kept in self._kept.values()) > MAX_KEPT_PIXELS
+            len(self._kept) > MAX_KEPT
+            or sum(kept.refiner.grid.n_points for kept in self._kept.values()) > MAX_KEPT_PIXELS
         ):
             self._kept.popitem(last=False)
-        return refiner
 
 
-def _dtype(inputs: Inputs) -> type[np.integer[Any]]:
-    largest = inputs.values.max()
-    return np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.int32
+def _in_memory(a_plan: Plan) -> bool:
+    return all(isinstance(data, np.ndarray) for layer in layers_of(a_plan) for data in levels_of(layer))
 
 
-def warm_up(n_channels: int) -> Iterator[Step]:
+def _refiner(request: Request, inputs: Inputs) -> Refiner:
+    window = request.read
+    return Refiner(
+        inputs.image,
+        spacing=[size * window.step for size in request.plan.spacing],
+        channel_axis=inputs.channel_axis,
+        origin=window.origin,
+    )
+
+
+def warm_up(n_channels: int) -> Iterator[Step | Done]:
     """Compile what images of so many channels need, on a few pixels."""
     yield Step("preparing", 0.0)
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
-    yield Step("prepared", 1.0, refine(pixels, probabilities, channel_axis=-1))
+    yield Done(refine(pixels, probabilities, channel_axis=-1))
+
+
+def measure(a_plan: Plan, window: Window) -> Iterator[Step | Done]:
+    """Find what 255 is to an 8-bit image: the span of intensities without the rarest, from a few pixels."""
+    yield Step("looking at the image", 0.0)
+    height, width = a_plan.shape[-2:]
+    y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
+    middle = Window(window.index, (y, min(height, y + 512)), (x, min(width, x + 512)))
+    sample = read_image(a_plan, middle)[::4, ::4]
+    yield Done(Measured(a_plan, 255.0 if a_plan.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))
+
+
+def robust_range(sample: NDArray[Any]) -> float:
+    """Return the span from the 0.5th to the 99.5th percentile of the finite intensities."""
+    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    low, high = np.percentile(sample, [0.5, 99.5]) if sample.size else (0.0, 0.0)
+    return float(high - low) or 1.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from magicgui.widgets import Widget
@@ -16,9 +17,10 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
+
+FILLING = Qt.AlignmentFlag(0)
 
 
 class _DoubleClick(QObject):
@@ -36,28 +38,68 @@ class _DoubleClick(QObject):
         return super().eventFilter(watched, event)
 
 
+class Fold:
+    """A part of the panel behind a button that shows and hides it; it begins hidden."""
+
+    def __init__(self, title: str) -> None:
+        self.button = QToolButton()
+        self.button.setText(title)
+        self.button.setCheckable(True)
+        self.button.setAutoRaise(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.button.setArrowType(Qt.ArrowType.RightArrow)
+        self.button.toggled.connect(self._turn)
+        self._parts: list[QWidget] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether the part is shown."""
+        return bool(self.button.isChecked())
+
+    @open.setter
+    def open(self, shown: bool) -> None:
+        self.button.setChecked(shown)
+
+    def hold(self, part: QWidget) -> None:
+        """Take a widget into the part."""
+        self._parts.append(part)
+        part.setVisible(self.open)
+
+    def _turn(self, shown: bool) -> None:
+        self.button.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        for part in self._parts:
+            part.setVisible(shown)
+
+
 class Panel(QWidget):
-    """Rows of controls, in the order in which they are added."""
+    """Rows of controls in one grid, in the order in which they are added."""
 
     def __init__(self) -> None:
         super().__init__()
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(6, 6, 6, 6)
-        self._grid = QGridLayout()
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(6, 6, 6, 6)
         self._grid.setHorizontalSpacing(8)
         self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(1, 1)
-        whole.addLayout(self._grid)
-        whole.addStretch(1)
-        self._folded: list[QWidget] = []
+        self.folds: dict[str, Fold] = {}
+        self._fold: Fold | None = None
+
+    @contextmanager
+    def fold(self, title: str) -> Iterator[Fold]:
+        """Add a fold, and put into it what is added while this is open."""
+        fold = Fold(title)
+        self.add_native(fold.button)
+        self.folds[title] = self._fold = fold
+        yield fold
+        self._fold = None
 
     def add_header(self, text: str) -> None:
         """Add a line that names what follows."""
         label = QLabel(f"<b>{text}</b>")
         label.setContentsMargins(0, 6, 0, 0)
-        self._add_wide(label)
+        self.add_native(label)
 
-    def add_row(self, control: Widget, *, reset: Callable[[], None] | None = None, folded: bool = False) -> None:
+    def add_row(self, control: Widget, *, reset: Callable[[], None] | None = None) -> None:
         """Add a control with its name before it; a double click on the name calls ``reset``."""
         label = QLabel(control.label)
         label.setToolTip(control.tooltip or "")
@@ -67,11 +109,8 @@ class Panel(QWidget):
             native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         if reset is not None:
             _DoubleClick(label, reset)
-        row = self._grid.rowCount()
-        self._grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self._grid.addWidget(native, row, 1)
-        if folded:
-            self._folded += [label, native]
+        self._place(label, 0, 1, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self._place(native, 1, 1, same_row=True)
 
     def add_text(self, control: Widget) -> None:
         """Add a text as wide as the panel, that wraps."""
@@ -80,15 +119,17 @@ class Panel(QWidget):
         native.setMinimumWidth(0)
         native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self._add_wide(native)
+        self.add_native(native)
 
     def add_wide(self, control: Widget) -> None:
         """Add a control as wide as the panel."""
-        self._add_wide(control.native)
+        self.add_native(control.native)
 
     def add_line(self, controls: Sequence[Widget]) -> None:
         """Add controls side by side."""
-        line = QHBoxLayout()
+        whole = QWidget()
+        line = QHBoxLayout(whole)
+        line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(4)
         for control in controls:
             native = control.native
@@ -96,35 +137,44 @@ class Panel(QWidget):
             if isinstance(native, QPushButton):
                 native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             line.addWidget(native, 1 if isinstance(native, QPushButton) else 0)
-        self._grid.addLayout(line, self._grid.rowCount(), 0, 1, 2)
+        self.add_native(whole)
 
-    def add_fold(self, text: str) -> QToolButton:
-        """Add the button that shows and hides the folded rows."""
-        button = QToolButton()
-        button.setText(text)
-        button.setCheckable(True)
-        button.setAutoRaise(True)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        button.setArrowType(Qt.ArrowType.RightArrow)
-        button.toggled.connect(self.unfold)
-        button.toggled.connect(
-            lambda shown: button.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
-        )
-        self._add_wide(button)
-        return button
+    def add_native(self, part: QWidget) -> None:
+        """Add any Qt widget, as wide as the panel."""
+        self._place(part, 0, 2)
 
-    def unfold(self, shown: bool) -> None:
-        """Show or hide the folded rows."""
-        for part in self._folded:
-            part.setVisible(shown)
+    def fill(self) -> None:
+        """Keep the rows together at the top."""
+        self._grid.setRowStretch(self._grid.rowCount(), 1)
 
-    def _add_wide(self, part: QWidget) -> None:
-        self._grid.addWidget(part, self._grid.rowCount(), 0, 1, 2)
+    def _place(
+        self,
+        part: QWidget,
+        column: int,
+        n_columns: int,
+        alignment: Any = FILLING,
+        *,
+        same_row: bool = False,
+    ) -> None:
+        row = self._grid.rowCount() - same_row
+        self._grid.addWidget(part, row, column, 1, n_columns, alignment)
+        if self._fold is not None:
+            self._fold.hold(part)
 
 
-def scrolled(panel: QWidget) -> QScrollArea:
+class _Scrolled(QScrollArea):
+    """A scroll area that would like to be a little wider than its narrowest."""
+
+    def sizeHint(self) -> Any:
+        hint = super().sizeHint()
+        hint.setWidth(self.fontMetrics().horizontalAdvance("m") * 30)
+        return hint
+
+
+def scrolled(panel: Panel) -> QScrollArea:
     """Return the panel in an area that scrolls up and down where the dock is too low, and never sideways."""
-    area = QScrollArea()
+    panel.fill()
+    area = _Scrolled()
     area.setWidget(panel)
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_densecrf.refine import Step
 
-Work = Callable[[], Iterator[Step]]
+
+@dataclass(frozen=True)
+class Done:
+    """The last step of a piece of work, with what it gives."""
+
+    result: Any
+
+
+Work = Callable[[], Iterator["Step | Done"]]
 
 
 class Runner(QObject):
@@ -105,13 +114,13 @@ class Runner(QObject):
         if result is not None:
             self._tell(number, self.finished, number, result)
 
-    def _follow(self, number: int, steps: Iterator[Step]) -> Any:
+    def _follow(self, number: int, steps: Iterator[Step | Done]) -> Any:
         """Go through the steps while they are wanted; return what the last one carries."""
         for step in steps:
             if not self.current(number):
                 return None
-            if step.refinement is not None:
-                return step.refinement
+            if isinstance(step, Done):
+                return step.result
             self._tell(number, self.progressed, number, step.stage, step.fraction)
         return None
 

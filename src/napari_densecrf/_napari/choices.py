@@ -1,0 +1,79 @@
+"""Which layers the combos offer, and which image and map to take where the user has chosen none that fit."""
+
+from __future__ import annotations
+
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from .plan import METADATA_KEY, Map, Misfit, Plan, could_be_map, plan
+
+
+def images(viewer: ViewerModel) -> list[Image]:
+    """Return the layers that may be the image."""
+    return [layer for layer in viewer.layers if isinstance(layer, Image) and METADATA_KEY not in layer.metadata]
+
+
+def maps(viewer: ViewerModel) -> list[tuple[str, Map]]:
+    """Return what may be the map, with its name; single-class layers that are selected together are one."""
+    layers = [layer for layer in viewer.layers if could_be_map(layer)]
+    offered: list[tuple[str, Map]] = [(layer.name, layer) for layer in layers]
+    chosen = [layer for layer in layers if layer in viewer.layers.selection and isinstance(layer, Image)]
+    shapes = {layer.data.shape for layer in chosen if not layer.multiscale}
+    if len(chosen) >= 2 and len(shapes) == 1:
+        together = tuple(chosen)
+        offered.append((f"{len(together)} layers: " + ", ".join(layer.name for layer in together), together))
+    return offered
+
+
+def strokes(viewer: ViewerModel) -> list[tuple[str, Labels | None]]:
+    """Return what may be the strokes: Labels that are no result."""
+    layers = [layer for layer in viewer.layers if isinstance(layer, Labels) and METADATA_KEY not in layer.metadata]
+    return [("none", None), *((layer.name, layer) for layer in layers)]
+
+
+def choose(viewer: ViewerModel, image: Image | None, source: Map | None) -> tuple[Image | None, Map | None]:
+    """Return the image and map to work on: what was chosen if it fits, else the pair that tells the most.
+
+    Of several, the active layer comes first. Where no pair fits, return what might have been meant, to be named.
+    """
+    if understood(image, source):
+        return image, source
+    active = viewer.layers.selection.active
+    candidates = sorted(images(viewer), key=lambda layer: (layer is not active, not layer.rgb))
+    offered = [choice for _, choice in maps(viewer)]
+    offered.sort(key=lambda choice: choice is not active)
+    pairs = [
+        (a_image, choice)
+        for a_image in ([image] if image is not None else []) + candidates
+        for choice in offered
+        if understood(a_image, choice)
+    ]
+    if pairs:
+        return min(pairs, key=lambda pair: _rank(*pair))
+    if image is None:
+        # A picture more likely than a map: the fewer axes the likelier.
+        plain = [layer for layer in candidates if layer is not source]
+        image = min(plain, key=lambda layer: layer.ndim, default=None)
+    if source is None or source is image:
+        source = next((choice for choice in offered if choice is not image), None)
+    return image, source
+
+
+def _rank(image: Image, choice: Map) -> int:
+    """Return 0 for the pair that tells the most: a map with classes tells more than one that could be a plain image."""
+    found = understood(image, choice)
+    if found is None:
+        return 9
+    if found.class_axis is not None:
+        return 0 if found.channel_axis is None or image.rgb else 1
+    return 2 if isinstance(choice, Labels) else 3
+
+
+def understood(image: Image | None, choice: Map | None) -> Plan | None:
+    """Return how an image and a map fit, or None."""
+    if image is None or choice is None or choice is image:
+        return None
+    try:
+        return plan(image, choice)
+    except Misfit:
+        return None

@@ -1,0 +1,155 @@
+"""The controls of a refinement: their names, their words, and the ranges that an image gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSlider, Label, ProgressBar, PushButton, Slider, Widget
+
+from napari_densecrf.params import CRFParams, PairwiseKernel
+
+from .controls import LogSlider
+from .plan import Plan
+
+AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"
+
+# Weak and far, as such settings do the least harm to thin structures; sigmas are of a robust range of 255.
+DEFAULTS = {
+    "appearance_weight": 3.0,
+    "appearance_position_sigma": 40.0,
+    "appearance_intensity_sigma": 12.5,
+    "smoothness_weight": 1.5,
+    "smoothness_position_sigma": 1.5,
+    "n_iterations": 5,
+    "damping": 0.0,
+}
+
+# What a request is made of.
+INPUTS = ("image", "probabilities", "strokes", "region", "live", *DEFAULTS)
+
+TIPS = {
+    "image": "The image whose edges the labels shall follow.",
+    "probabilities": "A rough map: one image with an axis for the classes, the foreground alone, a Labels layer, or "
+    "several single-class layers selected together.",
+    "appearance_weight": "Higher: specks vanish and borders snap to edges in the image; too high: thin structures are "
+    "lost. 0 switches this off. (w1)",
+    "appearance_position_sigma": "Higher: pixels that look alike pull on each other from farther away. (theta alpha)",
+    "appearance_intensity_sigma": "Higher: pixels that look more different still pull on each other, so weak edges no "
+    "longer hold; lower: only pixels of almost the same colour do. (theta beta)",
+    "smoothness_weight": "Higher: outlines get rounder and single pixels vanish, whatever the image shows. 0 switches "
+    "this off. (w2)",
+    "smoothness_position_sigma": "Higher: smooths over larger specks and finer detail. (theta gamma)",
+    "n_iterations": "More: the labels settle further; 5 to 10 are enough for most.",
+    "damping": "Higher: slower but steadier steps, where the labels flip back and forth.",
+    "region": "How much of the slice is refined while you look.",
+    "strokes": "A Labels layer whose painted pixels are certain: 1 is the first class, 2 the second.",
+    "live": "Refine at every change.",
+    "update": "Refine now.",
+    "reset": "Set all numbers back to those proposed for this image.",
+    "cancel": "Stop what is running.",
+}
+
+
+def make_controls(images: Any, maps: Any, strokes: Any) -> dict[str, Any]:
+    """Make the controls by name; scripts reach them as attributes of the widget."""
+
+    def slider(name: str, label: str, low: float, high: float, *, zero: bool = False) -> LogSlider:
+        return LogSlider((low, high), zero=zero, name=name, label=label, value=DEFAULTS[name], tooltip=TIPS[name])
+
+    made: list[Widget] = [
+        ComboBox(name="image", label="Image", choices=images, nullable=True, tooltip=TIPS["image"]),
+        ComboBox(
+            name="probabilities", label="Probabilities", choices=maps, nullable=True, tooltip=TIPS["probabilities"]
+        ),
+        Label(name="understood", label=""),
+        slider("appearance_weight", "Strength w1", 0.1, 100.0, zero=True),
+        slider("appearance_position_sigma", "Reach \u03b8\u03b1", 1.0, 500.0),
+        slider("appearance_intensity_sigma", "Contrast \u03b8\u03b2", 0.5, 255.0),
+        slider("smoothness_weight", "Strength w2", 0.1, 100.0, zero=True),
+        slider("smoothness_position_sigma", "Reach \u03b8\u03b3", 0.3, 30.0),
+        Slider(name="n_iterations", label="Iterations", min=0, max=30, value=5, tooltip=TIPS["n_iterations"]),
+        FloatSlider(name="damping", label="Damping", min=0.0, max=0.95, step=0.05, value=0.0, tooltip=TIPS["damping"]),
+        ComboBox(name="region", label="Region", choices=[AUTO, WHOLE, VISIBLE], value=AUTO, tooltip=TIPS["region"]),
+        ComboBox(name="strokes", label="Strokes", choices=strokes, tooltip=TIPS["strokes"]),
+        CheckBox(name="live", text="Live", value=True, tooltip=TIPS["live"]),
+        PushButton(name="update_now", text="Update", tooltip=TIPS["update"]),
+        PushButton(name="reset", text="Reset", tooltip=TIPS["reset"]),
+        PushButton(name="cancel", text="Cancel", enabled=False, tooltip=TIPS["cancel"]),
+        Label(name="status", label=""),
+        ProgressBar(name="progress", label="", min=0, max=100, value=0, visible=False),
+    ]
+    return {widget.name: widget for widget in made}
+
+
+def params_of(controls: dict[str, Any]) -> CRFParams:
+    """Return the numbers of the controls, whole and frozen."""
+    value = {name: controls[name].value for name in DEFAULTS}
+    return CRFParams(
+        kernels=(
+            PairwiseKernel(
+                value["appearance_weight"], value["appearance_position_sigma"], value["appearance_intensity_sigma"]
+            ),
+            PairwiseKernel(value["smoothness_weight"], value["smoothness_position_sigma"]),
+        ),
+        n_iterations=value["n_iterations"],
+        damping=value["damping"],
+    )
+
+
+def values_of(params: CRFParams) -> dict[str, Any]:
+    """Return what the controls show for parameters: one appearance and one smoothness kernel, isotropic.
+
+    Raises
+    ------
+    ValueError
+        For parameters that the controls cannot show.
+    """
+    appearance = [kernel for kernel in params.kernels if kernel.intensity_sigma is not None]
+    smoothness = [kernel for kernel in params.kernels if kernel.intensity_sigma is None]
+    sigmas = [sigma for kernel in params.kernels for sigma in (kernel.position_sigma, kernel.intensity_sigma)]
+    if max(len(appearance), len(smoothness)) > 1 or any(isinstance(sigma, tuple) for sigma in sigmas):
+        raise ValueError("the sliders show one appearance and one smoothness kernel, with one number a sigma")
+    values: dict[str, Any] = {"n_iterations": params.n_iterations, "damping": params.damping}
+    for name, kernels in (("appearance", appearance), ("smoothness", smoothness)):
+        values[f"{name}_weight"] = kernels[0].weight if kernels else 0.0
+        if kernels:
+            values[f"{name}_position_sigma"] = kernels[0].position_sigma
+    if appearance:
+        values["appearance_intensity_sigma"] = appearance[0].intensity_sigma
+    return values
+
+
+def fit_ranges(controls: dict[str, Any], a_plan: Plan, robust_range: float, *, keep: bool) -> None:
+    """Give the sliders the ranges and the proposed numbers of an image.
+
+    Parameters
+    ----------
+    controls : dict
+    a_plan : Plan
+    robust_range : float
+        What 255 is to an 8-bit image.
+    keep : bool
+        Leave numbers alone that are not the proposed ones.
+    """
+    scale = robust_range / 255
+    pixel = a_plan.spacing[1]
+    longest = max(a_plan.shape[-2:]) * pixel
+    sliders = (
+        ("appearance_position_sigma", pixel, pixel, longest),
+        ("smoothness_position_sigma", pixel, 0.3 * pixel, 30 * pixel),
+        ("appearance_intensity_sigma", scale, 0.5 * scale, 255 * scale),
+    )
+    for name, factor, low, high in sliders:
+        slider = controls[name]
+        untouched = slider.value == slider.default
+        slider.default = float(f"{DEFAULTS[name] * factor:.3g}")
+        with slider.changed.blocked():
+            if untouched or not keep:
+                slider.value = slider.default
+        slider.set_limits((low, high))
+    physical = a_plan.unit != "px"
+    for name in DEFAULTS:
+        if name.endswith("position_sigma"):
+            controls[name].set_unit(a_plan.unit, pixel if physical else None)
+        elif isinstance(controls[name], LogSlider):
+            controls[name].set_unit("", 0.0 if physical else None)

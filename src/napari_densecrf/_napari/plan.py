@@ -1,0 +1,192 @@
+"""How an image layer and a map make a problem, told from their shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from napari.layers import Image, Labels, Layer
+
+MAX_CHANNELS = 64
+MAX_CLASSES = 300
+METADATA_KEY = "napari-densecrf"
+
+# A map is one layer, or several single-class layers chosen together.
+Map: TypeAlias = "Layer | tuple[Layer, ...]"
+
+
+class Misfit(ValueError):
+    """Says in one sentence what does not fit and what would."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the data of an image layer and a map make a problem.
+
+    Parameters
+    ----------
+    image : Image
+    map : Map
+    spatial_axes : tuple of int
+        Axes of the image's data that are no channels: leading ones, then y and x.
+    channel_axis : int, optional
+        Axis of the channels in the image's data; the last for RGB.
+    class_axis : int, optional
+        Of the map's data; None for a foreground map, labels, or several layers.
+    n_classes : int
+        0 where only the values of a Labels layer will tell.
+    """
+
+    image: Image
+    map: Map
+    spatial_axes: tuple[int, ...]
+    channel_axis: int | None
+    class_axis: int | None
+    n_classes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the result: leading axes, then y and x."""
+        return tuple(shape_of(self.image)[axis] for axis in self.spatial_axes)
+
+    @property
+    def bridged_axis(self) -> int | None:
+        """Position of the channels among the result's axes, where leading axes come before them.
+
+        napari aligns layers by their last axes, so there the result needs an axis too: of one pixel that is as long as
+        all channels together.
+        """
+        if self.image.rgb or self.channel_axis is None:
+            return None
+        before = sum(axis < self.channel_axis for axis in self.spatial_axes[:-2])
+        return before or None
+
+    @property
+    def result_axes(self) -> list[int]:
+        """Axes of the image's data that the result has."""
+        axes = list(self.spatial_axes)
+        if self.bridged_axis is not None and self.channel_axis is not None:
+            axes.insert(self.bridged_axis, self.channel_axis)
+        return axes
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape of the result's data."""
+        shape = list(self.shape)
+        if self.bridged_axis is not None:
+            shape.insert(self.bridged_axis, 1)
+        return tuple(shape)
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Size of a pixel along y and x, in world units."""
+        y, x = (abs(float(self.image.scale[axis])) for axis in self.spatial_axes[-2:])
+        return y, x
+
+    @property
+    def unit(self) -> str:
+        """Name of the world unit along x, or px."""
+        name = f"{self.image.units[self.spatial_axes[-1]]:~}"
+        return "px" if name in ("pixel", "px", "") else name
+
+    def __str__(self) -> str:
+        """Say in one line what was understood."""
+        *leading, height, width = self.shape
+        stack = f"{' x '.join(map(str, leading))} slices of " if leading else ""
+        colours = "RGB" if self.image.rgb else "gray"
+        if self.channel_axis is not None and not self.image.rgb:
+            colours = f"{shape_of(self.image)[self.channel_axis]} channels"
+        size = f", {self.spacing[1]:.3g} {self.unit}/pixel" if self.unit != "px" else ""
+        return f"{stack}{height} x {width} {colours}, {self._map_words()}{size}"
+
+    def _map_words(self) -> str:
+        if isinstance(self.map, tuple):
+            return f"{self.n_classes} classes ({len(self.map)} layers)"
+        if isinstance(self.map, Labels):
+            return "a rough segmentation"
+        if self.class_axis is None:
+            return "foreground map"
+        last = self.class_axis == len(shape_of(self.map)) - 1
+        where = "first" if self.class_axis == 0 else "last" if last else f"{self.class_axis + 1}th"
+        return f"{self.n_classes} classes ({where} axis)"
+
+
+def levels_of(layer: Layer) -> list[Any]:
+    """Return the data at all resolutions that the layer has, the finest first."""
+    return list(layer.data) if getattr(layer, "multiscale", False) else [layer.data]
+
+
+def shape_of(layer: Layer) -> tuple[int, ...]:
+    """Return the shape of the data, of the finest level where there are several."""
+    return tuple(levels_of(layer)[0].shape)
+
+
+def _words(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def plan(image: Layer | None, source: Map | None) -> Plan:
+    """Understand an image and a map by their shapes.
+
+    Raises
+    ------
+    Misfit
+        With one sentence for the user.
+    """
+    if image is None:
+        raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
+    if source is None or source is image:
+        raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or a rough Labels layer.")
+    shape = shape_of(image)
+    if image.rgb and shape[-1] == 4:
+        # Alpha is no colour: it is left out when the data is read.
+        shape = (*shape[:-1], 3)
+    axes = range(len(shape))
+    if image.rgb:
+        candidates: list[int | None] = [len(shape) - 1]
+    else:
+        candidates = [None, *(axis for axis in axes[:-2] if shape[axis] <= MAX_CHANNELS)]
+        candidates += [len(shape) - 1] if len(shape) > 2 and shape[-1] <= MAX_CHANNELS else []
+    for channel_axis in candidates:
+        spatial = tuple(axis for axis in axes if axis != channel_axis)
+        if len(spatial) < 2:
+            continue
+        fit = _fit(source, tuple(shape[axis] for axis in spatial))
+        if fit is not None:
+            return Plan(image, source, spatial, channel_axis, *fit)
+    first = source[0] if isinstance(source, tuple) else source
+    wanted = _words(shape[:-1] if image.rgb else shape)
+    raise Misfit(
+        f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with one more axis for "
+        "the classes, first or last."
+    )
+
+
+def _fit(source: Map, spatial: tuple[int, ...]) -> tuple[int | None, int] | None:
+    """Return the class axis and the number of classes of a map over these axes, or None."""
+    if isinstance(source, tuple):
+        return (None, max(2, len(source))) if all(shape_of(layer) == spatial for layer in source) else None
+    shape = shape_of(source)
+    if isinstance(source, Labels):
+        return (None, 0) if shape == spatial else None
+    if shape == spatial:
+        return None, 2
+    if len(shape) != len(spatial) + 1:
+        return None
+    for axis in (0, len(shape) - 1, *range(1, len(shape) - 1)):
+        if shape[:axis] + shape[axis + 1 :] == spatial and 2 <= shape[axis] <= MAX_CLASSES:
+            return axis, shape[axis]
+    return None
+
+
+def could_be_map(layer: Layer) -> bool:
+    """Tell whether a layer may be offered as a map."""
+    if METADATA_KEY in layer.metadata and not layer.metadata[METADATA_KEY].get("frozen"):
+        return False
+    return isinstance(layer, Labels) or (isinstance(layer, Image) and not layer.rgb)
+
+
+def layers_of(a_plan: Plan) -> list[Layer]:
+    """Return the image and the layers of the map."""
+    return [a_plan.image, *(a_plan.map if isinstance(a_plan.map, tuple) else (a_plan.map,))]

@@ -115,6 +115,22 @@ def test_the_last_of_many_requests_wins(dock, qtbot):
     assert_array_equal(result_of(viewer).data, expected(widget, image, probabilities))
 
 
+def test_results_keep_coming_while_a_slider_is_dragged(dock, qtbot):
+    image, probabilities = picture((300, 320))
+    _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    got = []
+    widget.refined.connect(got.append)
+    moves = iter(np.linspace(1, 30, 400))
+
+    def drag():
+        # A new value at every look of the waiting loop, faster than any refinement.
+        widget.appearance_position_sigma.value = next(moves)
+        return len(got) >= 3
+
+    qtbot.waitUntil(drag, timeout=WAIT_MS)
+    settle(qtbot, widget)
+
+
 def test_not_live_waits_for_update(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))

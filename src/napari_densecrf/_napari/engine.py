@@ -49,6 +49,11 @@ class Request:
     revision: Hashable
     strokes: Any = None
 
+    @property
+    def subject(self) -> Hashable:
+        """What it is about: two requests of one subject differ in their numbers or strokes alone."""
+        return tuple(map(id, layers_of(self.plan))), self.plan.spacing, self.window, self.revision
+
 
 @dataclass(frozen=True)
 class Result:

@@ -1,8 +1,9 @@
-"""One thread for the engine: the latest request wins, at the next step of the one that runs."""
+"""One thread for the engine: the latest request wins."""
 
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_densecrf.refine import Step
+
+# For so many seconds a request may finish though a newer one of its kind waits; the second where one gave way before.
+PATIENCE = 0.1
+LONGEST_PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,10 @@ Work = Callable[[], Iterator["Step | Done"]]
 class Runner(QObject):
     """Runs requests one after the other in a thread of its own, and tells of them in the GUI's.
 
-    There is room for one waiting request: a newer one takes its place, and the running one stops at its next step.
-    Every signal carries the number of its request; `current` tells whether that is still the one wanted.
+    There is room for one waiting request: a newer one takes its place. The running one stops at its next step where
+    the newer is about another subject; where both are about the same, as while a slider is dragged, it may finish if
+    that takes but a moment, so that there is something to see, and never two give way in a row.
+    Every signal carries the number of its request; `current` tells whether that is still wanted.
     """
 
     progressed = Signal(int, str, float)
@@ -38,38 +45,47 @@ class Runner(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._changed = threading.Condition()
-        self._wanted = 0
+        self._newest = 0
+        self._oldest_wanted = 0
+        self._subject: Any = None
         self._waiting: tuple[int, Work] | None = None
         self._closed = False
         self._busy = False
+        self._gave_way = False
         self._thread = threading.Thread(target=self._serve, name="napari-densecrf", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> int:
-        """Ask for a piece of work in place of all earlier ones; return its number."""
+    def submit(self, work: Work, subject: Any = None) -> int:
+        """Ask for a piece of work in place of the waiting one, and of the running one too if the subject is another.
+
+        Return its number. The subject None is like no other.
+        """
         with self._changed:
-            self._wanted += 1
-            self._waiting = (self._wanted, work)
+            self._newest += 1
+            if subject is None or subject != self._subject:
+                self._oldest_wanted = self._newest
+            self._subject = subject
+            self._waiting = (self._newest, work)
             self._changed.notify()
-            return self._wanted
+            return self._newest
 
     def cancel(self) -> None:
         """Want nothing any more."""
         with self._changed:
-            self._wanted += 1
+            self._newest += 1
+            self._oldest_wanted = self._newest
             self._waiting = None
 
     def close(self) -> None:
         """Cancel, and end the thread at its next step."""
+        self.cancel()
         with self._changed:
             self._closed = True
-            self._wanted += 1
-            self._waiting = None
             self._changed.notify()
 
     def current(self, number: int) -> bool:
-        """Tell whether this request is still the one wanted."""
-        return number == self._wanted
+        """Tell whether this request is still wanted."""
+        return number >= self._oldest_wanted
 
     @property
     def busy(self) -> bool:
@@ -116,13 +132,22 @@ class Runner(QObject):
 
     def _follow(self, number: int, steps: Iterator[Step | Done]) -> Any:
         """Go through the steps while they are wanted; return what the last one carries."""
+        started = time.monotonic()
         for step in steps:
+            if isinstance(step, Done):
+                self._gave_way = False
+                return step.result
             if not self.current(number):
                 return None
-            if isinstance(step, Done):
-                return step.result
+            if self._waiting is not None and time.monotonic() - started > self._patience():
+                self._gave_way = True
+                return None
             self._tell(number, self.progressed, number, step.stage, step.fraction)
         return None
+
+    def _patience(self) -> float:
+        """Return for how many seconds a newer request about the same subject has to wait."""
+        return LONGEST_PATIENCE if self._gave_way else PATIENCE
 
     def _tell(self, number: int, signal: Any, *what: Any) -> None:
         if self.current(number) and not self._closed:

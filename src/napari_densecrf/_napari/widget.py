@@ -191,7 +191,7 @@ class DenseCRFWidget(Container):
                 self._notes.clear()
                 self.cancel.enabled = True
                 self._bar_timer.start()
-                self._runner.submit(lambda: self._engine.steps(request))
+                self._runner.submit(lambda: self._engine.steps(request), request.subject)
         except Misfit as misfit:
             self._runner.cancel()
             self._hide_bar()
@@ -234,8 +234,9 @@ class DenseCRFWidget(Container):
         """Take what the thread has done, if it is still wanted and its layers are still there."""
         if self._closed or not self._runner.current(number):
             return
-        self._hide_bar()
-        self.cancel.enabled = False
+        if not self._runner.busy:
+            self._hide_bar()
+            self.cancel.enabled = False
         if isinstance(result, Measured):
             self._fit_ranges(result)
         elif isinstance(result, Result) and all(one in self._viewer.layers for one in layers_of(result.request.plan)):
@@ -326,11 +327,13 @@ class DenseCRFWidget(Container):
     def _progress(self, number: int, stage: str, fraction: float) -> None:
         if self._closed or not self._runner.current(number):
             return
-        self.progress.value = round(100 * fraction)
-        if self.progress.visible:
+        percent = round(100 * fraction)
+        # napari's bar runs the event loop at every update.
+        if self.progress.visible and (percent == 0 or abs(percent - self.progress.value) >= 5):
+            self.progress.value = percent
             self._set_status(stage, BUSY)
-        if self._bar is not None:
-            self._bar.update(self.progress.value - self._bar.n)
+            if self._bar is not None:
+                self._bar.update(percent - self._bar.n)
 
     def _show_bar(self) -> None:
         if not self._runner.busy or self._closed:

@@ -21,6 +21,7 @@ from .window import Window
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
 MAX_KEPT = 4
+CONFIDENCE, CHANGES = "confidence", "changes"
 MAX_KEPT_PIXELS = 6_000_000
 
 
@@ -40,6 +41,8 @@ class Request:
         Changes with the data of the image.
     strokes : array, optional
         (height, width) of the read window; 0 = free.
+    wants : frozenset of str
+        What is wanted besides the labels: CONFIDENCE, CHANGES.
     """
 
     plan: Plan
@@ -48,6 +51,7 @@ class Request:
     params: CRFParams
     revision: Hashable
     strokes: Any = None
+    wants: frozenset[str] = frozenset()
 
     @property
     def subject(self) -> Hashable:
@@ -57,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What goes back to the window.
+    """What goes back to the window; arrays are those of the wanted window.
 
     Parameters
     ----------
@@ -67,8 +71,14 @@ class Result:
     refinement : Refinement
         Of the read window.
     labels : (height, width) array
-        The values of the result layer within the wanted window.
+        The values of the result layer.
     elapsed_ms : float
+    confidence : (height, width) uint8, optional
+        1 - entropy, in percent.
+    said : (height, width) array, optional
+        The values that the map alone says.
+    counts : (n_classes, n_classes) int64, optional
+        Pixels of the class that the map says (rows) and that the result says (columns).
     """
 
     request: Request
@@ -76,21 +86,9 @@ class Result:
     refinement: Refinement
     labels: NDArray[Any]
     elapsed_ms: float
-
-    @property
-    def inner(self) -> tuple[slice, slice]:
-        """Cuts the wanted window out of the read one."""
-        return self.request.window.within(self.request.read)
-
-    def map_labels(self) -> NDArray[Any]:
-        """Return the (height, width) values that the map alone says, within the wanted window."""
-        array = np.asarray(self.inputs.probabilities)
-        if array.ndim == 2:
-            top = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1
-            said = (array[self.inner] > top / 2).astype(np.intp)
-        else:
-            said = array[:, *self.inner].argmax(axis=0)
-        return self.inputs.values.astype(self.inputs.dtype)[said]
+    confidence: NDArray[np.uint8] | None = None
+    said: NDArray[Any] | None = None
+    counts: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,10 +123,7 @@ class Engine:
             if step.refinement is None:
                 yield step
             else:
-                classes = step.refinement.labels[request.window.within(request.read)]
-                labels = inputs.values.astype(inputs.dtype)[classes]
-                elapsed_ms = 1e3 * (time.perf_counter() - started)
-                yield Done(Result(request, inputs, step.refinement, labels, elapsed_ms))
+                yield Done(_result(request, inputs, step.refinement, started))
 
     def _ready(self, request: Request) -> tuple[Inputs, Refiner]:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
@@ -152,6 +147,32 @@ class Engine:
             or sum(kept.refiner.grid.n_points for kept in self._kept.values()) > MAX_KEPT_PIXELS
         ):
             self._kept.popitem(last=False)
+
+
+def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:
+    inner = request.window.within(request.read)
+    values = inputs.values.astype(inputs.dtype)
+    classes = refinement.labels[inner]
+    result = Result(request, inputs, refinement, values[classes], 1e3 * (time.perf_counter() - started))
+    if CONFIDENCE in request.wants:
+        percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.uint8)
+        result = replace(result, confidence=percent)
+    if CHANGES in request.wants:
+        said = _most_probable(inputs.probabilities, inner)
+        n_classes = len(values)
+        pairs = said.ravel() * n_classes + classes.ravel()
+        counts = np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+        result = replace(result, said=values[said], counts=counts)
+    return result
+
+
+def _most_probable(probabilities: NDArray[Any], inner: tuple[slice, slice]) -> NDArray[np.intp]:
+    """Return the (height, width) class that a map says within a window."""
+    if probabilities.ndim == 2:
+        top = np.iinfo(probabilities.dtype).max if probabilities.dtype.kind == "u" else 1
+        return (probabilities[inner] > top / 2).astype(np.intp)
+    most: NDArray[np.intp] = probabilities[:, *inner].argmax(axis=0)
+    return most
 
 
 def _in_memory(a_plan: Plan) -> bool:

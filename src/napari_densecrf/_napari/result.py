@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from .engine import Result
 from .layers import Inputs
-from .plan import Map, Plan, levels_of, shape_of
+from .plan import METADATA_KEY, Map, Plan, levels_of, shape_of
 from .window import Window
 
 OPACITY = 0.6
@@ -22,16 +26,62 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 BACKGROUND_NAMES = ("background", "bg", "none", "unlabeled", "unlabelled", "empty")
 
 
-def result_layer(a_plan: Plan, inputs: Inputs) -> Labels:
+class OneLayer:
+    """One layer for each image: found again, added where it is missing, replaced where it no longer fits.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    make : callable
+        ``make(result)`` gives a new layer of the shape of the result.
+    """
+
+    def __init__(self, viewer: ViewerModel, make: Callable[[Result], Layer]) -> None:
+        self._viewer = viewer
+        self._make = make
+        self._layers: weakref.WeakKeyDictionary[Image, Layer] = weakref.WeakKeyDictionary()
+
+    def of(self, image: Image | None) -> Any:
+        """Return the layer of an image, or None."""
+        layer = None if image is None else self._layers.get(image)
+        return layer if layer is not None and layer in self._viewer.layers else None
+
+    def fitting(self, result: Result) -> Any:
+        """Return the layer of a result's image where its shape fits; remove one that does not fit."""
+        a_plan = result.request.plan
+        layer = self.of(a_plan.image)
+        if layer is not None and tuple(layer.data.shape) != a_plan.result_shape:
+            self._viewer.layers.remove(layer)
+            return None
+        return layer
+
+    def add(self, result: Result) -> Any:
+        """Add a new layer for a result's image; the active layer stays the one it was."""
+        layer = self._make(result)
+        # Marked before it is added, or it would be offered as a map.
+        layer.metadata.setdefault(METADATA_KEY, {})
+        self._layers[result.request.plan.image] = layer
+        active = self._viewer.layers.selection.active
+        self._viewer.add_layer(layer)
+        if active in self._viewer.layers:
+            self._viewer.layers.selection.active = active
+        return layer
+
+
+def blank(a_plan: Plan, dtype: Any) -> dict[str, Any]:
+    """Return the data of a layer of the result's shape, of several resolutions where it is large, and its place."""
+    levels = [np.zeros(shape, dtype) for shape in _level_shapes(a_plan.result_shape)]
+    return {"data": levels if len(levels) > 1 else levels[0], "multiscale": len(levels) > 1, **place(a_plan)}
+
+
+def result_layer(result: Result) -> Labels:
     """Make the Labels layer of a result: the image's place in the world, the source's colours."""
-    levels = [np.zeros(shape, inputs.dtype) for shape in _level_shapes(a_plan.result_shape)]
+    a_plan, inputs = result.request.plan, result.inputs
     labels = Labels(
-        levels if len(levels) > 1 else levels[0],
-        multiscale=len(levels) > 1,
         name=f"{a_plan.image.name} refined",
         opacity=OPACITY,
         blending="translucent",
-        **place(a_plan),
+        **blank(a_plan, inputs.dtype),
     )
     paint_like(labels, a_plan.map, inputs)
     labels.editable = False
@@ -66,8 +116,8 @@ def place(a_plan: Plan) -> dict[str, Any]:
     }
 
 
-def put_in_place(labels: Labels, a_plan: Plan) -> None:
-    """Move a result to where its image is now."""
+def put_in_place(labels: Layer, a_plan: Plan) -> None:
+    """Move a layer of the result's shape to where its image is now."""
     for name, value in place(a_plan).items():
         now = getattr(labels, name)
         if not np.array_equal(np.asarray(now, dtype=object), np.asarray(value, dtype=object)):
@@ -105,12 +155,12 @@ def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelCol
     return DirectLabelColormap(color_dict=colours)
 
 
-def write(labels: Labels, a_plan: Plan, window: Window, values: NDArray[Any]) -> None:
+def write(layer: Layer, a_plan: Plan, window: Window, values: NDArray[Any]) -> None:
     """Write one window into a result in place, and show it.
 
     A window of a coarse step goes into the level that is as coarse, where there is one; else its pixels are repeated.
     """
-    levels = levels_of(labels)
+    levels = levels_of(layer)
     level = min(window.step.bit_length() - 1, len(levels) - 1)
     repeat = window.step >> level
     (y, x) = (first >> level for first in (window.y[0], window.x[0]))
@@ -124,4 +174,4 @@ def write(labels: Labels, a_plan: Plan, window: Window, values: NDArray[Any]) ->
     if a_plan.bridged_axis is not None:
         at.insert(a_plan.bridged_axis, 0)
     data[tuple(at)] = values[:height, :width]
-    labels.refresh(thumbnail=False, highlight=False, extent=False)
+    layer.refresh(thumbnail=False, highlight=False, extent=False)

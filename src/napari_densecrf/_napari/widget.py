@@ -10,7 +10,7 @@ from typing import Any
 
 import napari
 from magicgui.widgets import Container
-from napari.layers import Image, Labels, Layer
+from napari.layers import Layer
 from napari.utils import progress
 from napari.utils.notifications import show_warning
 from psygnal import Signal
@@ -20,19 +20,21 @@ from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams
 
 from . import choices, form
-from .engine import Engine, Measured, Request, Result, measure, warm_up
+from .engine import CHANGES, Engine, Measured, Request, Result, measure, warm_up
 from .layers import read_strokes
 from .panel import Panel, scrolled
 from .plan import METADATA_KEY, Misfit, Plan, layers_of, plan
 from .provenance import provenance
-from .result import paint_like, put_in_place, result_layer, write
+from .result import OneLayer, paint_like, put_in_place, result_layer, write
 from .runner import Runner
+from .section import Section
 from .window import WHOLE_PIXELS, margins, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
 DATA_EVENTS = ("data", "paint", "set_data")
 PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+SECTIONS: tuple[type[Section], ...] = ()
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
 
@@ -51,23 +53,28 @@ class DenseCRFWidget(Container):
     """
 
     refined = Signal(object, description="A result has been written into this Labels layer.")
+    result_shown = Signal(object, description="A `Result` has been written.")
     failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        self._viewer = napari_viewer
+        self.viewer = napari_viewer
         self._controls = form.make_controls(
-            lambda _: choices.images(self._viewer),
-            lambda _: choices.maps(self._viewer),
-            lambda _: choices.strokes(self._viewer),
+            lambda _: choices.images(self.viewer),
+            lambda _: choices.maps(self.viewer),
+            lambda _: choices.strokes(self.viewer),
         )
-        super().__init__(widgets=list(self._controls.values()), labels=False)
+        self.sections = [make(self) for make in SECTIONS]
+        own = [control for section in self.sections for control in section.controls.values()]
+        super().__init__(widgets=[*self._controls.values(), *own], labels=False)
         self.panel = self._laid_out()
         self._runner = Runner()
         self._engine = Engine()
-        self._results: weakref.WeakKeyDictionary[Image, Labels] = weakref.WeakKeyDictionary()
+        self._results = OneLayer(self.viewer, result_layer)
         self._revisions: weakref.WeakKeyDictionary[Layer, int] = weakref.WeakKeyDictionary()
         self._watched: weakref.WeakSet[Layer] = weakref.WeakSet()
-        self._plan: Plan | None = None
+        self.current_plan: Plan | None = None
+        self.last_result: Result | None = None
+        self.wants: set[str] = set()
         self._measured: Measured | None = None
         self._complaint = ""
         self._notes: list[str] = []
@@ -78,6 +85,8 @@ class DenseCRFWidget(Container):
         self._bar_timer = _timer(500, self._show_bar)
         self._thumbnail_timer = _timer(300, self._refresh_thumbnail)
         self._connect()
+        for section in self.sections:
+            section.connect()
         self._set_status("Preparing: the first run compiles, which takes up to a minute …", BUSY)
         self._prepare()
         self.reset_choices()
@@ -87,6 +96,19 @@ class DenseCRFWidget(Container):
         """The numbers of the controls, whole and frozen."""
         return form.params_of(self._controls)
 
+    def set_params(self, params: CRFParams) -> None:
+        """Show other numbers, and refine with them.
+
+        Raises
+        ------
+        ValueError
+            For parameters that the sliders cannot show.
+        """
+        for name, value in form.values_of(params).items():
+            with self._controls[name].changed.blocked():
+                self._controls[name].value = value
+        self._schedule()
+
     # --- what is chosen --------------------------------------------------------------------------------------------
 
     def reset_choices(self, *_: Any) -> None:
@@ -95,7 +117,7 @@ class DenseCRFWidget(Container):
             return
         with self.image.changed.blocked(), self.probabilities.changed.blocked(), self.strokes.changed.blocked():
             super().reset_choices()
-            image, source = choices.choose(self._viewer, self.image.value, self.probabilities.value)
+            image, source = choices.choose(self.viewer, self.image.value, self.probabilities.value)
             self.image.value, self.probabilities.value = image, source
         self._watch()
         if not self._writing:
@@ -128,12 +150,12 @@ class DenseCRFWidget(Container):
         self._runner.failed.connect(self._complain)
         self._runner.progressed.connect(self._progress)
         self._runner.warned.connect(lambda _, text: self._notes.append(text))
-        self._viewer.dims.events.current_step.connect(self._on_slice)
-        self._viewer.dims.events.order.connect(self._on_slice)
-        self._viewer.scene.camera.events.connect(self._on_view)
-        self._viewer.canvas.events.size.connect(self._on_view)
-        self._viewer.layers.events.removed.connect(self._on_removed)
-        self._viewer.layers.selection.events.changed.connect(self._on_selection)
+        self.viewer.dims.events.current_step.connect(self._on_slice)
+        self.viewer.dims.events.order.connect(self._on_slice)
+        self.viewer.scene.camera.events.connect(self._on_view)
+        self.viewer.canvas.events.size.connect(self._on_view)
+        self.viewer.layers.events.removed.connect(self._on_removed)
+        self.viewer.layers.selection.events.changed.connect(self._on_selection)
         self.native.destroyed.connect(self._close_quietly)
 
     def _on_control(self, *_: Any) -> None:
@@ -141,19 +163,19 @@ class DenseCRFWidget(Container):
         self._schedule()
 
     def _on_slice(self, *_: Any) -> None:
-        if self._plan is not None and len(self._plan.shape) > 2:
+        if self.current_plan is not None and len(self.current_plan.shape) > 2:
             self._schedule()
 
     def _on_view(self, *_: Any) -> None:
-        if self._plan is not None and self._visible_only(self._plan):
+        if self.current_plan is not None and self._visible_only(self.current_plan):
             self._schedule()
 
     def _on_selection(self, *_: Any) -> None:
-        if len(self._viewer.layers.selection) > 1:
+        if len(self.viewer.layers.selection) > 1:
             self.reset_choices()
 
     def _on_removed(self, event: Any) -> None:
-        if self._plan is not None and event.value in layers_of(self._plan):
+        if self.current_plan is not None and event.value in layers_of(self.current_plan):
             self._runner.cancel()
 
     def _on_data(self, event: Any) -> None:
@@ -166,9 +188,9 @@ class DenseCRFWidget(Container):
         self._schedule()
 
     def _on_place(self, event: Any) -> None:
-        result = self._results.get(event.source)
-        if result is not None and self._plan is not None and self._plan.image is event.source:
-            put_in_place(result, self._plan)
+        layer = self._results.of(event.source)
+        if layer is not None and self.current_plan is not None and self.current_plan.image is event.source:
+            put_in_place(layer, self.current_plan)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -181,13 +203,13 @@ class DenseCRFWidget(Container):
         if self._closed:
             return
         try:
-            self._plan = self._resolved_plan()
-            self.understood.value = str(self._plan)
-            if self._unmeasured(self._plan):
-                a_plan, window = self._plan, whole_slice(self._plan, self._viewer.dims.point)
+            self.current_plan = self._resolved_plan()
+            self.understood.value = str(self.current_plan)
+            if self._unmeasured(self.current_plan):
+                a_plan, window = self.current_plan, whole_slice(self.current_plan, self.viewer.dims.point)
                 self._runner.submit(lambda: measure(a_plan, window))
             elif self.live.value or forced:
-                request = self._request(self._plan)
+                request = self._request(self.current_plan)
                 self._notes.clear()
                 self.cancel.enabled = True
                 self._bar_timer.start()
@@ -199,22 +221,24 @@ class DenseCRFWidget(Container):
             self._set_status("Waiting for an image and a map", WRONG if self.image.value is not None else READY)
 
     def _resolved_plan(self) -> Plan:
-        self._plan = None
+        self.current_plan = None
         a_plan = plan(self.image.value, self.probabilities.value)
-        displayed = tuple(self._viewer.dims.displayed)
+        displayed = tuple(self.viewer.dims.displayed)
         if displayed[-2:] != tuple(sorted(displayed[-2:])):
             raise Misfit("The axes of the view are transposed: bring them back into their order.")
         return a_plan
 
     def _request(self, a_plan: Plan) -> Request:
         if self._visible_only(a_plan):
-            window = visible_part(a_plan, self._viewer)
+            window = visible_part(a_plan, self.viewer)
         else:
-            window = whole_slice(a_plan, self._viewer.dims.point)
+            window = whole_slice(a_plan, self.viewer.dims.point)
         grown = window.grown(margins(a_plan, window, self._reach()), a_plan.shape)
         strokes = None if self.strokes.value is None else read_strokes(self.strokes.value, a_plan, grown)
         revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(a_plan))
-        return Request(a_plan, window, grown, self.params, revision, strokes)
+        # The first result says how much it changed.
+        wants = frozenset(self.wants if self._results.of(a_plan.image) else {*self.wants, CHANGES})
+        return Request(a_plan, window, grown, self.params, revision, strokes, wants)
 
     def _visible_only(self, a_plan: Plan) -> bool:
         large = a_plan.shape[-2] * a_plan.shape[-1] > WHOLE_PIXELS
@@ -239,7 +263,7 @@ class DenseCRFWidget(Container):
             self.cancel.enabled = False
         if isinstance(result, Measured):
             self._fit_ranges(result)
-        elif isinstance(result, Result) and all(one in self._viewer.layers for one in layers_of(result.request.plan)):
+        elif isinstance(result, Result) and all(one in self.viewer.layers for one in layers_of(result.request.plan)):
             self._writing = True
             try:
                 self._write(result)
@@ -256,20 +280,30 @@ class DenseCRFWidget(Container):
         self._schedule()
 
     def _write(self, result: Result) -> None:
-        layer = self._reusable(result)
+        a_plan = result.request.plan
+        layer = self._results.fitting(result)
         first = layer is None
-        layer = layer or self._new_layer(result)
-        write(layer, result.request.plan, result.request.window, result.labels)
-        layer.metadata[METADATA_KEY] = self._provenance(result)
+        if layer is None:
+            layer = self._results.add(result)
+            for source in layers_of(a_plan)[1:]:
+                source.visible = False
+        elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
+            paint_like(layer, a_plan.map, result.inputs)
+        write(layer, a_plan, result.request.window, result.labels)
+        layer.metadata[METADATA_KEY] = provenance(
+            result, None if self.strokes.value is None else self.strokes.value.name
+        )
+        self.last_result = result
         self._thumbnail_timer.start()
         self._complaint = ""
         self._set_status(" · ".join(self._what_was_done(result, first)), READY)
+        self.result_shown.emit(result)
         self.refined.emit(layer)
 
     def _what_was_done(self, result: Result, first: bool) -> Iterator[str]:
         yield from self._notes[:1]
-        if first:
-            yield f"{100 * (result.map_labels() != result.labels).mean():.1f} % of pixels changed"
+        if first and result.said is not None:
+            yield f"{100 * (result.said != result.labels).mean():.1f} % of pixels changed"
         yield f"{result.elapsed_ms:.0f} ms"
         window = result.request.read
         yield f"{window.n_pixels:,} pixels"
@@ -277,39 +311,9 @@ class DenseCRFWidget(Container):
             yield f"1/{window.step} of the resolution, as shown"
         yield f"{n_threads()} threads"
 
-    def _provenance(self, result: Result) -> dict[str, Any]:
-        return provenance(result, None if self.strokes.value is None else self.strokes.value.name)
-
-    def _reusable(self, result: Result) -> Labels | None:
-        """Return the result layer of an image where there is one that fits; remove one that does not."""
-        a_plan, inputs = result.request.plan, result.inputs
-        layer = self._results.get(a_plan.image)
-        if layer is None or layer not in self._viewer.layers:
-            return None
-        if tuple(layer.data.shape) != a_plan.result_shape or layer.dtype != result.labels.dtype:
-            self._viewer.layers.remove(layer)
-            return None
-        if layer.metadata[METADATA_KEY]["classes"] != inputs.names:
-            paint_like(layer, a_plan.map, inputs)
-        return layer
-
-    def _new_layer(self, result: Result) -> Labels:
-        a_plan = result.request.plan
-        layer = result_layer(a_plan, result.inputs)
-        # Marked before it is added, or it would be offered as a map.
-        layer.metadata[METADATA_KEY] = self._provenance(result)
-        self._results[a_plan.image] = layer
-        active = self._viewer.layers.selection.active
-        self._viewer.add_layer(layer)
-        for source in layers_of(a_plan)[1:]:
-            source.visible = False
-        if active in self._viewer.layers:
-            self._viewer.layers.selection.active = active
-        return layer
-
     def _refresh_thumbnail(self) -> None:
-        layer = None if self._plan is None else self._results.get(self._plan.image)
-        if layer is not None and layer in self._viewer.layers:
+        layer = None if self.current_plan is None else self._results.of(self.current_plan.image)
+        if layer is not None:
             layer.refresh(extent=False)
 
     def _complain(self, number: int, error: Any) -> None:
@@ -361,7 +365,7 @@ class DenseCRFWidget(Container):
 
     def _prepare(self) -> None:
         """Compile in the background; the first real request then has nothing to wait for."""
-        n_channels = 3 if any(layer.rgb for layer in choices.images(self._viewer)) else 1
+        n_channels = 3 if any(layer.rgb for layer in choices.images(self.viewer)) else 1
         self._runner.submit(lambda: warm_up(n_channels))
         self._bar_timer.start()
 
@@ -398,6 +402,9 @@ class DenseCRFWidget(Container):
                 panel.add_row(controls[name], reset=partial(self._reset_one, name))
             for name in ("region", "strokes"):
                 panel.add_row(controls[name])
+        for section in self.sections:
+            with panel.fold(section.title):
+                section.lay_out(panel)
         panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
         panel.add_text(controls["status"])
         panel.add_wide(controls["progress"])
@@ -412,6 +419,8 @@ class DenseCRFWidget(Container):
             return
         self._closed = True
         self._runner.close()
+        for section in self.sections:
+            section.close()
         # When the program ends, Qt may have deleted these before.
         with suppress(RuntimeError):
             for timer in (self._timer, self._bar_timer, self._thumbnail_timer):

@@ -1,5 +1,6 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from .influence import Influence, Pull, influence
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
@@ -7,12 +8,15 @@ from .unary import InputWarning, probabilities_from_labels
 
 __all__ = [
     "CRFParams",
+    "Influence",
     "InputWarning",
     "Lattice",
     "PairwiseKernel",
+    "Pull",
     "Refinement",
     "Refiner",
     "Step",
+    "influence",
     "probabilities_from_labels",
     "refine",
 ]

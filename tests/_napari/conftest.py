@@ -4,9 +4,30 @@ import gc
 
 import pytest
 
+from driving import WAIT_MS, settle
+
 
 @pytest.fixture(autouse=True)
 def collected():
     """Free the canvases of a test before the next opens its own: a late one may take live GL objects with it."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def dock(make_napari_viewer, qtbot):
+    """Return a function that docks the widget on layers and waits for what they give."""
+
+    def make(*layers, expect=True, show=True):
+        viewer = make_napari_viewer(show=show)
+        for layer in layers:
+            viewer.add_layer(layer)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
+        if expect:
+            got = []
+            widget.refined.connect(got.append)
+            qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
+            settle(qtbot, widget)
+        return viewer, widget
+
+    return make

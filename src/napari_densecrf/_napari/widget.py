@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,13 +29,14 @@ from .provenance import provenance
 from .result import OneLayer, paint_like, put_in_place, result_layer, write
 from .runner import Runner
 from .section import Section
+from .see import See
 from .window import WHOLE_PIXELS, margins, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
 DATA_EVENTS = ("data", "paint", "set_data")
 PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-SECTIONS: tuple[type[Section], ...] = ()
+SECTIONS: tuple[type[Section], ...] = (See,)
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
 
@@ -264,11 +266,32 @@ class DenseCRFWidget(Container):
         if isinstance(result, Measured):
             self._fit_ranges(result)
         elif isinstance(result, Result) and all(one in self.viewer.layers for one in layers_of(result.request.plan)):
-            self._writing = True
-            try:
+            with self.writing():
                 self._write(result)
-            finally:
-                self._writing = False
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether what is added, removed and written now is the widget's own doing."""
+        return self._writing
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Mark what is added and written meanwhile as the widget's own: it is no reason to refine anew."""
+        before, self._writing = self._writing, True
+        try:
+            yield
+        finally:
+            self._writing = before
+
+    def want(self, extra: str) -> None:
+        """Have results carry an extra from now on, and the one that is shown too: the same once more, live or not."""
+        self.wants.add(extra)
+        last = self.last_result
+        if self.live.value:
+            self._schedule()
+        elif last is not None and not self._runner.busy and last.request.plan.image in self.viewer.layers:
+            request = replace(last.request, wants=frozenset(self.wants))
+            self._runner.submit(lambda: self._engine.steps(request), request.subject)
 
     def _fit_ranges(self, measured: Measured) -> None:
         """Give the sliders the ranges of an image; its numbers too, unless those there are fit for it and chosen."""

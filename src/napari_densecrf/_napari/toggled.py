@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, Widget
+from magicgui.widgets import CheckBox, Label
 
 from .keys import Keys
 from .panel import Panel
@@ -44,7 +44,7 @@ class Toggled(Section):
         self.controls[name] = self.toggle
         self.active = False
         # Texts and the like, which are there only while this acts and they say something.
-        self.details: list[Widget] = []
+        self.details: list[Label] = []
         self._key, self._keys = key, Keys(widget.viewer)
         self._wants = wants
 
@@ -66,7 +66,7 @@ class Toggled(Section):
         """Switch the toggle."""
         self.toggle.value = not self.toggle.value
 
-    def say(self, detail: Widget, words: str) -> None:
+    def say(self, detail: Label, words: str) -> None:
         """Show a text, or nothing in its place."""
         detail.value = words
         detail.visible = self.active and bool(words)
@@ -104,8 +104,12 @@ class Toggled(Section):
             if self._wants:
                 self.widget.want(self._wants)
         else:
-            self.widget.wants -= {self._wants} - {other._wants for other in self._siblings() if other.active}
+            self.unwant()
             self.stop()
+
+    def unwant(self) -> None:
+        """Have results no longer carry what this wanted, unless another part that acts wants it too."""
+        self.widget.wants -= {self._wants} - {other._wants for other in self._siblings() if other.active}
 
     def _siblings(self) -> list[Toggled]:
         parts = (part for section in self.widget.sections for part in getattr(section, "parts", (section,)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import napari
 from magicgui.widgets import Container
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from napari.utils import progress
 from napari.utils.notifications import show_warning
 from psygnal import Signal
@@ -21,6 +21,8 @@ from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams
 
 from . import choices, form
+from .compare import Compare
+from .convergence import Convergence
 from .engine import CHANGES, Engine, Measured, Request, Result, measure, warm_up
 from .layers import read_strokes
 from .panel import Panel, scrolled
@@ -36,7 +38,7 @@ READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
 DATA_EVENTS = ("data", "paint", "set_data")
 PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-SECTIONS: tuple[type[Section], ...] = (See,)
+SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence)
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
 
@@ -268,6 +270,11 @@ class DenseCRFWidget(Container):
         elif isinstance(result, Result) and all(one in self.viewer.layers for one in layers_of(result.request.plan)):
             with self.writing():
                 self._write(result)
+
+    @property
+    def result_layer(self) -> Labels | None:
+        """The layer of the result that was last written, if it is still there."""
+        return None if self.last_result is None else self._results.of(self.last_result.request.plan.image)
 
     @property
     def is_writing(self) -> bool:

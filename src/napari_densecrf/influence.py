@@ -282,12 +282,12 @@ class Influence:
     -----
     The kernels, the row sum of the pixel itself and smoothness kernels are exact in single precision, and cut only
     9 sigmas away. Of an appearance kernel on more than ``exact_points`` pixels the row sums of the others are carried
-    from anchors, up to 16, where they are exact. What that does, in percent of the largest value of each map, over 40
-    pixels of 192 x 192 crops of scikit-image's immunohistochemistry (RGB) and cell (gray), and of cell with noise of
-    20, for (theta_alpha, theta_beta) of (80, 13), (20, 5), (20, 13), (5, 3), (40, 30) and (2, 5): the largest error is
-    0.4 to 1.8 for the median pixel and 5 for the worst; the absolute errors sum to 0.3 to 1.7 percent of the map's sum.
-    Row sums from the permutohedral lattice, its diagonal replaced by the exact one, would give 0.6 to 5.4, 15, and 0.3
-    to 3.1, and take 3 to 700 ms more with every change of a sigma.
+    from anchors, up to 16, where they are exact. What that does to 40 pixels' maps on 192 x 192 crops of scikit-image's
+    immunohistochemistry (RGB), cell (gray), and cell with noise of 20, for (theta_alpha, theta_beta) of (80, 13),
+    (20, 5), (20, 13), (5, 3), (40, 30) and (2, 5): the largest error is 0.3 to 1.8 percent of the largest value for the
+    median pixel, 5 for the worst, and the absolute errors sum to 0.2 to 1.8 percent of the map's sum. Row sums from the
+    permutohedral lattice, its diagonal replaced by the exact one, would give 0.9 to 4.8, 14, and 0.5 to 3.3, and want a
+    lattice with every change of a sigma.
     """
 
     def __init__(

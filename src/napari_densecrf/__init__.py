@@ -1,5 +1,6 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from .classify import PixelClassifier, probabilities_from_strokes
 from .influence import Influence, Pull, influence
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
@@ -12,11 +13,13 @@ __all__ = [
     "InputWarning",
     "Lattice",
     "PairwiseKernel",
+    "PixelClassifier",
     "Pull",
     "Refinement",
     "Refiner",
     "Step",
     "influence",
     "probabilities_from_labels",
+    "probabilities_from_strokes",
     "refine",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.params import CRFParams
-from napari_densecrf.refine import Refinement, Refiner, Step, refine
+from napari_densecrf.refine import Refinement, Refiner, refine
 
 from .layers import Inputs, read, read_image
 from .plan import Plan, layers_of, levels_of
-from .runner import Done
+from .runner import Done, Stage, Steps
 from .window import Window
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
@@ -52,6 +52,12 @@ class Request:
     revision: Hashable
     strokes: Any = None
     wants: frozenset[str] = frozenset()
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Size of a pixel of the read window."""
+        y, x = self.plan.spacing
+        return y * self.read.step, x * self.read.step
 
     @property
     def subject(self) -> Hashable:
@@ -114,16 +120,20 @@ class Engine:
 
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
 
-    def steps(self, request: Request) -> Iterator[Step | Done]:
+    def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
         started = time.perf_counter()
-        yield Step("reading", 0.0)
+        yield Stage("reading", 0.0)
         inputs, refiner = self._ready(request)
         for step in refiner.steps(inputs.probabilities, request.params, strokes=request.strokes):
             if step.refinement is None:
                 yield step
             else:
                 yield Done(_result(request, inputs, step.refinement, started))
+
+    def inputs(self, request: Request) -> Inputs:
+        """Return what the layers hold of the read window."""
+        return self._ready(request)[0]
 
     def _ready(self, request: Request) -> tuple[Inputs, Refiner]:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
@@ -180,26 +190,25 @@ def _in_memory(a_plan: Plan) -> bool:
 
 
 def _refiner(request: Request, inputs: Inputs) -> Refiner:
-    window = request.read
     return Refiner(
         inputs.image,
-        spacing=[size * window.step for size in request.plan.spacing],
+        spacing=request.spacing,
         channel_axis=inputs.channel_axis,
-        origin=window.origin,
+        origin=request.read.origin,
     )
 
 
-def warm_up(n_channels: int) -> Iterator[Step | Done]:
+def warm_up(n_channels: int) -> Steps:
     """Compile what images of so many channels need, on a few pixels."""
-    yield Step("preparing", 0.0)
+    yield Stage("preparing", 0.0)
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
     yield Done(refine(pixels, probabilities, channel_axis=-1))
 
 
-def measure(a_plan: Plan, window: Window) -> Iterator[Step | Done]:
+def measure(a_plan: Plan, window: Window) -> Steps:
     """Find what 255 is to an 8-bit image: the span of intensities without the rarest, from a few pixels."""
-    yield Step("looking at the image", 0.0)
+    yield Stage("looking at the image", 0.0)
     height, width = a_plan.shape[-2:]
     y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
     middle = Window(window.index, (y, min(height, y + 512)), (x, min(width, x + 512)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf.unary import probabilities_from_labels
 
-from .plan import MAX_CLASSES, Map, Misfit, Plan, levels_of, shape_of
+from .plan import MAX_CLASSES, FromStrokes, Map, Misfit, Plan, levels_of, shape_of
 from .window import Window
 
 
@@ -76,6 +76,7 @@ def class_names(source: Map, n_classes: int) -> list[str]:
     """Return the names of the classes: of the layers, of the map's metadata, or numbers."""
     if isinstance(source, tuple):
         return [layer.name for layer in source]
+    source = source.layer if isinstance(source, FromStrokes) else source
     names = source.metadata.get("classes")
     if names is not None and len(names) == n_classes:
         return [str(name) for name in names]

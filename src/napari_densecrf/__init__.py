@@ -1,5 +1,6 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from .grid import take_probe
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
@@ -15,4 +16,5 @@ __all__ = [
     "Step",
     "probabilities_from_labels",
     "refine",
+    "take_probe",
 ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_densecrf.params import CRFParams
 from napari_densecrf.refine import Refinement, Refiner, refine
 
-from .layers import Inputs, read, read_image
+from .layers import Inputs, probe, read, read_image
 from .plan import Plan, layers_of, levels_of
 from .runner import Done, Stage, Steps
 from .window import Window
@@ -195,6 +195,7 @@ def _refiner(request: Request, inputs: Inputs) -> Refiner:
         spacing=request.spacing,
         channel_axis=inputs.channel_axis,
         origin=request.read.origin,
+        probe=probe(request.plan, request.read),
     )
 
 

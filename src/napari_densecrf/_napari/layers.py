@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
+from napari_densecrf.grid import Probe, read_probe
 from napari_densecrf.unary import probabilities_from_labels
 
 from .plan import MAX_CLASSES, FromStrokes, Map, Misfit, Plan, levels_of, shape_of
@@ -52,6 +53,20 @@ def read(a_plan: Plan, window: Window) -> Inputs:
         names = class_names(a_plan.map, len(values))
     channel_axis = None if a_plan.channel_axis is None else -1
     return Inputs(read_image(a_plan, window), channel_axis, probabilities, values, names)
+
+
+def probe(a_plan: Plan, window: Window) -> Probe:
+    """Read the probe of the whole slice that a window is a part of, at the window's step."""
+    step = window.step
+    height, width = a_plan.shape[-2:]
+
+    def read_part(slices: tuple[slice, ...]) -> NDArray[Any]:
+        y, x = (
+            (part.start * step, min(part.stop * step, size)) for part, size in zip(slices, (height, width), strict=True)
+        )
+        return read_image(a_plan, Window(window.index, y, x, step))
+
+    return read_probe((-(-height // step), -(-width // step)), read_part)
 
 
 def read_strokes(strokes: Labels, a_plan: Plan, window: Window) -> NDArray[np.int64]:

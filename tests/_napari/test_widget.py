@@ -420,7 +420,9 @@ def test_only_what_is_needed_is_read(dock, qtbot):
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 5.0))
     assert not read_by_us()
     after(qtbot, widget, lambda: viewer.dims.set_current_step(viewer.dims.ndim - 3, 4))
-    assert read_by_us() == [64 * 64]
+    # The slice, and the probe of it.
+    assert max(read_by_us()) == 64 * 64
+    assert sum(read_by_us()) <= 64 * 64 + 2**14
 
 
 def test_a_change_in_place_is_seen_after_a_refresh(dock, qtbot):
@@ -453,7 +455,7 @@ def test_a_large_image_is_refined_as_it_is_shown(dock, qtbot):
     image, probabilities = picture((2304, 2304))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities[1], name="map"))
     layer = result_of(viewer)
-    step = layer.metadata["napari-densecrf"]["step"]
+    step = layer.metadata["napari-densecrf"]["window"]["step"]
     assert step > 1
     whole = ndc.refine(image[::step, ::step], probabilities[1, ::step, ::step], widget.params, spacing=float(step))
     (y0, x0), (y1, x1) = viewer.layers["image"].corner_pixels // step
@@ -465,7 +467,7 @@ def test_a_large_image_is_refined_as_it_is_shown(dock, qtbot):
         viewer.scene.camera.center = (0, 1000, 1100)
 
     after(qtbot, widget, look_closer)
-    assert layer.metadata["napari-densecrf"]["step"] == 1
+    assert layer.metadata["napari-densecrf"]["window"]["step"] == 1
 
 
 def test_a_slide_gets_a_result_of_several_resolutions(dock, qtbot):
@@ -476,7 +478,7 @@ def test_a_slide_gets_a_result_of_several_resolutions(dock, qtbot):
     viewer, _widget = dock(image_layer(image, name="image"), image_layer(foreground, name="map"))
     layer = result_of(viewer)
     assert layer.multiscale
-    step = layer.metadata["napari-densecrf"]["step"]
+    step = layer.metadata["napari-densecrf"]["window"]["step"]
     level = layer.data[int(np.log2(step))]
     assert level.shape == (side // step, side // step)
     assert_array_equal(level, (image > 100)[::step, ::step])

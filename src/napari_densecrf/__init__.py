@@ -1,6 +1,8 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from .classify import PixelClassifier, probabilities_from_strokes
 from .grid import take_probe
+from .influence import Influence, Pull, influence
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
@@ -8,13 +10,18 @@ from .unary import InputWarning, probabilities_from_labels
 
 __all__ = [
     "CRFParams",
+    "Influence",
     "InputWarning",
     "Lattice",
     "PairwiseKernel",
+    "PixelClassifier",
+    "Pull",
     "Refinement",
     "Refiner",
     "Step",
+    "influence",
     "probabilities_from_labels",
+    "probabilities_from_strokes",
     "refine",
     "take_probe",
 ]

@@ -131,7 +131,7 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
         _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
     _complain(planes, *counts.sum(axis=0).tolist())
     unary = Unary(differences, float(last_energies.sum()))
-    return unary if strokes is None else _constrain(unary, _stroke_classes(strokes, grid, n_labels))
+    return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))
 
 
 def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
@@ -298,7 +298,8 @@ def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int
         )
 
 
-def _stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
+def stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
+    """Return (n_points,) integers, 0 = free, k = class k - 1, or say what is wrong with them."""
     array = np.asarray(strokes)
     if not grid.matches(array.shape):
         raise ValueError(f"strokes have shape {array.shape}: expected ({grid}) to match the image")

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.testing import assert_array_equal
 from test_widget import WAIT_MS, after, dock, expected, image_layer, picture, result_of, settle  # noqa: F401
 
+import napari_densecrf as ndc
+
 
 def stroke(layer, coordinates, label):
     """Paint as the mouse does: one stroke, one entry in the history."""
@@ -72,3 +74,49 @@ def test_a_frozen_result_stays_and_can_be_edited(dock, qtbot):  # noqa: F811
     assert_array_equal(frozen.data, kept)
     assert not np.array_equal(result_of(viewer).data, kept)
     assert frozen in widget.probabilities.choices
+
+
+def two_halves(shape, seed=0):
+    """Return a noisy image, dark on the left and bright on the right, and its truth."""
+    truth = np.zeros(shape, int)
+    truth[..., shape[-1] // 2 :] = 1
+    noise = np.random.default_rng(seed).normal(0, 25, shape)
+    return np.clip(80 + 90 * truth + noise, 0, 255).astype(np.uint8), truth
+
+
+def test_strokes_alone_are_enough(dock, qtbot):  # noqa: F811
+    image, truth = two_halves((60, 80))
+    viewer, widget = dock(image_layer(image, name="image"), expect=False)
+    qtbot.waitUntil(lambda: "paint a few strokes" in widget.understood.value, timeout=WAIT_MS)
+    widget.new_strokes.changed.emit(True)
+    settle(qtbot, widget)
+    layer = viewer.layers["image strokes"]
+    layer.brush_size = 6
+    stroke(layer, [(30, 10), (30, 20)], 1)
+    qtbot.waitUntil(lambda: "two classes" in widget.understood.value, timeout=WAIT_MS)
+    after(qtbot, widget, lambda: stroke(layer, [(30, 60), (30, 70)], 2))
+    result = result_of(viewer)
+    assert (result.data == truth).mean() > 0.97
+    script_labels = ndc.refine(
+        image, ndc.probabilities_from_strokes(image, layer.data), widget.params, strokes=layer.data
+    ).labels
+    assert_array_equal(result.data, script_labels)
+    assert layer.visible
+
+
+def test_strokes_on_one_frame_teach_the_others(dock, qtbot):  # noqa: F811
+    image, truth = two_halves((3, 60, 80))
+    viewer, widget = dock(image_layer(image, name="image", axis_labels=("t", "y", "x")), expect=False)
+    qtbot.waitUntil(lambda: "Needs" in widget.understood.value, timeout=WAIT_MS)
+    viewer.dims.set_current_step(0, 0)
+    # Three frames are as few as channels may be; the name of the axis tells.
+    widget.new_strokes.changed.emit(True)
+    settle(qtbot, widget)
+    layer = viewer.layers["image strokes"]
+    assert layer.data.shape == image.shape
+    layer.brush_size = 6
+    stroke(layer, [(0, 30, 10), (0, 30, 20)], 1)
+    after(qtbot, widget, lambda: stroke(layer, [(0, 30, 60), (0, 30, 70)], 2))
+    assert (result_of(viewer).data[0] == truth[0]).mean() > 0.97
+    after(qtbot, widget, lambda: viewer.dims.set_current_step(0, 2))
+    assert (result_of(viewer).data[2] == truth[2]).mean() > 0.97

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from napari_densecrf.params import CRFParams
 from napari_densecrf.refine import Refinement, Refiner, refine
 
-from .layers import Inputs, probe, read, read_image
-from .plan import Plan, layers_of, levels_of
+from .layers import Inputs, inputs_of, probe, read, read_image
+from .plan import FromStrokes, Plan, layers_of, levels_of
 from .runner import Done, Stage, Steps
+from .taught import TaughtMaps
 from .window import Window
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
@@ -40,7 +41,7 @@ class Request:
     revision : hashable
         Changes with the data of the image.
     strokes : array, optional
-        (height, width) of the read window; 0 = free.
+        (height, width) of the read window; 0 = free. Of the map's own layer, where that is made from strokes.
     wants : frozenset of str
         What is wanted besides the labels: CONFIDENCE, CHANGES.
     """
@@ -119,6 +120,7 @@ class Engine:
     """Keeps the last few windows. Used by the worker thread alone."""
 
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
+    _taught: TaughtMaps = field(default_factory=TaughtMaps)
 
     def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
@@ -142,7 +144,7 @@ class Engine:
         kept = self._kept.pop(key, None)
         if kept is None or kept.revision != request.revision or _in_memory(a_plan):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
-            inputs = read(a_plan, window)
+            inputs = self._read(request)
             same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
@@ -150,6 +152,14 @@ class Engine:
         self._kept[key] = kept
         self._forget()
         return kept.inputs, kept.refiner
+
+    def _read(self, request: Request) -> Inputs:
+        a_plan, window = request.plan, request.read
+        if isinstance(a_plan.map, FromStrokes) and request.strokes is not None:
+            image = read_image(a_plan, window)
+            probabilities = self._taught.probabilities(a_plan, window, image, request.strokes)
+            return inputs_of(a_plan, image, probabilities, np.arange(len(probabilities)))
+        return read(a_plan, window)
 
     def _forget(self) -> None:
         while len(self._kept) > 1 and (

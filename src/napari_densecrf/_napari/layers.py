@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_densecrf.grid import Probe, read_probe
 from napari_densecrf.unary import probabilities_from_labels
 
-from .plan import MAX_CLASSES, FromStrokes, Map, Misfit, Plan, levels_of, shape_of
+from .plan import MAX_CLASSES, FromStrokes, Map, Misfit, Plan, layers_of_map, levels_of, shape_of
 from .window import Window
 
 
@@ -46,13 +46,16 @@ class Inputs:
 
 def read(a_plan: Plan, window: Window) -> Inputs:
     """Read one window of the layers' data; what is lazy is computed here, in the caller's thread."""
-    probabilities, values = _read_map(a_plan, window)
+    return inputs_of(a_plan, read_image(a_plan, window), *_read_map(a_plan, window))
+
+
+def inputs_of(a_plan: Plan, image: NDArray[Any], probabilities: NDArray[Any], values: NDArray[np.int64]) -> Inputs:
+    """Put together what has been read."""
     if isinstance(a_plan.map, Labels):
         names = [f"label {value}" for value in values]
     else:
         names = class_names(a_plan.map, len(values))
-    channel_axis = None if a_plan.channel_axis is None else -1
-    return Inputs(read_image(a_plan, window), channel_axis, probabilities, values, names)
+    return Inputs(image, None if a_plan.channel_axis is None else -1, probabilities, values, names)
 
 
 def probe(a_plan: Plan, window: Window) -> Probe:
@@ -91,9 +94,11 @@ def class_names(source: Map, n_classes: int) -> list[str]:
     """Return the names of the classes: of the layers, of the map's metadata, or numbers."""
     if isinstance(source, tuple):
         return [layer.name for layer in source]
-    source = source.layer if isinstance(source, FromStrokes) else source
-    names = source.metadata.get("classes")
-    if names is not None and len(names) == n_classes:
+    names = layers_of_map(source)[0].metadata.get("classes") or []
+    if isinstance(source, FromStrokes):
+        # One may paint more classes than were named, or fewer.
+        names = [*names, *(f"class {index}" for index in range(len(names), n_classes))][:n_classes]
+    if len(names) == n_classes:
         return [str(name) for name in names]
     return [f"class {index}" for index in range(n_classes)]
 

@@ -15,6 +15,8 @@ METADATA_KEY = "napari-densecrf"
 STROKES_KEY = "napari-densecrf strokes"
 # Without a map, a leading axis as short as this is taken for channels.
 FEW_CHANNELS = 4
+CHANNEL_NAMES = ("c", "channel", "channels")
+STACK_NAMES = ("t", "time", "z")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Plan:
     ----------
     image : Image
     map : Map
+        Empty where there is none yet.
     spatial_axes : tuple of int
         Axes of the image's data that are no channels: leading ones, then y and x.
     channel_axis : int, optional
@@ -189,13 +192,17 @@ def plan_alone(image: Image) -> Plan:
     n_axes = len(shape)
     channel_axis = n_axes - 1 if image.rgb else None
     if not image.rgb and n_axes > 2:
-        named = [axis for axis, label in enumerate(image.axis_labels) if label.lower() in ("c", "channel")]
-        short = [axis for axis in range(n_axes - 2) if shape[axis] <= FEW_CHANNELS]
+        named = [axis for axis, label in enumerate(image.axis_labels) if label.lower() in CHANNEL_NAMES]
+        short = [
+            axis
+            for axis, label in enumerate(image.axis_labels[:-2])
+            if shape[axis] <= FEW_CHANNELS and label.lower() not in STACK_NAMES
+        ]
         channel_axis = next(iter(named or short), None)
     spatial = tuple(axis for axis in range(n_axes) if axis != channel_axis)
     if len(spatial) < 2:
         raise Misfit(f"“{image.name}” is {_words(shape)}: expected at least two spatial axes.")
-    return Plan(image, FromStrokes(Labels([[0]])), spatial, channel_axis, None, 0)
+    return Plan(image, (), spatial, channel_axis, None, 0)
 
 
 def _channel_axes(image: Image, shape: tuple[int, ...]) -> list[int | None]:

@@ -273,7 +273,8 @@ class DenseCRFWidget(Container):
         else:
             window = whole_slice(a_plan, self.viewer.dims.point)
         grown = window.grown(margins(a_plan, window, self._reach()), a_plan.shape)
-        strokes = None if self.strokes.value is None else read_strokes(self.strokes.value, a_plan, grown)
+        painted = a_plan.map.layer if isinstance(a_plan.map, FromStrokes) else self.strokes.value
+        strokes = None if painted is None else read_strokes(painted, a_plan, grown)
         revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(a_plan))
         # The first result says how much it changed.
         wants = frozenset(self.wants if self._results.of(a_plan.image) else {*self.wants, CHANGES})

@@ -12,7 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info
 
 from . import choices
-from .panel import Panel
+from .panel import Panel, say
 from .plan import METADATA_KEY, STROKES_KEY, Misfit, Plan, plan_alone
 from .result import PALETTE, class_colours, place
 from .section import Section
@@ -99,14 +99,14 @@ class Correct(Section):
         """Say which number paints which class, in its colour."""
         layer, names = self.widget.strokes.value, self._class_names()
         if layer is None or not names:
-            self.controls["stroke_classes"].value = ""
+            say(self.controls["stroke_classes"], "")
             return
         colours = layer.colormap.map(np.arange(1, len(names) + 1))
         parts = [
             f'<span style="color:{_hex(colour)}">■</span> {k} {name}'
             for k, (name, colour) in enumerate(zip(names[:MOST_KEYS], colours, strict=False), start=1)
         ]
-        self.controls["stroke_classes"].value = " &nbsp; ".join(parts)
+        say(self.controls["stroke_classes"], " &nbsp; ".join(parts))
 
     def _freeze(self, *_: Any) -> None:
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 from napari_densecrf.params import CRFParams
 
 from . import choices
-from .panel import Panel
+from .panel import Panel, say
 from .plan import METADATA_KEY, FromStrokes, Misfit, layers_of_map
 from .script import python_script, shell_command
 from .section import Section
@@ -92,7 +92,7 @@ class Keep(Section):
         return [name for name in names if name not in layers]
 
     def _say(self, words: str) -> None:
-        self.controls["kept"].value = words
+        say(self.controls["kept"], words)
 
 
 def provenance_of(layer: Layer) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from .correct import Correct
 from .engine import CHANGES, Engine, Measured, Request, Result, measure, warm_up
 from .keep import Keep
 from .layers import read_strokes
-from .panel import Panel, scrolled
+from .panel import Panel, say, scrolled
 from .plan import METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, layers_of_map, plan
 from .provenance import fingerprints, provenance
 from .result import OneLayer, paint_like, put_in_place, result_layer, write
@@ -240,7 +240,7 @@ class DenseCRFWidget(Container):
             return
         try:
             self.current_plan = self._resolved_plan()
-            self.understood.value = str(self.current_plan)
+            say(self.understood, str(self.current_plan))
             if self._unmeasured(self.current_plan):
                 a_plan, window = self.current_plan, whole_slice(self.current_plan, self.viewer.dims.point)
                 self._runner.submit(lambda: measure(a_plan, window))
@@ -256,8 +256,8 @@ class DenseCRFWidget(Container):
             self._say_misfit(misfit)
 
     def _say_misfit(self, misfit: Misfit) -> None:
-        self.understood.value = str(misfit)
-        self._set_status("Waiting for an image and a map", WRONG if self.image.value is not None else READY)
+        say(self.understood, str(misfit))
+        self._set_status("Nothing to refine yet", BUSY)
 
     def _resolved_plan(self) -> Plan:
         self.current_plan = None
@@ -346,6 +346,7 @@ class DenseCRFWidget(Container):
             if not isinstance(a_plan.map, FromStrokes):
                 for source in layers_of_map(a_plan.map):
                     source.visible = False
+            self._raise_strokes(layer)
         elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
             paint_like(layer, a_plan.map, result.inputs)
         write(layer, a_plan, result.request.window, result.labels)
@@ -358,6 +359,12 @@ class DenseCRFWidget(Container):
         self._set_status(" · ".join(self._what_was_done(result, first)), READY)
         self.result_shown.emit(result)
         self.refined.emit(layer)
+
+    def _raise_strokes(self, result: Labels) -> None:
+        """Keep the strokes above what they correct."""
+        strokes, layers = self._painted(), self.viewer.layers
+        if strokes is not None and layers.index(strokes) < layers.index(result):
+            layers.move(layers.index(strokes), len(layers))
 
     def _what_was_done(self, result: Result, first: bool) -> Iterator[str]:
         yield from self._notes[:1]
@@ -427,7 +434,7 @@ class DenseCRFWidget(Container):
         self.progress.visible = False
 
     def _set_status(self, words: str, colour: str) -> None:
-        self.status.value = f'<span style="color:{colour}">●</span> {words}'
+        say(self.status, f'<span style="color:{colour}">●</span> {words}')
 
     # --- the rest --------------------------------------------------------------------------------------------------
 
@@ -465,6 +472,9 @@ class DenseCRFWidget(Container):
             for name in form.DEFAULTS:
                 if name.startswith(prefix):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
+        panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
+        panel.add_text(controls["status"])
+        panel.add_wide(controls["progress"])
         with panel.fold("More"):
             for name in ("n_iterations", "damping"):
                 panel.add_row(controls[name], reset=partial(self._reset_one, name))
@@ -472,9 +482,6 @@ class DenseCRFWidget(Container):
         for section in self.sections:
             with panel.fold(section.title):
                 section.lay_out(panel)
-        panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
-        panel.add_text(controls["status"])
-        panel.add_wide(controls["progress"])
         layout = self.native.layout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(panel))

@@ -3,6 +3,8 @@
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
+from .tiles import plan_tiles, refine_tiles
+from .tiling import TilePlan
 from .unary import InputWarning, probabilities_from_labels
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "Refinement",
     "Refiner",
     "Step",
+    "TilePlan",
+    "plan_tiles",
     "probabilities_from_labels",
     "refine",
+    "refine_tiles",
 ]

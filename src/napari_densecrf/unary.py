@@ -323,12 +323,17 @@ def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int
         )
 
 
+def check_strokes(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> None:
+    """Raise ValueError where strokes have not the grid's shape, or are no integers."""
+    if not grid.matches(shape):
+        raise ValueError(f"strokes have shape {shape}: expected ({grid}) to match the image")
+    if dtype.kind not in "iu":
+        raise ValueError(f"strokes hold {dtype} values: expected integers, 0 = free, k = class k - 1")
+
+
 def _stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
     array = np.asarray(strokes)
-    if not grid.matches(array.shape):
-        raise ValueError(f"strokes have shape {array.shape}: expected ({grid}) to match the image")
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"strokes hold {array.dtype} values: expected integers, 0 = free, k = class k - 1")
+    check_strokes(array.shape, array.dtype, grid)
     if array.min() < 0 or array.max() > n_labels:
         wrong = int(array.min() if array.min() < 0 else array.max())
         raise ValueError(f"strokes hold {wrong}: expected 0 (free) to {n_labels}, the number of classes")

@@ -1,5 +1,6 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from .grid import take_probe
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
@@ -20,4 +21,5 @@ __all__ = [
     "probabilities_from_labels",
     "refine",
     "refine_tiles",
+    "take_probe",
 ]

@@ -24,7 +24,7 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from . import grid
-from .grid import Grid
+from .grid import Grid, Probe, take_probe
 from .kernels import threads_at_most
 from .meanfield import compatibility_arrays
 from .params import CRFParams
@@ -45,6 +45,20 @@ _one_tile = threading.Lock()
 
 
 @dataclass(frozen=True)
+class _Common:
+    """What all tiles of an image share."""
+
+    params: CRFParams
+    spacing: tuple[float, ...]
+    channel_axis: int | None
+    probe: Probe
+
+    def refiner(self, image: NDArray[Any], origin: tuple[int, ...]) -> Refiner:
+        """Return the refiner of a part of the image."""
+        return Refiner(image, spacing=self.spacing, channel_axis=self.channel_axis, origin=origin, probe=self.probe)
+
+
+@dataclass(frozen=True)
 class _Problem:
     """What was asked, lazy and checked; channels are on the last axis of the image."""
 
@@ -55,6 +69,7 @@ class _Problem:
     grid: Grid
     n_labels: int
     has_channels: bool
+    probe: Probe
 
     @property
     def channel_axis(self) -> int | None:
@@ -69,10 +84,9 @@ class _Problem:
         """Whether the map is the foreground of two classes, without an axis of classes."""
         return self.grid.matches(self.probabilities.shape)
 
-    def refiner(self, image: NDArray[Any], where: tuple[slice, ...]) -> Refiner:
-        """Return the refiner of a part of the image."""
-        origin = tuple(part.start for part in where)
-        return Refiner(image, spacing=self.grid.spacing, channel_axis=self.channel_axis, origin=origin)
+    @property
+    def common(self) -> _Common:
+        return _Common(self.params, self.grid.spacing, self.channel_axis, self.probe)
 
     def part(self, where: tuple[slice, ...]) -> tuple[da.Array, da.Array, da.Array | None]:
         """Return a part of the image, of the map and of the strokes."""
@@ -181,7 +195,8 @@ def _problem(
         check_strokes(lazy_strokes.shape, lazy_strokes.dtype, whole)
     if channel_axis is not None:
         lazy_image = da.moveaxis(lazy_image, channel_axis, -1)
-    problem = _Problem(lazy_image, lazy_map, lazy_strokes, params, whole, n_labels, channel_axis is not None)
+    probe = take_probe(lazy_image, None if channel_axis is None else -1)
+    problem = _Problem(lazy_image, lazy_map, lazy_strokes, params, whole, n_labels, channel_axis is not None, probe)
     for kernel in params.kernels:
         whole.position_sigmas(kernel.position_sigma)
         if kernel.intensity_sigma is not None:
@@ -212,6 +227,7 @@ def _graph(problem: _Problem, plan: TilePlan, wanted: tuple[str, ...]) -> list[d
     inputs = (problem.image, problem.probabilities, problem.strokes)
     token = tokenize(*inputs, problem.params, problem.grid, plan.tile_shape, plan.halo, wanted)
     name = f"refine-tiles-{token}"
+    common = problem.common
     tasks: dict[Any, Any] = {}
     parts: list[da.Array] = []
     for index, tile in plan.tiles():
@@ -219,9 +235,7 @@ def _graph(problem: _Problem, plan: TilePlan, wanted: tuple[str, ...]) -> list[d
         pieces = [None if part is None else part.rechunk(-1) for part in problem.part(tile.outer)]
         parts += [piece for piece in pieces if piece is not None]
         keys = [None if piece is None else (piece.name, *(0,) * piece.ndim) for piece in pieces]
-        tasks[(name, *index)] = (
-            _refine_tile, *keys, problem.params, problem.grid.spacing, problem.channel_axis, tile, wanted,
-        )  # fmt: skip
+        tasks[(name, *index)] = (_refine_tile, *keys, common, tile, wanted)
     layers = HighLevelGraph.from_collections(name, tasks, dependencies=parts)
     return [_result(layers, name, k, kind, problem, plan) for k, kind in enumerate(wanted)]
 
@@ -250,17 +264,15 @@ def _refine_tile(
     image: NDArray[Any],
     probabilities: NDArray[Any],
     strokes: NDArray[Any] | None,
-    params: CRFParams,
-    spacing: tuple[float, ...],
-    channel_axis: int | None,
+    common: _Common,
     tile: Tile,
     wanted: tuple[str, ...],
 ) -> tuple[NDArray[Any], ...]:
     """Refine one tile, in a worker of whatever kind, and cut its halo off."""
     with _one_tile, threads_at_most(_fair_threads()):
         try:
-            refiner = Refiner(image, spacing=spacing, channel_axis=channel_axis, origin=tile.origin)
-            refinement = refiner.refine(scaled(probabilities), params, strokes=strokes)
+            refiner = common.refiner(image, tile.origin)
+            refinement = refiner.refine(scaled(probabilities), common.params, strokes=strokes)
         except (ValueError, MemoryError) as error:
             raise type(error)(f"in the tile [{tile}]: {error}") from None
         # Copies, as a view would keep the halo.
@@ -320,7 +332,7 @@ def _cost(problem: _Problem) -> tuple[float, float]:
         # What is compiled or loaded on the way is no part of the cost: the first window is refined twice.
         for k in (0, *range(len(windows))):
             started = time.perf_counter()
-            refiner = problem.refiner(images[k], windows[k])
+            refiner = problem.common.refiner(images[k], tuple(part.start for part in windows[k]))
             refiner.refine(scaled(maps[k]), problem.params)
             seconds.append((time.perf_counter() - started) / refiner.grid.n_points)
             sizes.append(_bytes_a_point(problem, refiner))

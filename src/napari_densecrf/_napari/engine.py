@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_densecrf.params import CRFParams
 from napari_densecrf.refine import Refiner, Step, refine
 
-from .layers import Inputs, Plan, Window, read
+from .layers import Inputs, Plan, Window, probe, read
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
 MAX_KEPT = 4
@@ -104,9 +104,12 @@ class Engine:
         key = (id(request.plan.image), request.plan.channel_axis, request.revision, request.read)
         refiner = self._kept.pop(key, None)
         if refiner is None:
-            origin = (request.read.y[0], request.read.x[0])
             refiner = Refiner(
-                inputs.image, spacing=request.plan.spacing, channel_axis=inputs.channel_axis, origin=origin
+                inputs.image,
+                spacing=request.plan.spacing,
+                channel_axis=inputs.channel_axis,
+                origin=(request.read.y[0], request.read.x[0]),
+                probe=probe(request.plan, request.read),
             )
         self._kept[key] = refiner
         while len(self._kept) > 1 and (

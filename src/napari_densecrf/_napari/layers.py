@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_densecrf.grid import Probe, read_probe
 from napari_densecrf.unary import probabilities_from_labels
 
 MAX_CHANNELS = 64
@@ -280,6 +281,28 @@ def shown_window(a_plan: Plan, point: Sequence[float], *, visible_only: bool) ->
 
 def read(a_plan: Plan, window: Window) -> Inputs:
     """Read one window of the layers' data; what is lazy is computed here, in the caller's thread."""
+    part = _read_image(a_plan, window)
+    probabilities, values = _read_map(a_plan, window)
+    names = (
+        class_names(a_plan.map, len(values))
+        if not isinstance(a_plan.map, Labels)
+        else [f"label {value}" for value in values]
+    )
+    return Inputs(part, None if a_plan.channel_axis is None else -1, probabilities, values, names)
+
+
+def probe(a_plan: Plan, window: Window) -> Probe:
+    """Read the probe of the whole slice that a window is a part of."""
+
+    def read_part(slices: tuple[slice, ...]) -> NDArray[Any]:
+        y, x = slices
+        return _read_image(a_plan, Window(window.index, (y.start, y.stop), (x.start, x.stop)))
+
+    return read_probe(a_plan.shape[-2:], read_part)
+
+
+def _read_image(a_plan: Plan, window: Window) -> NDArray[Any]:
+    """Return (height, width) or (height, width, n_channels)."""
     image = a_plan.image
     data = image.data[0] if image.multiscale else image.data
     picks: list[Any] = [slice(None)] * len(data.shape)
@@ -292,13 +315,7 @@ def read(a_plan: Plan, window: Window) -> Inputs:
         # The leading axes are gone from the part, those before the channels with them.
         dropped = sum(axis < a_plan.channel_axis for axis in a_plan.spatial_axes[:-2])
         part = np.moveaxis(part, a_plan.channel_axis - dropped, -1)
-    probabilities, values = _read_map(a_plan, window)
-    names = (
-        class_names(a_plan.map, len(values))
-        if not isinstance(a_plan.map, Labels)
-        else [f"label {value}" for value in values]
-    )
-    return Inputs(part, None if a_plan.channel_axis is None else -1, probabilities, values, names)
+    return part
 
 
 def _read_map(a_plan: Plan, window: Window) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -131,11 +131,11 @@ class Counted:
         return self.array[where]
 
 
-def test_planning_reads_windows_and_a_tile_reads_its_surroundings():
+def test_planning_reads_windows_and_a_tile_reads_its_surroundings(monkeypatch):
     image, probabilities = gray((512, 360))
     counted = Counted(image)
-    with dask.config.set({"array.chunk-size": 256}):
-        labels = ndc.refine_tiles(counted, probabilities, NEAR, tile_memory=2 * MIB)
+    monkeypatch.setattr(tiles, "PIECE_BYTES", 256)
+    labels = ndc.refine_tiles(counted, probabilities, NEAR, tile_memory=2 * MIB)
     assert 0 < (counted.read > 0).mean() < 0.7
     counted.read[:] = 0
     first = labels.blocks[0, 0].compute()

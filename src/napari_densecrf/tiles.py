@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import dask.array as da
 import numpy as np
@@ -30,7 +32,7 @@ from .meanfield import compatibility_arrays
 from .params import CRFParams
 from .refine import Refiner
 from .tiling import GIB, Tile, TilePlan, cut
-from .unary import InputWarning, check_strokes, count_labels, refuse_labels, scaled
+from .unary import InputWarning, check_strokes, count_labels, probabilities_from_labels, refuse_labels, scaled
 
 TILE_MEMORY = GIB
 AGREEMENT = 0.999
@@ -39,6 +41,11 @@ RESULTS = ("labels", "marginals", "entropy")
 # Windows that are refined to see what a point costs.
 WINDOW_POINTS = 2**18
 N_WINDOWS = 3
+# Bytes of a file that are read at once; beside the tile that is refined, so many are read or wait to be written.
+PIECE_BYTES = 2**23
+WAITING = 1
+
+Key = TypeVar("Key")
 
 # One tile has all threads of its process, and the memory of one is what a plan states.
 _one_tile = threading.Lock()
@@ -185,8 +192,8 @@ def _problem(
     channel_axis: int | None,
     strokes: Any,
 ) -> _Problem:
-    lazy_image, lazy_map = _lazy(image), _lazy(probabilities)
-    lazy_strokes = None if strokes is None else _lazy(strokes)
+    lazy_image, lazy_map = lazy(image), lazy(probabilities)
+    lazy_strokes = None if strokes is None else lazy(strokes)
     params = CRFParams() if params is None else params
     whole = grid.of_shape(lazy_image.shape, lazy_image.dtype, spacing, channel_axis)
     n_labels = count_labels(lazy_map.shape, lazy_map.dtype, whole)
@@ -202,16 +209,6 @@ def _problem(
         if kernel.intensity_sigma is not None:
             grid.intensity_sigmas(kernel.intensity_sigma, problem.n_channels)
     return problem
-
-
-def _lazy(array: Any) -> da.Array:
-    if isinstance(array, da.Array):
-        return array
-    if not hasattr(array, "chunks"):
-        array = np.asarray(array)
-        return da.from_array(array, chunks=array.shape)
-    # Larger pieces than a file's small chunks, and smaller than a tile.
-    return da.from_array(array, chunks="auto" if array.chunks else array.shape)
 
 
 def _wanted(result: str | Sequence[str]) -> tuple[str, ...]:
@@ -367,3 +364,95 @@ def _bytes_a_point(problem: _Problem, refiner: Refiner) -> float:
         vertices = lattice.n_vertices / lattice.n_points
         lattices += 6 * corners + 8 + slots * (12 + 4 * channels) + vertices * (32 + 8 * corners + 8 * channels)
     return float(inputs + state + lattices)
+
+
+def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None) -> Iterator[tuple[Key, NDArray[Any]]]:
+    """Compute lazy arrays, a few at a time, and yield each as soon as it is done.
+
+    Parameters
+    ----------
+    blocks : iterable of (key, dask array)
+        Asked for one by one as there is room, so that it may be long.
+    address : str, optional
+        Of a scheduler of `dask.distributed`; None = here, where one tile is refined while the next is read.
+
+    Yields
+    ------
+    (key, array)
+        In the order in which they are done.
+    """
+    if address is None:
+        with ThreadPoolExecutor(WAITING + 1) as pool:
+            try:
+                yield from _as_done(blocks, lambda block: pool.submit(_compute_here, block), wait, WAITING + 1)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+        return
+    import distributed
+
+    with distributed.Client(address, set_as_default=False) as client:
+        threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+        yield from _as_done(blocks, client.compute, distributed.wait, max(2, 2 * threads))
+
+
+def _compute_here(block: da.Array) -> NDArray[Any]:
+    return np.asarray(block.compute(scheduler="synchronous"))
+
+
+def _as_done(
+    blocks: Iterable[tuple[Key, da.Array]], start: Callable[[da.Array], Any], wait_for: Any, most: int
+) -> Iterator[tuple[Key, NDArray[Any]]]:
+    running: dict[Any, Key] = {}
+    waiting = iter(blocks)
+    while True:
+        for key, block in islice(waiting, most - len(running)):
+            running[start(block)] = key
+        if not running:
+            return
+        done = wait_for(list(running), return_when="FIRST_COMPLETED").done
+        for future in done:
+            yield running.pop(future), future.result()
+
+
+def lazy(array: Any) -> da.Array:
+    """Return a Dask array of what has a shape, a dtype and slices, read in pieces smaller than a tile."""
+    if isinstance(array, da.Array):
+        return array
+    if not hasattr(array, "chunks"):
+        array = np.asarray(array) if not isinstance(array, np.ndarray) else array
+        return da.from_array(array, chunks=array.shape)
+    chunks = da.core.normalize_chunks(
+        "auto" if array.chunks else array.shape, array.shape, limit=PIECE_BYTES, dtype=array.dtype,
+        previous_chunks=array.chunks or None,
+    )  # fmt: skip
+    return da.from_array(array, chunks=chunks)
+
+
+def map_of_labels(labels: Any, confidence: float) -> da.Array:
+    """Return the lazy map of a rough segmentation, with the classes of the whole: its largest label is read first.
+
+    Parameters
+    ----------
+    labels : (*spatial) lazy array of bool or int
+    confidence : float
+        As `probabilities_from_labels` takes it.
+
+    Returns
+    -------
+    (n_labels, *spatial) dask array of float32
+    """
+    pixels = lazy(labels)
+    if pixels.dtype.kind not in "biu":
+        raise ValueError(f"labels hold {pixels.dtype} values: expected integers, the index of the class")
+    n_labels = max(2, int(pixels.max().compute(scheduler="threads")) + 1)
+    # Complains about what it does not accept.
+    probabilities_from_labels(np.zeros((1,), np.uint8), confidence, n_labels)
+    return da.map_blocks(
+        probabilities_from_labels,
+        pixels,
+        confidence,
+        n_labels,
+        dtype=np.float32,
+        new_axis=0,
+        chunks=((n_labels,), *pixels.chunks),
+    )

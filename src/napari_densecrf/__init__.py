@@ -6,6 +6,8 @@ from .influence import Influence, Pull, influence
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
+from .tiles import plan_tiles, refine_tiles
+from .tiling import TilePlan
 from .unary import InputWarning, probabilities_from_labels
 
 __all__ = [
@@ -19,9 +21,12 @@ __all__ = [
     "Refinement",
     "Refiner",
     "Step",
+    "TilePlan",
     "influence",
+    "plan_tiles",
     "probabilities_from_labels",
     "probabilities_from_strokes",
     "refine",
+    "refine_tiles",
     "take_probe",
 ]

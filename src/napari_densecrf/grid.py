@@ -131,6 +131,30 @@ def intensity_sigmas(sigma: Sigma, n_channels: int) -> NDArray[np.float64]:
     return _one_each(sigma, n_channels, "intensity_sigma", "channel")
 
 
+def of_shape(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+    origin: Sequence[int] | None = None,
+) -> Grid:
+    """Return the grid of an image whose pixels need not be at hand; parameters and errors are those of `from_image`."""
+    if dtype.kind not in "iuf":
+        raise ValueError(f"the image holds {dtype} values: expected integers or floating-point numbers")
+    n_axes = len(shape) - (channel_axis is not None)
+    if not 1 <= n_axes <= 3:
+        channels = "" if channel_axis is None else f" with channels on axis {channel_axis}"
+        raise ValueError(f"the image has shape {shape}{channels}: expected 2 or 3 spatial axes")
+    if 0 in shape:
+        raise ValueError(f"the image is empty, of shape {shape}: expected at least one pixel")
+    if channel_axis is not None:
+        if not -len(shape) <= channel_axis < len(shape):
+            raise ValueError(f"channel_axis is {channel_axis}: the image has axes 0 to {len(shape) - 1}")
+        channel_axis %= len(shape)
+        shape = shape[:channel_axis] + shape[channel_axis + 1 :]
+    return Grid(shape, _spacing(spacing, n_axes), _origin(origin, n_axes))
+
+
 def from_image(
     image: ArrayLike,
     spacing: Sequence[float] | float | None = None,
@@ -160,26 +184,16 @@ def from_image(
         With one sentence that names what came and what is expected.
     """
     array = np.asarray(image)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"the image holds {array.dtype} values: expected integers or floating-point numbers")
-    n_axes = array.ndim - (channel_axis is not None)
-    if not 1 <= n_axes <= 3:
-        channels = "" if channel_axis is None else f" with channels on axis {channel_axis}"
-        raise ValueError(f"the image has shape {array.shape}{channels}: expected 2 or 3 spatial axes")
-    if array.size == 0:
-        raise ValueError(f"the image is empty, of shape {array.shape}: expected at least one pixel")
+    grid = of_shape(array.shape, array.dtype, spacing, channel_axis, origin)
     if channel_axis is not None:
-        if not -array.ndim <= channel_axis < array.ndim:
-            raise ValueError(f"channel_axis is {channel_axis}: the image has axes 0 to {array.ndim - 1}")
         array = np.moveaxis(array, channel_axis, -1)
-    shape = array.shape[:n_axes]
-    intensities = np.ascontiguousarray(array, dtype=np.float32).reshape(math.prod(shape), -1)
+    intensities = np.ascontiguousarray(array, dtype=np.float32).reshape(grid.n_points, -1)
     if array.dtype.kind == "f" and not np.isfinite(intensities).all():
         bad = np.count_nonzero(~np.isfinite(intensities).all(axis=1))
         raise ValueError(
             f"the image has NaN or infinite values at {bad:,} of {len(intensities):,} pixels: expected none"
         )
-    return Grid(shape, _spacing(spacing, n_axes), _origin(origin, n_axes)), intensities
+    return grid, intensities
 
 
 def _spacing(spacing: Sequence[float] | float | None, n_axes: int) -> tuple[float, ...]:

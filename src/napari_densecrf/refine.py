@@ -174,6 +174,11 @@ class Refiner:
                 result = Refinement(params, grid.spacing, state.free_energy, grid.shape, state.marginals)
                 yield Step("done", 1.0, result)
 
+    @property
+    def lattices(self) -> tuple[Lattice, ...]:
+        """The lattices that are kept, whose sizes tell what memory they take."""
+        return tuple(term.lattice for term in self._terms.values() if isinstance(term, LatticeGaussian))
+
     def _build(self, kernel: PairwiseKernel) -> PairwiseTerm:
         if kernel.intensity_sigma is None:
             return GridGaussian(self.grid.shape, self.grid.pixel_sigmas(kernel.position_sigma))

@@ -8,6 +8,8 @@ them. With u = f_j - f_a and weights k(f_a, f_b) / n_a over the pixels b,
     n_j = n_a exp(-|u|^2 / 2) E[exp(u . (f_b - f_a))],  so  log n_j ~ log n_a + u . mean + u . (covariance - 1) u / 2,
 
 the first two cumulants of f_b - f_a: exact where the pixels around the anchor lie like a Gaussian in feature space.
+
+All of it runs on one core and takes no lock, so that it never waits for a refinement that is under way.
 """
 
 from __future__ import annotations
@@ -18,17 +20,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .grid import Grid, from_image, intensity_sigmas
-from .kernels import kernel, one_at_a_time, parallel_kernel
+from .kernels import kernel
 from .params import CRFParams, PairwiseKernel, Sigma
 from .vectormath import expf
 
-# Up to so many pixels all row sums are made, about 20 ms on two cores.
-EXACT_POINTS = 6400
+# Up to so many pixels all row sums are made, within 20 ms.
+EXACT_POINTS = 4096
 # How many anchors a larger image gets: the most, unless that is more points to go through than this, and the least.
 MOST_ANCHORS = 16
 LEAST_ANCHORS = 6
@@ -39,28 +40,35 @@ REACH_SIGMAS = 9.0
 # From this self share on a pixel weighs as much as all others together: the kernel, which the model takes without it,
 # pulls with half its weight or less.
 STANDS_ALONE = 0.5
-# Points whose differences stay in the first cache, and points that a thread takes at once.
+# Points whose differences stay in the first cache.
 BLOCK = 512
-RUN = 16 * BLOCK
-PIXELS_A_RUN = 64
 
 
 @kernel()
-def _add_square(values, value, step, u, half_squares):
-    """Write one coordinate of u = (f_j - f_i) / sigma, and add half its square."""
-    for p in range(values.size):
+def _scaled_difference(values, value, step, u):
+    for p in range(u.size):
         # The difference comes first: it is exact for integers.
         u[p] = (values[p] - value) * step
-        half_squares[p] += np.float32(0.5) * u[p] * u[p]
+
+
+# Where ``dims`` is given, (0, 1, ..., n_dims - 1), loops over the dimensions are unrolled inside those over the points,
+# which makes vector code of them: five times as fast.
+@kernel()
+def _half_squares(dims, u, half_squares):
+    for p in range(half_squares.size):
+        total = np.float32(0.0)
+        for c in range(len(dims)):
+            total += u[c, p] * u[c, p]
+        half_squares[p] = np.float32(0.5) * total
 
 
 @kernel()
-def _differences(features, steps, pixel, first, last, u, half_squares):
-    """Write u of the points ``first`` to ``last``, (n_dims, n), and |u|^2 / 2."""
+def _differences(dims, features, steps, pixel, first, last, u, half_squares):
+    """Write u = (f_j - f_i) / sigma of the points ``first`` to ``last``, (n_dims, n), and |u|^2 / 2."""
     n = last - first
-    half_squares[:n] = np.float32(0.0)
-    for c in range(len(features)):
-        _add_square(features[c, first:last], features[c, pixel], steps[c], u[c, :n], half_squares[:n])
+    for c in range(len(dims)):
+        _scaled_difference(features[c, first:last], features[c, pixel], steps[c], u[c, :n])
+    _half_squares(dims, u, half_squares[:n])
 
 
 @kernel()
@@ -87,42 +95,38 @@ def _multiply(a, b, out):
 
 
 @kernel()
-def _row_sums_of_run(features, steps, first_pixel, last_pixel, row_sums):
+def _row_sums(dims, features, steps, row_sums):
+    """Write ``n_i = sum_j k(i, j)`` of all points, j = i included: (n_points,) float64, O(n_points^2)."""
     n_points = features.shape[1]
-    u = np.empty((len(features), BLOCK), np.float32)
+    u = np.empty((len(dims), BLOCK), np.float32)
     half_squares = np.empty(BLOCK, np.float32)
     k = np.empty(BLOCK, np.float32)
-    for pixel in range(first_pixel, last_pixel):
+    for pixel in range(n_points):
         total = 0.0
         for first in range(0, n_points, BLOCK):
             n = min(BLOCK, n_points - first)
-            _differences(features, steps, pixel, first, first + n, u, half_squares)
+            _differences(dims, features, steps, pixel, first, first + n, u, half_squares)
             total += _exponentials(half_squares[:n], k[:n])
         row_sums[pixel] = total
 
 
-@parallel_kernel()
-def _row_sums(features, steps, row_sums):
-    """Write ``n_i = sum_j k(i, j)`` of all points, j = i included: (n_points,) float64, O(n_points^2)."""
-    n_runs = -(-row_sums.size // PIXELS_A_RUN)
-    for run in nb.prange(n_runs):
-        first = run * PIXELS_A_RUN
-        _row_sums_of_run(features, steps, first, min(first + PIXELS_A_RUN, row_sums.size), row_sums)
-
-
 @kernel()
-def _moments_of_run(features, steps, pixel, first_point, last_point, k, moments):
-    n_dims = len(features)
-    u = np.empty((n_dims, BLOCK), np.float32)
+def _moments(dims, features, steps, pixel, k, moments):
+    """Write k(pixel, j) of all points, (n_points,) float32, and the sums of k, k u and k u u^T.
+
+    moments : (1 + n_dims + n_dims (n_dims + 1) / 2,) float64
+        sum k, then for each dimension c: sum k u_c, sum k u_c u_0, ..., sum k u_c u_c.
+    """
+    u = np.empty((len(dims), BLOCK), np.float32)
     half_squares = np.empty(BLOCK, np.float32)
     weighted = np.empty(BLOCK, np.float32)
     moments[:] = 0.0
-    for first in range(first_point, last_point, BLOCK):
-        n = min(BLOCK, last_point - first)
-        _differences(features, steps, pixel, first, first + n, u, half_squares)
+    for first in range(0, k.size, BLOCK):
+        n = min(BLOCK, k.size - first)
+        _differences(dims, features, steps, pixel, first, first + n, u, half_squares)
         moments[0] += _exponentials(half_squares[:n], k[first : first + n])
         at = 1
-        for c in range(n_dims):
+        for c in range(len(dims)):
             _multiply(k[first : first + n], u[c, :n], weighted[:n])
             moments[at] += _dot(k[first : first + n], u[c, :n])
             at += 1
@@ -131,35 +135,23 @@ def _moments_of_run(features, steps, pixel, first_point, last_point, k, moments)
                 at += 1
 
 
-@parallel_kernel()
-def _moments(features, steps, pixel, k, moments):
-    """Write k(pixel, j) of all points, (n_points,) float32, and each run's sums of k, and of k u and k u u^T.
-
-    moments : (n_runs, 1 + n_dims + n_dims (n_dims + 1) / 2) float64
-        sum k, then for each dimension c: sum k u_c, sum k u_c u_0, ..., sum k u_c u_c.
-    """
-    for run in nb.prange(len(moments)):
-        first = run * RUN
-        _moments_of_run(features, steps, pixel, first, min(first + RUN, k.size), k, moments[run])
+@kernel()
+def _told(dims, log_sum, mean, curvature, u, told):
+    """Write ``log n_a + u . (mean + curvature u)``."""
+    for p in range(told.size):
+        total = log_sum
+        for c in range(len(dims)):
+            slope = mean[c]
+            for other in range(len(dims)):
+                slope += curvature[c, other] * u[other, p]
+            total += u[c, p] * slope
+        told[p] = total
 
 
 @kernel()
-def _expand(log_sum, mean, curvature, u, half_squares, highest, carried, weights, nearest):
+def _carry_told(told, half_squares, highest, carried, weights, nearest):
     """Add what one anchor tells about the log row sums of a block: weighted by exp(-|u|^2), the nearer the more."""
-    n = half_squares.size
-    told = np.full(n, log_sum, np.float32)
-    slope = np.empty(n, np.float32)
-    for c in range(len(u)):
-        slope[:] = mean[c]
-        for other in range(len(u)):
-            factor = curvature[c, other]
-            row = u[other, :n]
-            for p in range(n):
-                slope[p] += factor * row[p]
-        row = u[c, :n]
-        for p in range(n):
-            told[p] += row[p] * slope[p]
-    for p in range(n):
+    for p in range(told.size):
         # Never none, so that what is far from all anchors has their mean.
         weight = expf(np.float32(-2.0) * half_squares[p]) + np.float32(1e-30)
         carried[p] += weight * min(max(told[p], np.float32(0.0)), highest)
@@ -168,13 +160,18 @@ def _expand(log_sum, mean, curvature, u, half_squares, highest, carried, weights
 
 
 @kernel()
-def _most(k, carried, weights, nearest, scores):
-    """Write how much a new anchor at each pixel would help, those that pull and lie far from all; return the most."""
-    most = np.float32(0.0)
+def _score(k, carried, weights, nearest, scores):
+    """Write how much a new anchor at each pixel would help: the more, the more it pulls and the farther all are."""
     for p in range(k.size):
         scores[p] = k[p] * expf(np.float32(-0.5) * carried[p] / weights[p]) * nearest[p] * nearest[p]
-        most = max(most, scores[p])
-    return most
+
+
+@kernel()
+def _largest(bits):
+    largest = np.int32(0)
+    for p in range(bits.size):
+        largest = max(largest, bits[p])
+    return largest
 
 
 @kernel()
@@ -186,41 +183,12 @@ def _first_of(values, value):
 
 
 @kernel()
-def _carry_run(features, steps, anchor, expansion, first_point, last_point, k, carried, weights, nearest):
-    log_sum, mean, curvature, highest = expansion
-    u = np.empty((len(features), BLOCK), np.float32)
-    half_squares = np.empty(BLOCK, np.float32)
-    scores = np.empty(BLOCK, np.float32)
-    most = np.float32(0.0)
-    where = first_point
-    for first in range(first_point, last_point, BLOCK):
-        n = min(BLOCK, last_point - first)
-        last = first + n
-        _differences(features, steps, anchor, first, last, u, half_squares)
-        _expand(
-            log_sum,
-            mean,
-            curvature,
-            u,
-            half_squares[:n],
-            highest,
-            carried[first:last],
-            weights[first:last],
-            nearest[first:last],
-        )
-        score = _most(k[first:last], carried[first:last], weights[first:last], nearest[first:last], scores[:n])
-        if score > most:
-            most = score
-            where = first + _first_of(scores[:n], score)
-    return most, where
-
-
-@parallel_kernel()
-def _carry(features, steps, anchor, expansion, k, carried, weights, nearest, scores, places):
-    """Carry the row sum of one anchor to all points, and find in each run where the next anchor helps most.
+def _carry(dims, features, steps, anchor, expansion, k, carried, weights, nearest):
+    """Carry the row sum of one anchor to all points, and return where the next anchor helps most; -1 for nowhere.
 
     Parameters
     ----------
+    dims : tuple of int
     features : (n_dims, n_points) float32
     steps : (n_dims,) float32
         One over sigma.
@@ -232,14 +200,28 @@ def _carry(features, steps, anchor, expansion, k, carried, weights, nearest, sco
         Sums of ``weight * log n_j`` and of the weights, over the anchors.
     nearest : (n_points,) float32, in and out
         Half the squared distance to the nearest anchor.
-    scores, places : (n_runs,) float32 and int64, out
     """
-    for run in nb.prange(scores.size):
-        first = run * RUN
-        last = min(first + RUN, k.size)
-        scores[run], places[run] = _carry_run(
-            features, steps, anchor, expansion, first, last, k, carried, weights, nearest
-        )
+    log_sum, mean, curvature, highest = expansion
+    u = np.empty((len(dims), BLOCK), np.float32)
+    half_squares = np.empty(BLOCK, np.float32)
+    told = np.empty(BLOCK, np.float32)
+    scores = np.empty(BLOCK, np.float32)
+    # Floats that are not negative are ordered as their bits are, of which the largest is found in vector code.
+    bits = scores.view(np.int32)
+    most = np.int32(0)
+    where = -1
+    for first in range(0, k.size, BLOCK):
+        n = min(BLOCK, k.size - first)
+        last = first + n
+        _differences(dims, features, steps, anchor, first, last, u, half_squares)
+        _told(dims, log_sum, mean, curvature, u, told[:n])
+        _carry_told(told[:n], half_squares[:n], highest, carried[first:last], weights[first:last], nearest[first:last])
+        _score(k[first:last], carried[first:last], weights[first:last], nearest[first:last], scores[:n])
+        score = _largest(bits[:n])
+        if score > most:
+            most = score
+            where = first + _first_of(bits[:n], score)
+    return where
 
 
 # What a kernel's row sums depend on: everything of it but the weight.
@@ -300,12 +282,14 @@ class Influence:
     -----
     The kernels, the row sum of the pixel itself and smoothness kernels are exact in single precision, and cut only
     9 sigmas away. Of an appearance kernel on more than ``exact_points`` pixels the row sums of the others are carried
-    from anchors, up to 16, where they are exact. What that does, in percent of the largest value of each map, over 40
-    pixels of 192 x 192 crops of scikit-image's immunohistochemistry (RGB) and cell (gray), and of cell with noise of
-    20, for (theta_alpha, theta_beta) of (80, 13), (20, 5), (20, 13), (5, 3), (40, 30) and (2, 5): the largest error is
-    0.4 to 1.8 for the median pixel and 5 for the worst; the absolute errors sum to 0.3 to 1.7 percent of the map's sum.
-    Row sums from the permutohedral lattice, its diagonal replaced by the exact one, would give 0.6 to 5.4, 15, and 0.3
-    to 3.1, and take 3 to 700 ms more with every change of a sigma.
+    from anchors, up to 16, where they are exact. What that does to 40 pixels' maps on 192 x 192 crops of scikit-image's
+    immunohistochemistry (RGB), cell (gray), and cell with noise of 20, for (theta_alpha, theta_beta) of (80, 13),
+    (20, 5), (20, 13), (5, 3), (40, 30) and (2, 5): the largest error is 0.3 to 1.8 percent of the largest value for the
+    median pixel, 5 for the worst, and the absolute errors sum to 0.2 to 1.8 percent of the map's sum. Row sums from the
+    permutohedral lattice, its diagonal replaced by the exact one, would give 0.9 to 4.8, 14, and 0.5 to 3.3, and want a
+    lattice with every change of a sigma. Where a kernel reaches over more than 512 x 512 pixels there are fewer
+    anchors, down to 6, for which the figures are 0.5 to 2.9, 17 and 0.4 to 4.6. Carried maps are symmetric in the two
+    pixels to within these errors, exact ones to within rounding.
     """
 
     def __init__(
@@ -365,7 +349,7 @@ class Influence:
         along = []
         for place, size, part, pixel_sigma in zip(pixel, self.grid.shape, box, sigmas, strict=True):
             row_sums = _row_sums_along(size, pixel_sigma)
-            k = np.exp(-0.5 * ((np.arange(part.start, part.stop) - place) / pixel_sigma) ** 2)
+            k = _gaussian(np.arange(part.start, part.stop) - place, pixel_sigma)
             along.append(k / np.sqrt(row_sums[place] * row_sums[part]))
         return box, reduce(np.multiply.outer, along).astype(np.float32)
 
@@ -374,7 +358,8 @@ class Influence:
         sigmas = self.grid.pixel_sigmas(kernel.position_sigma)
         assert kernel.intensity_sigma is not None
         channel_sigmas = intensity_sigmas(kernel.intensity_sigma, len(self._channels))
-        steps = (1 / np.concatenate([sigmas, channel_sigmas])).astype(np.float32)
+        # Finite in single precision: what is this far from everything else is alone.
+        steps = np.minimum(1 / np.concatenate([sigmas, channel_sigmas]), 1e18).astype(np.float32)
         box = tuple(slice(0, size) for size in self.grid.shape) if self._is_exact else self._box(pixel, sigmas)
         features = self._features(box)
         shape = features.shape[1:]
@@ -431,30 +416,39 @@ def _index(pixel: Sequence[int], grid: Grid) -> tuple[int, ...]:
     return index
 
 
+def _gaussian(distances: NDArray[np.integer], sigma: float) -> NDArray[np.float64]:
+    # Where it is 0 anyway, a square past what a number can hold.
+    with np.errstate(over="ignore"):
+        k: NDArray[np.float64] = np.exp(-0.5 * (distances / sigma) ** 2)
+    return k
+
+
 def _row_sums_along(size: int, sigma: float) -> NDArray[np.float64]:
     """Return (size,): ``sum_j exp(-(i - j)^2 / (2 sigma^2))`` along an axis."""
-    one_side = np.cumsum(np.exp(-0.5 * (np.arange(size) / sigma) ** 2))
+    one_side = np.cumsum(_gaussian(np.arange(size), sigma))
     row_sums: NDArray[np.float64] = one_side + one_side[::-1] - 1
     return row_sums
 
 
-@one_at_a_time
+def _dims(points: NDArray[np.float32]) -> tuple[int, ...]:
+    return tuple(range(len(points)))
+
+
 def _row_sums_of(points: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.float64]:
     row_sums = np.empty(points.shape[1])
-    _row_sums(points, steps, row_sums)
+    _row_sums(_dims(points), points, steps, row_sums)
     return row_sums
 
 
-@one_at_a_time
 def _kernel_of(
     points: NDArray[np.float32], steps: NDArray[np.float32], pixel: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return k(pixel, j) of all points, and the moments of the others around the pixel, as `_moments` lays them out."""
     n_dims, n_points = points.shape
     k = np.empty(n_points, np.float32)
-    moments = np.empty((-(-n_points // RUN), 1 + n_dims + n_dims * (n_dims + 1) // 2))
-    _moments(points, steps, pixel, k, moments)
-    return k, moments.sum(axis=0)
+    moments = np.empty(1 + n_dims + n_dims * (n_dims + 1) // 2)
+    _moments(_dims(points), points, steps, pixel, k, moments)
+    return k, moments
 
 
 def _expansion(
@@ -478,7 +472,6 @@ def _expansion(
     )
 
 
-@one_at_a_time
 def _carried(points: NDArray[np.float32], steps: NDArray[np.float32], pixel: int) -> tuple[NDArray[np.float32], float]:
     """Return k~(pixel, j) of all points, their row sums carried from anchors, and the pixel's own row sum.
 
@@ -490,17 +483,14 @@ def _carried(points: NDArray[np.float32], steps: NDArray[np.float32], pixel: int
     row_sum = float(moments[0])
     carried, weights = np.zeros((2, n_points), np.float32)
     nearest = np.full(n_points, np.inf, np.float32)
-    scores = np.empty(-(-n_points // RUN), np.float32)
-    places = np.empty(len(scores), np.int64)
     anchor = pixel
     for _ in range(min(MOST_ANCHORS, max(LEAST_ANCHORS, MOST_VISITS // n_points))):
         if anchor != pixel:
             _, moments = _kernel_of(points, steps, anchor)
         expansion = _expansion(moments, n_dims, n_points)
-        _carry(points, steps, anchor, expansion, k, carried, weights, nearest, scores, places)
-        if not scores.max() > 0:
+        anchor = _carry(_dims(points), points, steps, anchor, expansion, k, carried, weights, nearest)
+        if anchor < 0:
             break
-        anchor = int(places[scores.argmax()])
     carried /= weights
     carried += np.float32(math.log(row_sum))
     carried *= np.float32(-0.5)

@@ -55,15 +55,15 @@ class Request:
     wants: frozenset[str] = frozenset()
 
     @property
-    def spacing(self) -> tuple[float, float]:
+    def spacing(self) -> tuple[float, ...]:
         """Size of a pixel of the read window."""
-        y, x = self.plan.spacing
-        return y * self.read.step, x * self.read.step
+        y, x = (size * self.read.step for size in self.plan.spacing)
+        return (y, x) if self.read.z is None else (self.plan.volume_spacing[0], y, x)
 
     @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
-        return tuple(map(id, layers_of(self.plan))), self.plan.spacing, self.window, self.revision
+        return tuple(map(id, layers_of(self.plan))), self.plan.spacing, self.window, self.read.z, self.revision
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
         percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.uint8)
         result = replace(result, confidence=percent)
     if CHANGES in request.wants:
-        said = _most_probable(inputs.probabilities, inner)
+        foreground = inputs.probabilities.shape == refinement.labels.shape
+        said = _most_probable(inputs.probabilities, inner, foreground=foreground)
         n_classes = len(values)
         pairs = said.ravel() * n_classes + classes.ravel()
         counts = np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
@@ -186,9 +187,11 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     return result
 
 
-def _most_probable(probabilities: NDArray[Any], inner: tuple[slice, slice]) -> NDArray[np.intp]:
+def _most_probable(
+    probabilities: NDArray[Any], inner: tuple[int | slice, ...], *, foreground: bool
+) -> NDArray[np.intp]:
     """Return the (height, width) class that a map says within a window."""
-    if probabilities.ndim == 2:
+    if foreground:
         top = np.iinfo(probabilities.dtype).max if probabilities.dtype.kind == "u" else 1
         return (probabilities[inner] > top / 2).astype(np.intp)
     most: NDArray[np.intp] = probabilities[:, *inner].argmax(axis=0)

@@ -11,6 +11,7 @@ from napari_densecrf.params import CRFParams, PairwiseKernel
 from .controls import LogSlider
 from .plan import Plan
 
+ONE_BY_ONE, VOLUME = "One by one", "As a volume"
 AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"
 
 # Weak and far, as such settings do the least harm to thin structures; sigmas are of a robust range of 255.
@@ -25,7 +26,7 @@ DEFAULTS = {
 }
 
 # What a request is made of.
-INPUTS = ("image", "probabilities", "region", "live", *DEFAULTS)
+INPUTS = ("image", "probabilities", "region", "slices", "live", *DEFAULTS)
 
 TIPS = {
     "image": "The image whose edges the labels shall follow.",
@@ -42,6 +43,7 @@ TIPS = {
     "n_iterations": "More: the labels settle further; 5 to 10 are enough for most.",
     "damping": "Higher: slower but steadier steps, where the labels flip back and forth.",
     "region": "How much of the slice is refined while you look.",
+    "slices": "Whether the slices of a stack are images of their own, or planes of one volume.",
     "live": "Refine at every change.",
     "update": "Refine now.",
     "reset": "Set all numbers back to those proposed for this image.",
@@ -69,6 +71,7 @@ def make_controls(images: Any, maps: Any) -> dict[str, Any]:
         Slider(name="n_iterations", label="Iterations", min=0, max=30, value=5, tooltip=TIPS["n_iterations"]),
         FloatSlider(name="damping", label="Damping", min=0.0, max=0.95, step=0.05, value=0.0, tooltip=TIPS["damping"]),
         ComboBox(name="region", label="Region", choices=[AUTO, WHOLE, VISIBLE], value=AUTO, tooltip=TIPS["region"]),
+        ComboBox(name="slices", label="Slices", choices=[ONE_BY_ONE, VOLUME], value=ONE_BY_ONE, tooltip=TIPS["slices"]),
         CheckBox(name="live", text="Live", value=True, tooltip=TIPS["live"]),
         PushButton(name="update_now", text="Update", tooltip=TIPS["update"]),
         PushButton(name="reset", text="Reset", tooltip=TIPS["reset"]),

@@ -100,6 +100,11 @@ class Plan:
         return y, x
 
     @property
+    def volume_spacing(self) -> tuple[float, float, float]:
+        """Size of a voxel along the last leading axis, y and x, in world units."""
+        return abs(float(self.image.scale[self.spatial_axes[-3]])), *self.spacing
+
+    @property
     def unit(self) -> str:
         """Name of the world unit along x, or px."""
         name = f"{self.image.units[self.spatial_axes[-1]]:~}"

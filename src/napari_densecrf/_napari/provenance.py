@@ -9,22 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Result
+from .engine import Request, Result
+from .layers import Inputs
 from .plan import FromStrokes, layers_of_map
 
 
 def provenance(result: Result, strokes: str | None) -> dict[str, Any]:
     """Return parameters, versions and the inputs' names, as plain values that JSON can hold."""
-    a_plan, window = result.request.plan, result.request.window
+    return {**provenance_of_request(result.request, result.inputs), "strokes": strokes}
+
+
+def provenance_of_request(request: Request, inputs: Inputs) -> dict[str, Any]:
+    """Return the same without the strokes."""
+    a_plan, window = request.plan, request.window
     return {
-        "params": result.request.params.to_dict(),
+        "params": request.params.to_dict(),
         "spacing": list(a_plan.spacing),
         "image": a_plan.image.name,
         "probabilities": [layer.name for layer in layers_of_map(a_plan.map)],
         "from_strokes": isinstance(a_plan.map, FromStrokes),
-        "strokes": strokes,
-        "classes": list(result.inputs.names),
-        "values": result.inputs.values.tolist(),
+        "classes": list(inputs.names),
+        "values": inputs.values.tolist(),
+        "volume": request.read.z is not None,
         "window": {"index": list(window.index), "y": list(window.y), "x": list(window.x), "step": window.step},
         "versions": {name: version(name) for name in ("napari-densecrf", "napari", "numba", "numpy")},
     }

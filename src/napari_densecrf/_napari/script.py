@@ -15,7 +15,7 @@ from napari_densecrf.params import CRFParams
 
 from .engine import Request, Result
 from .plan import FromStrokes, Misfit, Plan, shape_of
-from .window import Window
+from .window import Window, whole_of
 
 
 def python_script(result: Result, strokes: Labels | None) -> str:
@@ -44,19 +44,19 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
         arguments.append("strokes=strokes")
     yield from _map(a_plan, window, result, places)
     yield f"params = {_params(request.params)}"
-    if any(window.origin):
-        arguments.append(f"origin={window.origin!r}")
+    if window.z is not None or any(window.origin):
+        yield f"probe = {_probe(a_plan, window)}"
+        arguments += [f"origin={window.origin!r}", "probe=probe"]
     yield f"labels = ndc.refine({', '.join(arguments)}).labels"
     if request.window != window:
-        y, x = request.window.within(window)
-        yield f"labels = labels[{y.start}:{y.stop}, {x.start}:{x.stop}]"
+        yield f"labels = labels{_at(list(request.window.within(window)))}"
     values = result.inputs.values.tolist()
     if values != list(range(len(values))):
         yield f"labels = np.array({values})[labels]"
 
 
 def _map(a_plan: Plan, window: Window, result: Result, places: list[str]) -> Iterator[str]:
-    whole = [*window.index, *window.slices]
+    whole = [*window.leading, *window.slices]
     source = a_plan.map
     if isinstance(source, FromStrokes):
         yield f"probabilities = ndc.probabilities_from_strokes(image, strokes, {', '.join(places)})"
@@ -72,7 +72,7 @@ def _map(a_plan: Plan, window: Window, result: Result, places: list[str]) -> Ite
     else:
         picks: list[Any] = list(whole)
         picks.insert(a_plan.class_axis, slice(None))
-        gone = min(a_plan.class_axis, len(window.index))
+        gone = min(a_plan.class_axis, window.n_single)
         data = f"{_source(source)}{_at(picks)}"
         moved = a_plan.class_axis - gone
         yield f"probabilities = {data if moved == 0 else f'np.moveaxis({data}, {moved}, 0)'}"
@@ -81,7 +81,7 @@ def _map(a_plan: Plan, window: Window, result: Result, places: list[str]) -> Ite
 def _image(a_plan: Plan, window: Window) -> str:
     image = a_plan.image
     picks: list[Any] = [slice(None)] * len(shape_of(image))
-    for axis, pick in zip(a_plan.spatial_axes, (*window.index, *window.slices), strict=True):
+    for axis, pick in zip(a_plan.spatial_axes, (*window.leading, *window.slices), strict=True):
         picks[axis] = pick
     if image.rgb:
         picks[-1] = slice(0, 3)
@@ -89,12 +89,19 @@ def _image(a_plan: Plan, window: Window) -> str:
     text = f"{_source(image)}{_at(picks)}"
     if a_plan.channel_axis is None:
         return text
-    axis = a_plan.channel_axis - sum(one < a_plan.channel_axis for one in a_plan.spatial_axes[:-2])
+    axis = a_plan.channel_axis - sum(one < a_plan.channel_axis for one in a_plan.spatial_axes[: window.n_single])
     return f"np.moveaxis({text}, {axis}, -1)"
 
 
+def _probe(a_plan: Plan, window: Window) -> str:
+    """Return the probe of the whole that a window is a part of."""
+    whole = whole_of(a_plan, window)
+    channels = "" if a_plan.channel_axis is None else ", channel_axis=-1"
+    return f"ndc.take_probe({_image(a_plan, whole)}{channels})"
+
+
 def _squeezed(strokes: Labels, a_plan: Plan, window: Window) -> list[Any]:
-    picks: list[Any] = [*window.index, *window.slices]
+    picks: list[Any] = [*window.leading, *window.slices]
     if len(shape_of(strokes)) > len(a_plan.shape) and a_plan.bridged_axis is not None:
         picks.insert(a_plan.bridged_axis, 0)
     return picks

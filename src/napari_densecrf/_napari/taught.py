@@ -64,8 +64,8 @@ class TaughtMaps:
             return
         data = np.asarray(a_plan.map.layer.data).reshape(*a_plan.shape)
         for index in np.argwhere(data.any(axis=(-2, -1))).tolist():
-            other = replace(window, index=tuple(index))
-            if other != window:
+            other = replace(window, index=tuple(index), z=None)
+            if window.z is None and other != window:
                 yield self._slice(
                     a_plan, other, read_image(a_plan, other), read_strokes(a_plan.map.layer, a_plan, other)
                 )
@@ -76,9 +76,10 @@ class TaughtMaps:
         known = self._slices.pop(key, None)
         if known is None or not np.array_equal(known.image, image):
             channel_axis = None if a_plan.channel_axis is None else -1
-            classifier = PixelClassifier(
-                image, spacing=[size * window.step for size in a_plan.spacing], channel_axis=channel_axis
-            )
+            spacing = [size * window.step for size in a_plan.spacing]
+            if window.z is not None:
+                spacing.insert(0, a_plan.volume_spacing[0])
+            classifier = PixelClassifier(image, spacing=spacing, channel_axis=channel_axis)
             known = _Slice(classifier, np.array(image), strokes, classifier.samples(strokes, _highest(strokes)))
         elif not np.array_equal(known.strokes, strokes):
             known = replace(known, strokes=strokes, samples=known.classifier.samples(strokes, _highest(strokes)))

@@ -28,15 +28,16 @@ from .panel import Panel, say, scrolled
 from .plan import METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, layers_of_map, plan
 from .provenance import fingerprints, provenance
 from .result import OneLayer, paint_like, put_in_place, result_layer, write
+from .run import Run
 from .runner import Runner, Work
 from .section import Section
-from .window import WHOLE_PIXELS, margins, visible_part, whole_slice
+from .window import SLAB_VOXELS, WHOLE_PIXELS, margins, slab_margin, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
 DATA_EVENTS = ("data", "paint", "set_data")
 PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-SECTIONS: tuple[type[Section], ...] = (Correct, Keep)
+SECTIONS: tuple[type[Section], ...] = (Correct, Keep, Run)
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
 
@@ -268,11 +269,13 @@ class DenseCRFWidget(Container):
         return a_plan
 
     def _request(self, a_plan: Plan) -> Request:
+        window = whole_slice(a_plan, self.viewer.dims.point)
+        around = slab_margin(a_plan, self._reach()) if self.as_volume(a_plan) else 0
         if self._visible_only(a_plan):
-            window = visible_part(a_plan, self.viewer)
-        else:
-            window = whole_slice(a_plan, self.viewer.dims.point)
+            window = visible_part(a_plan, self.viewer, depth=2 * around + 1)
         grown = window.grown(margins(a_plan, window, self._reach()), a_plan.shape)
+        if self.as_volume(a_plan):
+            grown = grown.slab(around, a_plan.shape[-3])
         painted = a_plan.map.layer if isinstance(a_plan.map, FromStrokes) else self.strokes.value
         strokes = None if painted is None else read_strokes(painted, a_plan, grown)
         revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(a_plan))
@@ -280,8 +283,16 @@ class DenseCRFWidget(Container):
         wants = frozenset(self.wants if self._results.of(a_plan.image) else {*self.wants, CHANGES})
         return Request(a_plan, window, grown, self.params, revision, strokes, wants)
 
+    def as_volume(self, a_plan: Plan) -> bool:
+        """Tell whether the slices of a stack are planes of one volume."""
+        return bool(self.slices.value == form.VOLUME and len(a_plan.shape) > 2)
+
     def _visible_only(self, a_plan: Plan) -> bool:
-        large = a_plan.shape[-2] * a_plan.shape[-1] > WHOLE_PIXELS
+        n_pixels = a_plan.shape[-2] * a_plan.shape[-1]
+        large = n_pixels > WHOLE_PIXELS
+        if self.as_volume(a_plan):
+            depth = min(a_plan.shape[-3], 2 * slab_margin(a_plan, self._reach()) + 1)
+            large = n_pixels * depth > SLAB_VOXELS
         return bool(self.region.value == form.VISIBLE or (self.region.value == form.AUTO and large))
 
     def _reach(self) -> float:
@@ -478,7 +489,8 @@ class DenseCRFWidget(Container):
         with panel.fold("More"):
             for name in ("n_iterations", "damping"):
                 panel.add_row(controls[name], reset=partial(self._reset_one, name))
-            panel.add_row(controls["region"])
+            for name in ("region", "slices"):
+                panel.add_row(controls[name])
         for section in self.sections:
             with panel.fold(section.title):
                 section.lay_out(panel)

@@ -5,6 +5,8 @@ import gc
 import pytest
 from qtpy.QtCore import QSettings
 
+from driving import WAIT_MS, settle
+
 
 @pytest.fixture(autouse=True)
 def collected():
@@ -17,3 +19,22 @@ def collected():
 def forgetful(tmp_path):
     """Keep settings from one test to the next in a folder of its own."""
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+@pytest.fixture
+def dock(make_napari_viewer, qtbot):
+    """Return a function that docks the widget on layers and waits for what they give."""
+
+    def make(*layers, expect=True, show=True):
+        viewer = make_napari_viewer(show=show)
+        for layer in layers:
+            viewer.add_layer(layer)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
+        if expect:
+            got = []
+            widget.refined.connect(got.append)
+            qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
+            settle(qtbot, widget)
+        return viewer, widget
+
+    return make

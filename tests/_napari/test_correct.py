@@ -2,9 +2,9 @@
 
 import numpy as np
 from numpy.testing import assert_array_equal
-from test_widget import WAIT_MS, after, dock, expected, image_layer, picture, result_of, settle  # noqa: F401
 
 import napari_densecrf as ndc
+from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
 
 
 def stroke(layer, coordinates, label):
@@ -15,7 +15,7 @@ def stroke(layer, coordinates, label):
             layer.paint(point, label)
 
 
-def test_a_stroke_holds_and_its_undo_takes_it_back(dock, qtbot):  # noqa: F811
+def test_a_stroke_holds_and_its_undo_takes_it_back(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     before = result_of(viewer).data.copy()
@@ -36,7 +36,7 @@ def test_a_stroke_holds_and_its_undo_takes_it_back(dock, qtbot):  # noqa: F811
     assert_array_equal(result_of(viewer).data, before)
 
 
-def test_the_keys_of_a_strokes_layer_choose_the_class(dock, qtbot):  # noqa: F811
+def test_the_keys_of_a_strokes_layer_choose_the_class(dock, qtbot):
     image, probabilities = picture((30, 30), 3)
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     widget.new_strokes.changed.emit(True)
@@ -49,7 +49,7 @@ def test_the_keys_of_a_strokes_layer_choose_the_class(dock, qtbot):  # noqa: F81
     assert layer.mode == "erase"
 
 
-def test_strokes_are_painted_in_the_slice_that_is_shown(dock, qtbot):  # noqa: F811
+def test_strokes_are_painted_in_the_slice_that_is_shown(dock, qtbot):
     image, probabilities = picture((3, 30, 32), 3)
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     widget.new_strokes.changed.emit(True)
@@ -61,7 +61,7 @@ def test_strokes_are_painted_in_the_slice_that_is_shown(dock, qtbot):  # noqa: F
     assert (result_of(viewer).data[layer.data == 3] == 2).all()
 
 
-def test_a_frozen_result_stays_and_can_be_edited(dock, qtbot):  # noqa: F811
+def test_a_frozen_result_stays_and_can_be_edited(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     widget.freeze.changed.emit(True)
@@ -84,7 +84,7 @@ def two_halves(shape, seed=0):
     return np.clip(80 + 90 * truth + noise, 0, 255).astype(np.uint8), truth
 
 
-def test_strokes_alone_are_enough(dock, qtbot):  # noqa: F811
+def test_strokes_alone_are_enough(dock, qtbot):
     image, truth = two_halves((60, 80))
     viewer, widget = dock(image_layer(image, name="image"), expect=False)
     qtbot.waitUntil(lambda: "paint a few strokes" in widget.understood.value, timeout=WAIT_MS)
@@ -104,7 +104,7 @@ def test_strokes_alone_are_enough(dock, qtbot):  # noqa: F811
     assert layer.visible
 
 
-def test_strokes_on_one_frame_teach_the_others(dock, qtbot):  # noqa: F811
+def test_strokes_on_one_frame_teach_the_others(dock, qtbot):
     image, truth = two_halves((3, 60, 80))
     viewer, widget = dock(image_layer(image, name="image", axis_labels=("t", "y", "x")), expect=False)
     qtbot.waitUntil(lambda: "Needs" in widget.understood.value, timeout=WAIT_MS)

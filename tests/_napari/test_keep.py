@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 from qtpy.QtWidgets import QApplication
-from test_widget import after, dock, image_layer, picture, result_of, settle  # noqa: F401
 
+from driving import after, image_layer, picture, result_of, settle
 from napari_densecrf.cli import main
 
 
@@ -25,7 +25,7 @@ def run(script, viewer):
     return space["labels"]
 
 
-def test_copied_python_gives_the_same_labels(dock, qtbot):  # noqa: F811
+def test_copied_python_gives_the_same_labels(dock, qtbot):
     image, probabilities = picture((40, 50), 3)
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 7.123))
@@ -37,7 +37,7 @@ def test_copied_python_gives_the_same_labels(dock, qtbot):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", ["channels, classes last", "stack", "labels", "layers", "foreground"])
-def test_copied_python_understands_what_the_widget_does(dock, qtbot, kind):  # noqa: F811
+def test_copied_python_understands_what_the_widget_does(dock, qtbot, kind):
     from napari.layers import Labels
 
     image, probabilities = picture((3, 30, 32) if kind == "stack" else (30, 32), 3)
@@ -63,7 +63,7 @@ def test_copied_python_understands_what_the_widget_does(dock, qtbot, kind):  # n
     assert_array_equal(run(copied(widget.copy_python), viewer), shown)
 
 
-def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path):  # noqa: F811
+def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path):
     image, probabilities = picture((40, 50), 3)
     tifffile.imwrite(tmp_path / "image.tif", image)
     np.save(tmp_path / "map.npy", probabilities)
@@ -80,14 +80,14 @@ def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path):  # noq
     assert_array_equal(run(script, None), result_of(viewer).data)
 
 
-def test_a_command_that_cannot_be_is_explained(dock, qtbot):  # noqa: F811
+def test_a_command_that_cannot_be_is_explained(dock, qtbot):
     image, probabilities = picture()
     _viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     assert not copied(widget.copy_command)
     assert "save “image”" in widget.kept.value
 
 
-def test_restore_brings_numbers_and_inputs_back(dock, qtbot):  # noqa: F811
+def test_restore_brings_numbers_and_inputs_back(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(
         image_layer(image, name="image"),
@@ -108,7 +108,7 @@ def test_restore_brings_numbers_and_inputs_back(dock, qtbot):  # noqa: F811
     assert_array_equal(result_of(viewer).data, viewer.layers["image frozen"].data)
 
 
-def test_saved_labels_remember_how_they_were_made(dock, qtbot, tmp_path):  # noqa: F811
+def test_saved_labels_remember_how_they_were_made(dock, qtbot, tmp_path):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 7.7))
@@ -127,7 +127,7 @@ def test_saved_labels_remember_how_they_were_made(dock, qtbot, tmp_path):  # noq
     assert widget.params == made
 
 
-def test_numbers_survive_the_window(dock, qtbot):  # noqa: F811
+def test_numbers_survive_the_window(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 7.7))

@@ -2,9 +2,9 @@
 
 import numpy as np
 from numpy.testing import assert_array_equal
-from test_widget import WAIT_MS, after, dock, expected, image_layer, picture, result_of, settle  # noqa: F401
 
 import napari_densecrf as ndc
+from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
 
 
 def applied(qtbot, widget, viewer, name="image applied"):
@@ -13,7 +13,7 @@ def applied(qtbot, widget, viewer, name="image applied"):
     return viewer.layers[name]
 
 
-def test_apply_refines_every_slice_as_the_slice_itself(dock, qtbot):  # noqa: F811
+def test_apply_refines_every_slice_as_the_slice_itself(dock, qtbot):
     image, probabilities = picture((4, 30, 32), 3)
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     layer = applied(qtbot, widget, viewer)
@@ -26,7 +26,7 @@ def test_apply_refines_every_slice_as_the_slice_itself(dock, qtbot):  # noqa: F8
     assert_array_equal(layer.data, kept)
 
 
-def test_a_volume_is_refined_as_one_and_previewed_like_it(dock, qtbot):  # noqa: F811
+def test_a_volume_is_refined_as_one_and_previewed_like_it(dock, qtbot):
     rng = np.random.default_rng(0)
     truth = np.zeros((24, 40, 44), int)
     truth[6:18, 10:30, 10:30] = 1
@@ -46,7 +46,7 @@ def test_a_volume_is_refined_as_one_and_previewed_like_it(dock, qtbot):  # noqa:
     assert_array_equal(layer.data, whole)
 
 
-def test_a_stopped_job_goes_on_where_it_was(dock, qtbot):  # noqa: F811
+def test_a_stopped_job_goes_on_where_it_was(dock, qtbot):
     image, probabilities = picture((30, 60, 64))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     widget.apply.changed.emit(True)
@@ -63,7 +63,7 @@ def test_a_stopped_job_goes_on_where_it_was(dock, qtbot):  # noqa: F811
         assert_array_equal(layer.data[z], expected(widget, image[z], probabilities[:, z]))
 
 
-def test_strokes_hold_in_every_slice(dock, qtbot):  # noqa: F811
+def test_strokes_hold_in_every_slice(dock, qtbot):
     from napari.layers import Labels
 
     image, probabilities = picture((3, 30, 32), 3)
@@ -77,7 +77,7 @@ def test_strokes_hold_in_every_slice(dock, qtbot):  # noqa: F811
     assert (layer.data[2, 5:10, 5:10] == 2).all()
 
 
-def test_closing_while_a_job_runs_ends_its_thread(dock, qtbot):  # noqa: F811
+def test_closing_while_a_job_runs_ends_its_thread(dock, qtbot):
     image, probabilities = picture((30, 60, 64))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     (run,) = [section for section in widget.sections if section.title == "Run"]

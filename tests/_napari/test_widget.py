@@ -6,76 +6,11 @@ import numpy as np
 import pytest
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.testing import assert_array_equal
-from qtpy.QtWidgets import QApplication
 
 import napari_densecrf as ndc
+from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
 from napari_densecrf import CRFParams
 from napari_densecrf._napari import plan as plans
-
-WAIT_MS = 60_000  # the first result waits for Numba
-
-
-def picture(shape=(40, 50), n_labels=2, seed=0):
-    rng = np.random.default_rng(seed)
-    image = rng.integers(0, 255, shape).astype(np.uint8)
-    probabilities = np.moveaxis(rng.dirichlet(np.ones(n_labels), shape), -1, 0)
-    return image, probabilities.astype(np.float32)
-
-
-@pytest.fixture
-def dock(make_napari_viewer, qtbot):
-    """Return a function that docks the widget on layers and waits for what they give."""
-
-    def make(*layers, expect=True, show=True):
-        viewer = make_napari_viewer(show=show)
-        for layer in layers:
-            viewer.add_layer(layer)
-        _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
-        if expect:
-            got = []
-            widget.refined.connect(got.append)
-            qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
-            settle(qtbot, widget)
-        return viewer, widget
-
-    return make
-
-
-def settle(qtbot, widget):
-    """Wait until nothing runs, waits or is about to be asked, and what has been done has arrived."""
-
-    def quiet():
-        if widget._runner.busy or widget._timer.isActive():
-            return False
-        QApplication.processEvents()
-        return not (widget._runner.busy or widget._timer.isActive())
-
-    qtbot.waitUntil(quiet, timeout=WAIT_MS)
-
-
-def after(qtbot, widget, change):
-    """Make a change, and wait for the result that shows it."""
-    got = []
-    widget.refined.connect(got.append)
-    change()
-    qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
-    settle(qtbot, widget)
-    widget.refined.disconnect(got.append)
-    return got[-1]
-
-
-def image_layer(data, **options):
-    from napari.layers import Image
-
-    return Image(data, **options)
-
-
-def result_of(viewer, name="image refined"):
-    return viewer.layers[name]
-
-
-def expected(widget, image, probabilities, **options):
-    return ndc.refine(image, probabilities, widget.params, **options).labels
 
 
 def test_a_result_appears_and_follows_the_sliders(dock, qtbot):
@@ -305,13 +240,28 @@ def test_reset_brings_the_proposal_back(dock, qtbot):
     assert widget.params == proposed
 
 
+def held_up(widget):
+    """Let refinements begin but not go on; return the events that tell and let go."""
+    begun, gate, steps = threading.Event(), threading.Event(), widget.engine.steps
+
+    def slow(request):
+        begun.set()
+        gate.wait(20)
+        yield from steps(request)
+
+    widget.engine.steps = slow
+    return begun, gate
+
+
 def test_removing_a_layer_while_it_runs_is_quiet(dock, qtbot):
     image, probabilities = picture((400, 400))
     # Not shown: Mesa's software renderer now and then crashes in glDrawArrays when a drawn layer has been removed.
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"), show=False)
+    begun, gate = held_up(widget)
     widget.appearance_position_sigma.value = 17.0
-    qtbot.waitUntil(lambda: widget._runner.busy, timeout=WAIT_MS)
+    qtbot.waitUntil(begun.is_set, timeout=WAIT_MS)
     viewer.layers.remove("image")
+    gate.set()
     settle(qtbot, widget)
     assert widget.image.value is None or widget.image.value in viewer.layers
     assert (
@@ -333,9 +283,11 @@ def test_closing_while_it_runs_ends_the_thread(dock, qtbot):
     image, probabilities = picture((400, 400))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     thread = widget._runner._thread
+    begun, gate = held_up(widget)
     widget.appearance_position_sigma.value = 23.0
-    qtbot.waitUntil(lambda: widget._runner.busy, timeout=WAIT_MS)
+    qtbot.waitUntil(begun.is_set, timeout=WAIT_MS)
     viewer.close()
+    gate.set()
     qtbot.waitUntil(lambda: not thread.is_alive(), timeout=WAIT_MS)
 
 

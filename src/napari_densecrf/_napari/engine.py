@@ -84,6 +84,8 @@ class Result:
         1 - entropy, in percent.
     said : (height, width) array, optional
         The values that the map alone says.
+    changes : (height, width) array, optional
+        Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes.
     counts : (n_classes, n_classes) int64, optional
         Pixels of the class that the map says (rows) and that the result says (columns).
     """
@@ -95,6 +97,7 @@ class Result:
     elapsed_ms: float
     confidence: NDArray[np.uint8] | None = None
     said: NDArray[Any] | None = None
+    changes: NDArray[Any] | None = None
     counts: NDArray[np.int64] | None = None
 
 
@@ -181,9 +184,10 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
         foreground = inputs.probabilities.shape == refinement.labels.shape
         said = _most_probable(inputs.probabilities, inner, foreground=foreground)
         n_classes = len(values)
-        pairs = said.ravel() * n_classes + classes.ravel()
-        counts = np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
-        result = replace(result, said=values[said], counts=counts)
+        pairs = said * n_classes + classes
+        counts = np.bincount(pairs.ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
+        changes = np.where(said != classes, pairs + 1, 0).astype(np.min_scalar_type(n_classes**2))
+        result = replace(result, said=values[said], changes=changes, counts=counts)
     return result
 
 

@@ -33,10 +33,10 @@ class OneLayer:
     ----------
     viewer : ViewerModel
     make : callable
-        ``make(result)`` gives a new layer of the shape of the result.
+        ``make(result)`` gives a new layer for a result, or for what else `add` gets that has its ``request``.
     """
 
-    def __init__(self, viewer: ViewerModel, make: Callable[[Result], Layer]) -> None:
+    def __init__(self, viewer: ViewerModel, make: Callable[[Any], Layer]) -> None:
         self._viewer = viewer
         self._make = make
         self._layers: weakref.WeakKeyDictionary[Image, Layer] = weakref.WeakKeyDictionary()
@@ -45,6 +45,14 @@ class OneLayer:
         """Return the layer of an image, or None."""
         layer = None if image is None else self._layers.get(image)
         return layer if layer is not None and layer in self._viewer.layers else None
+
+    def all(self) -> list[Any]:
+        """Return the layers that are there, of whatever image."""
+        return [layer for layer in self._layers.values() if layer in self._viewer.layers]
+
+    def owns(self, layer: Layer) -> bool:
+        """Tell whether a layer is or was one of these."""
+        return any(layer is one for one in self._layers.values())
 
     def fitting(self, result: Result) -> Any:
         """Return the layer of a result's image where its shape fits; remove one that does not fit."""
@@ -55,7 +63,7 @@ class OneLayer:
             return None
         return layer
 
-    def add(self, result: Result) -> Any:
+    def add(self, result: Any) -> Any:
         """Add a new layer for a result's image; the active layer stays the one it was."""
         layer = self._make(result)
         # Marked before it is added, or it would be offered as a map.

@@ -61,6 +61,13 @@ class Runner(QObject):
     the newer is about another subject; where both are about the same, as while a slider is dragged, it may finish if
     that takes but a moment, so that there is something to see, and never two give way in a row.
     Every signal carries the number of its request; `current` tells whether that is still wanted.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+    warns : bool
+        Whether to pass warnings on. Their filters belong to the process: of all runners only one may change them.
     """
 
     progressed = Signal(int, str, float)
@@ -69,8 +76,9 @@ class Runner(QObject):
     failed = Signal(int, object)
     warned = Signal(int, str)
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "napari-densecrf", *, warns: bool = True) -> None:
         super().__init__()
+        self._warns = warns
         self._changed = threading.Condition()
         self._newest = 0
         self._oldest_wanted = 0
@@ -79,7 +87,7 @@ class Runner(QObject):
         self._closed = False
         self._busy = False
         self._gave_way = False
-        self._thread = threading.Thread(target=self._serve, name="napari-densecrf", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Work, subject: Any = None) -> int:
@@ -144,9 +152,12 @@ class Runner(QObject):
 
     def _run(self, number: int, work: Work) -> None:
         try:
-            # The filters of warnings belong to the process; this is its only thread that changes them.
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            caught: list[warnings.WarningMessage] = []
+            if self._warns:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    result = self._follow(number, work())
+            else:
                 result = self._follow(number, work())
             for warning in caught:
                 if issubclass(warning.category, UserWarning):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .panel import Panel
+from .panel import Fold, Panel
 
 if TYPE_CHECKING:
     from .widget import DenseCRFWidget
@@ -23,6 +23,11 @@ class Section:
     def __init__(self, widget: DenseCRFWidget) -> None:
         self.widget = widget
         self.controls: dict[str, Any] = {}
+
+    @property
+    def fold(self) -> Fold:
+        """What it is laid out in, from `connect` on."""
+        return self.widget.panel.folds[self.title]
 
     def lay_out(self, panel: Panel) -> None:
         """Put the controls into the panel; what is added goes into this section's fold."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams
 
 from . import choices, form, settings
+from .compare import Compare
+from .convergence import Convergence
 from .correct import Correct
 from .engine import CHANGES, Engine, Measured, Request, Result, measure, warm_up
 from .keep import Keep
@@ -31,13 +34,14 @@ from .result import OneLayer, paint_like, put_in_place, result_layer, write
 from .run import Run
 from .runner import Runner, Work
 from .section import Section
+from .see import See
 from .window import SLAB_VOXELS, WHOLE_PIXELS, margins, slab_margin, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
 DATA_EVENTS = ("data", "paint", "set_data")
 PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-SECTIONS: tuple[type[Section], ...] = (Correct, Keep, Run)
+SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Keep, Run)
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
 
@@ -331,11 +335,37 @@ class DenseCRFWidget(Container):
     def _show_result(self, result: Result) -> None:
         """Write a result, if its layers are still there."""
         if all(layer in self.viewer.layers for layer in layers_of(result.request.plan)):
-            self._writing = True
-            try:
+            with self.writing():
                 self._write(result)
-            finally:
-                self._writing = False
+
+    @property
+    def result_layer(self) -> Labels | None:
+        """The layer of the result that was last written, if it is still there."""
+        return None if self.last_result is None else self._results.of(self.last_result.request.plan.image)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether what is added, removed and written now is the widget's own doing."""
+        return self._writing
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Mark what is added and written meanwhile as the widget's own: it is no reason to refine anew."""
+        before, self._writing = self._writing, True
+        try:
+            yield
+        finally:
+            self._writing = before
+
+    def want(self, extra: str) -> None:
+        """Have results carry an extra from now on, and the one that is shown too: the same once more, live or not."""
+        self.wants.add(extra)
+        last = self.last_result
+        if self.live.value:
+            self._schedule()
+        elif last is not None and not self._runner.busy and last.request.plan.image in self.viewer.layers:
+            request = replace(last.request, wants=frozenset(self.wants))
+            self._runner.submit(lambda: self.engine.steps(request), request.subject)
 
     def _fit_ranges(self, measured: Measured) -> None:
         """Give the sliders the ranges of an image; its numbers too, unless those there are fit for it and chosen."""

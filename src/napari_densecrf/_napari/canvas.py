@@ -1,0 +1,82 @@
+"""Lines on napari's canvas: the only file that reaches past napari's models, to its Qt viewer and VisPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
+from vispy.scene.visuals import Line
+
+# A light line on a dark one is seen on any picture.
+STROKES = ((4.0, (0.0, 0.0, 0.0, 0.6)), (2.0, (1.0, 1.0, 1.0, 1.0)))
+ON_TOP = 1_000_000
+
+
+class Drawing:
+    """Lines over the layers, but in none: the list of layers stays the user's.
+
+    Nothing is made before it is first shown.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._nodes: list[Line] = []
+
+    @property
+    def shown(self) -> int:
+        """How many lines are shown."""
+        return sum(node.visible for node in self._nodes) // len(STROKES)
+
+    def draw(self, lines: Sequence[NDArray[np.float64]]) -> None:
+        """Show these lines in place of those before, each (n, 2) points of the world along the two shown axes."""
+        while len(self._nodes) < len(STROKES) * len(lines):
+            self._nodes += [self._node(width, colour) for width, colour in STROKES]
+        for number, node in enumerate(self._nodes):
+            k = number // len(STROKES)
+            node.visible = k < len(lines)
+            if node.visible:
+                # VisPy counts x first.
+                node.set_data(pos=np.asarray(lines[k], np.float32)[:, ::-1])
+
+    def clear(self) -> None:
+        """Show no line."""
+        for node in self._nodes:
+            node.visible = False
+
+    def close(self) -> None:
+        """Take the lines out of the canvas, if it is still there."""
+        with suppress(RuntimeError):
+            for node in self._nodes:
+                node.parent = None
+        self._nodes.clear()
+
+    def _node(self, width: float, colour: tuple[float, ...]) -> Line:
+        node = Line(
+            pos=np.zeros((2, 2), np.float32),
+            color=colour,
+            width=width,
+            method="agg",
+            parent=canvas_of(self._viewer).view.scene,
+        )
+        node.order = ON_TOP
+        node.set_gl_state("translucent", depth_test=False)
+        return node
+
+
+def canvas_of(viewer: Any) -> Any:
+    """Return napari's canvas. Plugins get a proxy of the viewer, that hides it."""
+    window = viewer.window
+    return getattr(window, "__wrapped__", window)._qt_viewer.canvas
+
+
+def show_grip(viewer: Any, shown: bool) -> None:
+    """Have the mouse pointer say that a line can be dragged to the left and right, or be as napari has it."""
+    canvas = canvas_of(viewer)
+    if shown:
+        canvas.native.setCursor(Qt.CursorShape.SplitHCursor)
+    else:
+        canvas._on_cursor()

@@ -1,0 +1,84 @@
+"""How far the kernels reach, drawn on the canvas in true size while their sliders move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
+
+from .canvas import Drawing
+from .footprint import centre_of_view, on_canvas, pixel_at
+from .plan import Plan
+from .section import Section
+from .window import whole_slice
+
+if TYPE_CHECKING:
+    from .widget import DenseCRFWidget
+
+SHOWN_MS = 1000
+SLIDERS = ("appearance_position_sigma", "smoothness_position_sigma")
+ANGLES = np.linspace(0, 2 * np.pi, 97)
+# From here to both sides the mark of the centre goes, in parts of the radius.
+TICK = 0.08
+
+
+class Radii(Section):
+    """An ellipse of the radius theta around the mouse, the pixel that is kept, or the middle of the view.
+
+    Parameters
+    ----------
+    widget : DenseCRFWidget
+    pinned : callable
+        Gives the (y, x) pixel that is kept, or None.
+    """
+
+    def __init__(self, widget: DenseCRFWidget, pinned: Callable[[], tuple[float, float] | None]) -> None:
+        super().__init__(widget)
+        self._pinned = pinned
+        self.drawing = Drawing(widget.viewer)
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(SHOWN_MS)
+        self._timer.timeout.connect(self.drawing.clear)
+
+    def connect(self) -> None:
+        """Listen to the sliders of the reaches."""
+        for name in SLIDERS:
+            self.widget[name].changed.connect(self._draw)
+
+    def close(self) -> None:
+        """Take the ellipse away."""
+        # When the program ends, Qt may have deleted it before.
+        with suppress(RuntimeError):
+            self._timer.stop()
+        self.drawing.close()
+
+    def _draw(self, sigma: float) -> None:
+        a_plan = self.widget.current_plan
+        if a_plan is None or self.widget.viewer.dims.ndisplay != 2:
+            return
+        index = whole_slice(a_plan, self.widget.viewer.dims.point).index
+        ellipse = around(a_plan, self._centre(a_plan), sigma)
+        self.drawing.draw([on_canvas(a_plan, index, line) for line in ellipse])
+        self._timer.start()
+
+    def _centre(self, a_plan: Plan) -> tuple[float, float]:
+        viewer: Any = self.widget.viewer
+        if viewer.mouse_over_canvas:
+            return pixel_at(a_plan, viewer.cursor.position)
+        return self._pinned() or centre_of_view(a_plan, viewer)
+
+
+def around(a_plan: Plan, centre: tuple[float, float], sigma: float) -> list[NDArray[np.float64]]:
+    """Return an ellipse of a radius in world units and a cross in its middle, as lines of (n, 2) pixels."""
+    radii = sigma / np.array(a_plan.spacing)
+    lines = [
+        np.column_stack([np.sin(ANGLES), np.cos(ANGLES)]),
+        np.array([[-TICK, 0], [TICK, 0]]),
+        np.array([[0, -TICK], [0, TICK]]),
+    ]
+    return [centre + line * radii for line in lines]

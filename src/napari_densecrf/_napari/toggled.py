@@ -1,0 +1,146 @@
+"""Parts of a section that a toggle switches, and a section that is made of parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import CheckBox, Label
+
+from .keys import Keys
+from .panel import Panel
+from .section import Section
+
+if TYPE_CHECKING:
+    from .widget import DenseCRFWidget
+
+
+class Toggled(Section):
+    """Acts while its toggle is on and its fold is open; a toggle that is switched on opens the fold.
+
+    Parameters
+    ----------
+    widget : DenseCRFWidget
+    name : str
+        Of the toggle among the widget's controls.
+    text, tooltip : str
+    key : str, optional
+        Switches the toggle.
+    wants : str, optional
+        What results shall carry meanwhile; see `DenseCRFWidget.wants`.
+    """
+
+    def __init__(
+        self,
+        widget: DenseCRFWidget,
+        name: str,
+        text: str,
+        tooltip: str,
+        *,
+        key: str | None = None,
+        wants: str | None = None,
+    ) -> None:
+        super().__init__(widget)
+        self.toggle = CheckBox(name=name, text=text, tooltip=tooltip)
+        self.controls[name] = self.toggle
+        self.active = False
+        # Texts and the like, which are there only while this acts and they say something.
+        self.details: list[Label] = []
+        self._key, self._keys = key, Keys(widget.viewer)
+        self._wants = wants
+
+    def lay_out(self, panel: Panel) -> None:
+        """Put the toggle and its texts into the panel."""
+        panel.add_wide(self.toggle)
+        for detail in self.details:
+            panel.add_text(detail)
+
+    def connect(self) -> None:
+        """Listen to the toggle, its key and the fold."""
+        self.toggle.changed.connect(self._on_toggle)
+        self.fold.button.toggled.connect(self._turn)
+        self.widget.result_shown.connect(self._on_result)
+        if self._key:
+            self._keys.bind(self._key, lambda _: self.switch())
+
+    def switch(self) -> None:
+        """Switch the toggle."""
+        self.toggle.value = not self.toggle.value
+
+    def say(self, detail: Label, words: str) -> None:
+        """Show a text, or nothing in its place."""
+        detail.value = words
+        detail.visible = self.active and bool(words)
+
+    def start(self) -> None:
+        """Begin to act."""
+
+    def show(self, result: Any) -> None:
+        """Take in a result that has been written while this acts."""
+
+    def stop(self) -> None:
+        """Cease to act, and take back what is shown."""
+
+    def close(self) -> None:
+        """Let go of the keys."""
+        self._keys.release()
+
+    def _on_toggle(self, on: bool) -> None:
+        if on:
+            self.fold.open = True
+        self._turn()
+
+    def _turn(self, *_: Any) -> None:
+        changed = self.active != (bool(self.toggle.value) and self.fold.open)
+        self.active ^= changed
+        for detail in self.details:
+            # A fold that opens shows all that is in it.
+            detail.visible = self.active and bool(detail.value)
+        if changed:
+            self._begin_or_end()
+
+    def _begin_or_end(self) -> None:
+        if self.active:
+            self.start()
+            if self._wants:
+                self.widget.want(self._wants)
+        else:
+            self.unwant()
+            self.stop()
+
+    def unwant(self) -> None:
+        """Have results no longer carry what this wanted, unless another part that acts wants it too."""
+        self.widget.wants -= {self._wants} - {other._wants for other in self._siblings() if other.active}
+
+    def _siblings(self) -> list[Toggled]:
+        parts = (part for section in self.widget.sections for part in getattr(section, "parts", (section,)))
+        return [part for part in parts if isinstance(part, Toggled)]
+
+    def _on_result(self, result: Any) -> None:
+        if self.active:
+            self.show(result)
+
+
+class Composed(Section):
+    """A section that is its parts, one below the other."""
+
+    def __init__(self, widget: DenseCRFWidget, *parts: Section) -> None:
+        super().__init__(widget)
+        self.parts = parts
+        for part in parts:
+            part.title = self.title
+            self.controls |= part.controls
+
+    def lay_out(self, panel: Panel) -> None:
+        """Lay out the parts."""
+        for part in self.parts:
+            part.lay_out(panel)
+
+    def connect(self) -> None:
+        """Have the parts listen."""
+        for part in self.parts:
+            part.connect()
+
+    def close(self) -> None:
+        """Have the parts let go."""
+        for part in self.parts:
+            part.close()

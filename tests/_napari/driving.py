@@ -1,0 +1,52 @@
+"""How a test drives the widget: as a script does, waiting for its signals."""
+
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+import napari_densecrf as ndc
+
+WAIT_MS = 60_000  # the first result waits for Numba
+
+
+def picture(shape=(40, 50), n_labels=2, seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 255, shape).astype(np.uint8)
+    probabilities = np.moveaxis(rng.dirichlet(np.ones(n_labels), shape), -1, 0)
+    return image, probabilities.astype(np.float32)
+
+
+def settle(qtbot, widget):
+    """Wait until nothing runs, waits or is about to be asked, and what has been done has arrived."""
+
+    def quiet():
+        if widget._runner.busy or widget._timer.isActive():
+            return False
+        QApplication.processEvents()
+        return not (widget._runner.busy or widget._timer.isActive())
+
+    qtbot.waitUntil(quiet, timeout=WAIT_MS)
+
+
+def after(qtbot, widget, change):
+    """Make a change, and wait for the result that shows it."""
+    got = []
+    widget.refined.connect(got.append)
+    change()
+    qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
+    settle(qtbot, widget)
+    widget.refined.disconnect(got.append)
+    return got[-1]
+
+
+def image_layer(data, **options):
+    from napari.layers import Image
+
+    return Image(data, **options)
+
+
+def result_of(viewer, name="image refined"):
+    return viewer.layers[name]
+
+
+def expected(widget, image, probabilities, **options):
+    return ndc.refine(image, probabilities, widget.params, **options).labels

@@ -127,7 +127,7 @@ def test_features_follow_the_spacing():
 def test_many_strokes_are_thinned():
     strokes = np.ones((200, 200), np.uint8)
     strokes[:, :3] = 2
-    taught = classify._taught(strokes.ravel(), np.array([1, 2]))
+    taught = classify._taught(strokes.ravel())
     assert np.bincount(strokes.ravel()[taught]).tolist() == [0, classify.MOST_PIXELS_A_CLASS, 600]
 
 

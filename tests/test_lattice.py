@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 import napari_densecrf as ndc
 import reference
-from napari_densecrf import lattice as lattice_module
-from napari_densecrf.lattice import COARSE, FINE
+from napari_densecrf import CRFParams, PairwiseKernel, vertices
+from napari_densecrf.grid import from_image, take_probe
+from napari_densecrf.lattice import COARSE, FINE, Lattice, _estimate_touched, suited_blur
 
 
 def clustered(n_points, n_dims, seed, spread=1.0):
@@ -45,10 +46,9 @@ def test_kernel_is_symmetric_where_points_fill_their_lattice():
 
 @pytest.mark.parametrize("blur", [FINE, COARSE])
 @pytest.mark.parametrize("n_dims", [2, 3])
-def test_self_terms_are_the_diagonal(monkeypatch, blur, n_dims):
-    monkeypatch.setattr(lattice_module, "FINE", blur)
+def test_self_terms_are_the_diagonal(blur, n_dims):
     points = np.stack(np.indices((9,) * n_dims), axis=-1).reshape(-1, n_dims) * 0.37
-    lattice = ndc.Lattice(points)
+    lattice = ndc.Lattice(points, blur=blur)
     diagonal = np.diag(lattice.filter(np.eye(len(points))))
     terms = lattice.blur.self_terms(n_dims)
     closed = np.zeros(len(points))
@@ -60,12 +60,12 @@ def test_self_terms_are_the_diagonal(monkeypatch, blur, n_dims):
 
 def test_the_ring_is_the_neighbours_of_what_points_touch():
     lattice = ndc.Lattice(clustered(300, 3, 2))
-    n_touched = len(lattice.vertex_slots) - 1
+    touched = np.diff(lattice.vertex_slots) > 0
     # Every touched vertex has all its neighbours, and there is no other vertex.
-    assert (lattice.up[:, :n_touched] < lattice.n_vertices).all()
-    assert (lattice.down[:, :n_touched] < lattice.n_vertices).all()
-    beside = np.concatenate([lattice.up[:, :n_touched].ravel(), lattice.down[:, :n_touched].ravel()])
-    assert set(range(n_touched, lattice.n_vertices)) <= set(beside.tolist())
+    assert (lattice.up[:, touched] < lattice.n_vertices).all()
+    assert (lattice.down[:, touched] < lattice.n_vertices).all()
+    beside = np.concatenate([lattice.up[:, touched].ravel(), lattice.down[:, touched].ravel()])
+    assert set(np.flatnonzero(~touched)) <= set(beside.tolist())
     # Up and down are each other's inverse.
     for axis in range(4):
         above = lattice.up[axis]
@@ -104,6 +104,108 @@ def test_a_lattice_past_the_memory_says_its_size(monkeypatch):
     class Little:
         available = 10_000
 
-    monkeypatch.setattr(lattice_module.psutil, "virtual_memory", lambda: Little)
+    monkeypatch.setattr(vertices.psutil, "virtual_memory", lambda: Little)
     with pytest.raises(MemoryError, match="GiB"):
         ndc.Lattice(clustered(2000, 3, 5, 20))
+
+
+@pytest.mark.parametrize(("n_dims", "spread"), [(1, 3.0), (2, 40.0), (3, 5.0), (5, 1.0), (6, 0.5)])
+def test_bits_and_hash_table_make_the_same_lattice(monkeypatch, n_dims, spread):
+    points = clustered(40000, n_dims, 6, spread)
+    values = np.random.default_rng(7).random((len(points), 2))
+    in_box = ndc.Lattice(points)
+    monkeypatch.setattr(vertices, "SMALL_BOX", 0)
+    monkeypatch.setattr(vertices, "BOX_KEYS_A_POINT", 0)
+    in_table = ndc.Lattice(points)
+    assert in_box.n_vertices == in_table.n_vertices
+    # The same vertices under other numbers: those of the table, in the order of those of the box.
+    assert not np.array_equal(in_box.slot_vertices, in_table.slot_vertices) or n_dims == 1
+    touched = np.zeros(in_box.n_vertices, np.int64)
+    touched[in_box.slot_vertices] = in_table.slot_vertices
+    for ours, theirs in ((in_box.up, in_table.up), (in_box.down, in_table.down)):
+        for axis in range(n_dims + 1):
+            beside = ours[axis, in_box.slot_vertices]
+            known = np.isin(beside, in_box.slot_vertices)
+            np.testing.assert_array_equal(touched[beside[known]], theirs[axis, in_table.slot_vertices][known])
+    np.testing.assert_allclose(in_box.filter(values), in_table.filter(values), rtol=1e-4)
+
+
+def test_a_vertex_has_a_number_for_each_tile_that_touches_it():
+    points = clustered(40000, 3, 8, 2.0)
+    lattice = ndc.Lattice(points)
+    assert len(lattice.tile_slots) > 3
+    tiles = np.arange(len(points)) // lattice.tile_points
+    numbers = lattice.slot_vertices[lattice.tile_slots[tiles][:, None] + lattice.vertices]
+    # Points in one simplex have the same vertices, whatever their tiles.
+    again = ndc.Lattice(points[::-1])
+    tiles = np.arange(len(points)) // again.tile_points
+    reversed_numbers = again.slot_vertices[again.tile_slots[tiles][:, None] + again.vertices][::-1]
+    np.testing.assert_array_equal(numbers, reversed_numbers)
+    for vertex in (0, lattice.n_vertices // 2, lattice.n_vertices - 1):
+        slots = lattice.slots_of_vertex[lattice.vertex_slots[vertex] : lattice.vertex_slots[vertex + 1]]
+        np.testing.assert_array_equal(slots, np.flatnonzero(lattice.slot_vertices == vertex))
+
+
+def textured(shape, n_channels, noise, seed=0):
+    """Return an image whose left half is smooth and whose right half is noise."""
+    rng = np.random.default_rng(seed)
+    image = np.broadcast_to(np.linspace(0, 200, shape[-1])[:, None], (*shape, n_channels)).copy()
+    image[..., shape[-1] // 2 :, :] += rng.normal(0, noise, (*shape[:-1], shape[-1] - shape[-1] // 2, n_channels))
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_channels", "position_sigma", "intensity_sigma"),
+    [((300, 300), 1, 20.0, 5.0), ((300, 300), 1, 5.0, 3.0), ((200, 300), 3, 40.0, 20.0), ((20, 80, 90), 1, 8.0, 10.0)],
+)
+def test_the_probe_tells_how_many_vertices_an_image_touches(shape, n_channels, position_sigma, intensity_sigma):
+    image = textured(shape, n_channels, 10.0)
+    grid, intensities = from_image(image, channel_axis=-1)
+    steps, channel_steps = np.full(len(shape), 1 / position_sigma), np.full(n_channels, 1 / intensity_sigma)
+    lattice = Lattice.on_grid(shape, grid.origin, steps, intensities, channel_steps, FINE)
+    n_touched = np.count_nonzero(np.diff(lattice.vertex_slots))
+    estimate = _estimate_touched(take_probe(image, -1), steps, channel_steps)
+    assert 0.4 * n_touched < estimate < 1.5 * n_touched
+
+
+def test_all_parts_of_an_image_take_the_lattice_of_the_whole():
+    image = textured((700, 700), 1, 40.0)
+    steps, channel_steps = np.full(2, 0.2), np.full(1, 1 / 3)
+    whole = take_probe(image, -1)
+    assert suited_blur(whole, steps, channel_steps) == COARSE
+    # By themselves parts may choose another one.
+    smooth = image[:, :300]
+    assert suited_blur(take_probe(smooth, -1), steps, channel_steps) == FINE
+    params = CRFParams((PairwiseKernel(3.0, 5.0, 3.0),))
+    for part, options in ((image, {}), (smooth, {"probe": whole}), (image[500:, 600:], {"probe": whole})):
+        refiner = ndc.Refiner(part, channel_axis=-1, **options)
+        assert refiner._build(params.kernels[0]).lattice.blur == COARSE
+
+
+class Sliced:
+    """An array that counts the pixels read from it, and can do nothing but be sliced."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.read = array, array.shape, 0
+
+    def __getitem__(self, index):
+        """Return a part, and count it."""
+        part = self.array[index]
+        self.read += part.size
+        return part
+
+
+@pytest.mark.parametrize(("shape", "channel_axis"), [((900,), None), ((3, 200, 300), 0), ((40, 50, 60), None)])
+def test_a_probe_reads_a_few_pixels(shape, channel_axis):
+    array = np.random.default_rng(0).random(shape, dtype=np.float32)
+    lazy = Sliced(array)
+    probe = take_probe(lazy, channel_axis)
+    assert lazy.read == probe.intensities.size <= 20_000 * (1 if channel_axis is None else 3)
+    assert len(probe.intensities) == len(probe.origins) >= 16
+    start = probe.origins[-1]
+    picks = [slice(k, k + n) for k, n in zip(start, probe.window, strict=True)]
+    if channel_axis is not None:
+        picks.insert(channel_axis, slice(None))
+    expected = array[tuple(picks)]
+    expected = expected[..., None] if channel_axis is None else np.moveaxis(expected, channel_axis, -1)
+    np.testing.assert_array_equal(probe.intensities[-1], expected.reshape(-1, expected.shape[-1]))

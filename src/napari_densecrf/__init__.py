@@ -1,10 +1,13 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
 from .classify import PixelClassifier, probabilities_from_strokes
+from .grid import take_probe
 from .influence import Influence, Pull, influence
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
+from .tiles import plan_tiles, refine_tiles
+from .tiling import TilePlan
 from .unary import InputWarning, probabilities_from_labels
 
 __all__ = [
@@ -18,8 +21,12 @@ __all__ = [
     "Refinement",
     "Refiner",
     "Step",
+    "TilePlan",
     "influence",
+    "plan_tiles",
     "probabilities_from_labels",
     "probabilities_from_strokes",
     "refine",
+    "refine_tiles",
+    "take_probe",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,21 @@ LEAF_PIXELS = 3
 # More pixels of a class teach little, and take time.
 MOST_PIXELS_A_CLASS = 4000
 PIXELS_A_RUN = 32768
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Pixels of known class.
+
+    Parameters
+    ----------
+    features : (n, n_features) float32
+    classes : (n,) int
+        k is class k - 1, as in strokes.
+    """
+
+    features: NDArray[np.float32]
+    classes: NDArray[np.integer]
 
 
 class PixelClassifier:
@@ -91,16 +107,28 @@ class PixelClassifier:
         """
         array = np.asarray(strokes)
         largest = int(array.max(initial=0)) if n_labels is None else n_labels
-        classes = stroke_classes(array, self.grid, largest)
-        drawn = np.unique(classes[classes > 0])
+        return self.probabilities_like([self.samples(array, largest)], largest)
+
+    def samples(self, strokes: ArrayLike, n_labels: int) -> Samples:
+        """Return what strokes on this image teach about up to ``n_labels`` classes."""
+        classes = stroke_classes(strokes, self.grid, n_labels)
+        taught = _taught(classes)
+        return Samples(self.features[taught], classes[taught])
+
+    def probabilities_like(self, samples: Sequence[Samples], n_labels: int) -> NDArray[np.float32]:
+        """Say what each pixel looks like, learned from samples of this image and of others like it.
+
+        As `probabilities` does, which learns from this image alone.
+        """
+        classes = np.concatenate([sample.classes for sample in samples])
+        drawn = np.unique(classes)
         if len(drawn) < 2:
             what = f"class {drawn[0]} alone" if len(drawn) else "no class"
             raise ValueError(f"the strokes name {what}: expected strokes of at least two classes")
-        taught = _taught(classes, drawn)
-        forest = _forest().fit(self.features[taught], classes[taught])
-        shares = np.full((largest, self.grid.n_points), 1 / (largest * (N_TREES + 1)), np.float32)
+        forest = _forest().fit(np.concatenate([sample.features for sample in samples]), classes)
+        shares = np.full((n_labels, self.grid.n_points), 1 / (n_labels * (N_TREES + 1)), np.float32)
         shares[drawn - 1] += np.float32(N_TREES / (N_TREES + 1)) * self._mean_of_trees(forest)
-        return shares.reshape(largest, *self.grid.shape)
+        return shares.reshape(n_labels, *self.grid.shape)
 
     def _mean_of_trees(self, forest: Any) -> NDArray[np.float32]:
         """Return (n_drawn, n_points): each run of pixels sums the trees in their order, whatever the threads."""
@@ -139,10 +167,10 @@ def _difference(plane: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return slope
 
 
-def _taught(classes: NDArray[np.integer], drawn: NDArray[np.integer]) -> NDArray[np.intp]:
+def _taught(classes: NDArray[np.integer]) -> NDArray[np.intp]:
     """Return the pixels to learn from: all, or so many of each class, evenly spread."""
-    taught = []
-    for label in drawn:
+    taught = [np.empty(0, np.intp)]
+    for label in np.unique(classes[classes > 0]):
         pixels = np.flatnonzero(classes == label)
         if len(pixels) > MOST_PIXELS_A_CLASS:
             pixels = pixels[np.linspace(0, len(pixels) - 1, MOST_PIXELS_A_CLASS).astype(int)]

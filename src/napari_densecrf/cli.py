@@ -1,4 +1,4 @@
-"""The command line: files to `refine` to files. No Qt here; `demo` starts a process that has it."""
+"""The command line: files to refined files. No Qt here; `demo` starts a process that has it."""
 
 from __future__ import annotations
 
@@ -6,43 +6,40 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tifffile
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from . import batch
+from .files import BadInput
+from .jobs import FROM_FILE, Options, prepare, run
 from .params import CRFParams, PairwiseKernel, Sigma
-from .refine import Refinement, Refiner
+from .tiling import GIB
+from .unary import InputWarning
 
-READABLE = (".tif", ".tiff", ".npy")
-
-
-class BadInput(Exception):
-    """Says in one sentence what is wrong with what was given."""
+# Remarks on the input that are printed; tiles may have the same one many times.
+MOST_REMARKS = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 2 for bad input."""
+    """Run the command; return 0, 1 where a batch had bad files, or 2 for bad input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
         return _demo(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
-        _refine(options)
+        return int(options.run(options))
     except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
         print(f"napari-densecrf: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("napari-densecrf: stopped, nothing was written", file=sys.stderr)
+        print("napari-densecrf: stopped; the same command goes on with what is finished", file=sys.stderr)
         return 130
-    return 0
 
 
 def _sentence(error: BaseException) -> str:
@@ -72,6 +69,14 @@ def _numbers(text: str) -> Sigma:
     return values[0] if len(values) == 1 else values
 
 
+def _spacing(text: str) -> Any:
+    return FROM_FILE if text == FROM_FILE else _numbers(text)
+
+
+def _gib(text: str) -> int:
+    return int(float(text) * GIB)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="napari-densecrf", description="Refine a rough segmentation with a fully connected CRF."
@@ -81,16 +86,44 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", help="open napari on a sample with the widget docked")
     refine = commands.add_parser(
         "refine",
-        help="refine one image",
-        description="Refine the probability map of one image; tif and npy in, tif or npy out.",
+        help="refine one image, stack or time-lapse of any size",
+        description="Refine the probability map of one image, tile by tile. Reads tif, npy, HDF5 (ilastik's exports), "
+        "OME-Zarr, and what installed napari plugins read; a run that was stopped goes on.",
     )
-    refine.add_argument("image", metavar="IMAGE", help="(*spatial), or with channels on --channel-axis")
+    refine.add_argument("image", metavar="IMAGE", help="a file; FILE.h5/DATASET names what is inside")
     refine.add_argument(
-        "probabilities", metavar="PROBABILITIES", help="(n_classes, *spatial), or the foreground of two classes"
+        "probabilities", metavar="PROBABILITIES", help="with an axis for the classes, or the foreground of two classes"
     )
-    refine.add_argument("-o", "--output", required=True, metavar="LABELS", help="where the labels go: .tif or .npy")
-    refine.add_argument("--params", metavar="FILE.json", help="all parameters, as CRFParams.to_json writes them")
-    numbers = refine.add_argument_group("parameters (several numbers, one per axis or channel: 1,2,2)")
+    refine.add_argument(
+        "-o", "--output", required=True, metavar="LABELS",
+        help=".tif, .npy or .ome.zarr; SOURCE.ome.zarr/labels/NAME adds them to that image",
+    )  # fmt: skip
+    refine.add_argument("--strokes", metavar="FILE", help="0 = free, k = this pixel is class k - 1")
+    refine.add_argument("--dry-run", action="store_true", help="say what would be read and written, and what it takes")
+    refine.set_defaults(run=_refine)
+    several = commands.add_parser(
+        "batch",
+        help="refine many images with the same numbers",
+        description="Refine many images. A bad file is reported at the end and stops nothing (exit code 1); the table "
+        f"{batch.TABLE} in the output folder has a row for each.",
+    )
+    several.add_argument("images", metavar="IMAGES", nargs="+", help='files or patterns, as in "images/*.tif"')
+    several.add_argument(
+        "--probabilities", required=True, metavar="PATTERN", help='where the maps are, as in "maps/{stem}_prob.tif"'
+    )
+    several.add_argument("-o", "--output", required=True, metavar="FOLDER", help="where labels and table go")
+    several.add_argument("--strokes", metavar="PATTERN", help="where the strokes are")
+    several.add_argument("--format", default=".tif", metavar="ENDING", help=".tif (the default), .npy or .ome.zarr")
+    several.add_argument("--skip-existing", action="store_true", help="leave labels as they are that are there already")
+    several.set_defaults(run=_batch)
+    for command in (refine, several):
+        _add_options(command)
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--params", metavar="FILE.json", help="all parameters, as CRFParams.to_json writes them")
+    numbers = command.add_argument_group("parameters (several numbers, one per axis or channel: 1,2,2)")
     numbers.add_argument("--appearance-weight", type=float, metavar="W1")
     numbers.add_argument("--appearance-position-sigma", type=_numbers, metavar="S")
     numbers.add_argument("--appearance-intensity-sigma", type=_numbers, metavar="S")
@@ -98,32 +131,94 @@ def _parser() -> argparse.ArgumentParser:
     numbers.add_argument("--smoothness-position-sigma", type=_numbers, metavar="S")
     numbers.add_argument("--iterations", type=int, metavar="N")
     numbers.add_argument("--damping", type=float, metavar="D")
-    refine.add_argument("--spacing", type=_numbers, metavar="S", help="size of a pixel along each axis")
-    refine.add_argument("--channel-axis", type=int, metavar="A", help="axis of the image's channels; guessed for RGB")
-    refine.add_argument("--strokes", metavar="FILE", help="0 = free, k = this pixel is class k - 1")
-    refine.add_argument("--quiet", action="store_true", help="no progress bar, no remarks")
-    return parser
+    axes = command.add_argument_group("axes")
+    axes.add_argument(
+        "--axes", metavar="LETTERS",
+        help="of the image: Y X, Z for a volume, C for channels; any other (T, I) counts images by themselves",
+    )  # fmt: skip
+    axes.add_argument(
+        "--map-axes", metavar="LETTERS", help="of the map, C for its classes; else from its file or shape"
+    )
+    axes.add_argument("--channel-axis", type=int, metavar="A", help="axis of the image's channels; guessed for RGB")
+    axes.add_argument(
+        "--spacing", type=_spacing, metavar="S",
+        help='size of a pixel along each axis, or "file": what the image says; sigmas of position are in its unit',
+    )  # fmt: skip
+    axes.add_argument(
+        "--from-labels",
+        type=float,
+        metavar="P",
+        help="the map is a rough segmentation, whose classes have probability P",
+    )
+    machine = command.add_argument_group("machine")
+    machine.add_argument("--tile-memory", type=_gib, default=GIB, metavar="GIB", help="for a tile at work (1)")
+    machine.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that sees the same files")
+    machine.add_argument("--quiet", action="store_true", help="no progress bar, no remarks")
 
 
-def _refine(options: argparse.Namespace) -> None:
-    output = Path(options.output)
-    if output.suffix.lower() not in READABLE:
-        raise BadInput(f"{output} ends in {output.suffix or 'nothing'}: expected {', '.join(READABLE)}")
-    if not output.parent.is_dir():
-        raise BadInput(f"{output.parent} is no folder: expected one that exists")
-    params = _params(options)
-    image = _read(options.image)
-    probabilities = _read(options.probabilities)
-    strokes = None if options.strokes is None else _read(options.strokes)
-    channel_axis = _channel_axis(options.channel_axis, image, probabilities)
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always")
-        refiner = Refiner(image, spacing=options.spacing, channel_axis=channel_axis)
-        result = _follow(refiner, probabilities, params, strokes, quiet=options.quiet)
+def _options(options: argparse.Namespace) -> Options:
+    return Options(
+        params=_params(options),
+        axes=options.axes,
+        map_axes=options.map_axes,
+        channel_axis=options.channel_axis,
+        spacing=options.spacing,
+        confidence=options.from_labels,
+        tile_memory=options.tile_memory,
+        address=options.scheduler,
+    )
+
+
+def _refine(options: argparse.Namespace) -> int:
+    with _remarks(options.quiet):
+        job = prepare(options.image, options.probabilities, options.output, _options(options), options.strokes)
+        if options.dry_run:
+            print(job.describe())
+            return 0
+        with _bar(options.quiet, job.n_tiles) as bar:
+            for n_done, _ in run(job):
+                bar.update(n_done - bar.n)
+    return 0
+
+
+def _batch(options: argparse.Namespace) -> int:
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = _options(options)
+    entries = batch.find(options.images, options.probabilities, options.strokes, folder, options.format)
+    outcomes: dict[str, batch.Outcome] = {}
+    with _remarks(options.quiet), _bar(options.quiet, len(entries)) as bar:
+        for outcome, job, _ in batch.run_all(entries, chosen, folder, skip_existing=options.skip_existing):
+            outcomes[outcome.entry.image] = outcome
+            bar.set_description(Path(outcome.entry.image).name)
+            if job is None:
+                bar.update(1)
+    failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
+    for outcome in failed:
+        print(f"napari-densecrf: {outcome.entry.image}: {outcome.error}", file=sys.stderr)
     if not options.quiet:
-        for remark in remarks:
-            print(f"napari-densecrf: {remark.message}", file=sys.stderr)
-    _write(output, result.labels)
+        print(f"{len(outcomes) - len(failed)} of {len(outcomes)} images done, see {folder / batch.TABLE}")
+    return 1 if failed else 0
+
+
+def _bar(quiet: bool, total: int) -> Any:
+    """Return a progress bar on a terminal."""
+    return tqdm(total=total, disable=quiet or not sys.stderr.isatty(), unit="tile", leave=False)
+
+
+@contextmanager
+def _remarks(quiet: bool) -> Iterator[None]:
+    """Print what was accepted but not as it came, each once, at the end."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    said = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, InputWarning)))
+    if quiet or not said:
+        return
+    for remark in said[:MOST_REMARKS]:
+        print(f"napari-densecrf: {remark}", file=sys.stderr)
+    if len(said) > MOST_REMARKS:
+        print(f"napari-densecrf: and the like in {len(said) - MOST_REMARKS} more tiles", file=sys.stderr)
 
 
 def _params(options: argparse.Namespace) -> CRFParams:
@@ -166,63 +261,6 @@ def _kernel(
         kernel.position_sigma if position is None else position,
         kernel.intensity_sigma if intensity is None else intensity,
     )
-
-
-def _read(name: str) -> NDArray[Any]:
-    path = Path(name)
-    if path.suffix.lower() not in READABLE:
-        raise BadInput(f"{name} ends in {path.suffix or 'nothing'}: expected {', '.join(READABLE)}")
-    if not path.is_file():
-        raise BadInput(f"{name} is no file")
-    try:
-        array: NDArray[Any] = (
-            np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
-        )
-    except OSError:
-        raise
-    except Exception as error:
-        raise BadInput(f"{name} cannot be read: {_sentence(error)}") from None
-    return array
-
-
-def _channel_axis(given: int | None, image: NDArray[Any], probabilities: NDArray[Any]) -> int | None:
-    """Return the axis that was given, or the last where the map shows that it holds 3 or 4 colours."""
-    if given is not None or image.ndim < 3 or image.shape[-1] not in (3, 4):
-        return given
-    spatial = image.shape[:-1]
-    return -1 if spatial in (probabilities.shape, probabilities.shape[1:]) else None
-
-
-def _follow(
-    refiner: Refiner, probabilities: NDArray[Any], params: CRFParams, strokes: NDArray[Any] | None, *, quiet: bool
-) -> Refinement:
-    """Refine with a progress bar on a terminal."""
-    with tqdm(total=100, disable=quiet or not sys.stderr.isatty(), bar_format="{l_bar}{bar}| {elapsed}") as bar:
-        for step in refiner.steps(probabilities, params, strokes=strokes):
-            bar.set_description(step.stage)
-            bar.update(round(100 * step.fraction) - bar.n)
-            if step.refinement is not None:
-                return step.refinement
-    raise AssertionError("the last step carries the refinement")
-
-
-def _write(output: Path, labels: NDArray[Any]) -> None:
-    """Write beside the target, then rename: a killed run leaves no half file that looks whole."""
-    handle, name = tempfile.mkstemp(suffix=output.suffix.lower(), prefix=f".{output.stem}-", dir=output.parent)
-    os.close(handle)
-    try:
-        if output.suffix.lower() == ".npy":
-            np.save(name, labels)
-        else:
-            tifffile.imwrite(name, labels, compression="zlib")
-        # mkstemp makes files private; give this one what any new file has.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, output)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 if __name__ == "__main__":

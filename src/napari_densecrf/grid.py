@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .params import Sigma
+
+# Windows of a probe along each axis, and their size: 16 to 18 windows of about a thousand pixels.
+PROBE_WINDOWS = {1: (16,), 2: (4, 4), 3: (2, 3, 3)}
+PROBE_SIZE = {1: 1024, 2: 32, 3: 10}
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,95 @@ class Grid:
         return ", ".join(map(str, self.shape))
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A few windows, spread over a whole image, from which its parts judge how fine a lattice it is worth.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Pixels of the whole image along each spatial axis.
+    window : tuple of int
+        Pixels of a window along each axis.
+    origins : tuple of tuple of int
+        Index of the first pixel of each window within the whole image.
+    intensities : (n_windows, n_window_points, n_channels) float32
+        Numbers that are not finite are 0.
+    """
+
+    shape: tuple[int, ...]
+    window: tuple[int, ...]
+    origins: tuple[tuple[int, ...], ...]
+    intensities: NDArray[np.float32]
+
+
+def take_probe(image: Any, channel_axis: int | None = None) -> Probe:
+    """Take the probe out of a whole image, as `Refiner` and `refine` want it for a part of that image.
+
+    Parameters
+    ----------
+    image : array_like
+        (*spatial), or with channels on ``channel_axis``; one to three spatial axes. It is only sliced, so that of a
+        lazy array some 16 thousand pixels are read.
+    channel_axis : int, optional
+        Axis of the channels; None = gray.
+    """
+    array = image if hasattr(image, "shape") else np.asarray(image)
+    if channel_axis is None:
+        return read_probe(array.shape, lambda slices: array[slices])
+    channel = channel_axis % len(array.shape)
+
+    def read(slices: tuple[slice, ...]) -> Any:
+        picks = (*slices[:channel], slice(None), *slices[channel:])
+        return np.moveaxis(np.asarray(array[picks]), channel, -1)
+
+    return read_probe((*array.shape[:channel], *array.shape[channel + 1 :]), read)
+
+
+def read_probe(shape: tuple[int, ...], read: Callable[[tuple[slice, ...]], Any]) -> Probe:
+    """Take the probe of an image of this shape that ``read`` reads by slices, with channels last if it has any."""
+    window = tuple(min(size, PROBE_SIZE[len(shape)]) for size in shape)
+    starts = []
+    for size, width, count in zip(shape, window, PROBE_WINDOWS[len(shape)], strict=True):
+        # In the middle of each of ``count`` equal shares of the axis.
+        middles = ((2 * k + 1) * size // (2 * count) for k in range(count))
+        starts.append([min(max(middle - width // 2, 0), size - width) for middle in middles])
+    origins = tuple(itertools.product(*starts))
+    windows = []
+    for origin in origins:
+        slices = tuple(slice(start, start + width) for start, width in zip(origin, window, strict=True))
+        windows.append(np.asarray(read(slices), np.float32).reshape(math.prod(window), -1))
+    intensities = np.nan_to_num(np.stack(windows), posinf=0.0, neginf=0.0)
+    return Probe(tuple(shape), window, origins, intensities)
+
+
 def intensity_sigmas(sigma: Sigma, n_channels: int) -> NDArray[np.float64]:
     """Return (n_channels,) sigmas in the image's own units."""
     return _one_each(sigma, n_channels, "intensity_sigma", "channel")
+
+
+def of_shape(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+    origin: Sequence[int] | None = None,
+) -> Grid:
+    """Return the grid of an image whose pixels need not be at hand; parameters and errors are those of `from_image`."""
+    if dtype.kind not in "iuf":
+        raise ValueError(f"the image holds {dtype} values: expected integers or floating-point numbers")
+    n_axes = len(shape) - (channel_axis is not None)
+    if not 1 <= n_axes <= 3:
+        channels = "" if channel_axis is None else f" with channels on axis {channel_axis}"
+        raise ValueError(f"the image has shape {shape}{channels}: expected 2 or 3 spatial axes")
+    if 0 in shape:
+        raise ValueError(f"the image is empty, of shape {shape}: expected at least one pixel")
+    if channel_axis is not None:
+        if not -len(shape) <= channel_axis < len(shape):
+            raise ValueError(f"channel_axis is {channel_axis}: the image has axes 0 to {len(shape) - 1}")
+        channel_axis %= len(shape)
+        shape = shape[:channel_axis] + shape[channel_axis + 1 :]
+    return Grid(shape, _spacing(spacing, n_axes), _origin(origin, n_axes))
 
 
 def from_image(
@@ -92,26 +184,16 @@ def from_image(
         With one sentence that names what came and what is expected.
     """
     array = np.asarray(image)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"the image holds {array.dtype} values: expected integers or floating-point numbers")
-    n_axes = array.ndim - (channel_axis is not None)
-    if not 1 <= n_axes <= 3:
-        channels = "" if channel_axis is None else f" with channels on axis {channel_axis}"
-        raise ValueError(f"the image has shape {array.shape}{channels}: expected 2 or 3 spatial axes")
-    if array.size == 0:
-        raise ValueError(f"the image is empty, of shape {array.shape}: expected at least one pixel")
+    grid = of_shape(array.shape, array.dtype, spacing, channel_axis, origin)
     if channel_axis is not None:
-        if not -array.ndim <= channel_axis < array.ndim:
-            raise ValueError(f"channel_axis is {channel_axis}: the image has axes 0 to {array.ndim - 1}")
         array = np.moveaxis(array, channel_axis, -1)
-    shape = array.shape[:n_axes]
-    intensities = np.ascontiguousarray(array, dtype=np.float32).reshape(math.prod(shape), -1)
+    intensities = np.ascontiguousarray(array, dtype=np.float32).reshape(grid.n_points, -1)
     if array.dtype.kind == "f" and not np.isfinite(intensities).all():
         bad = np.count_nonzero(~np.isfinite(intensities).all(axis=1))
         raise ValueError(
             f"the image has NaN or infinite values at {bad:,} of {len(intensities):,} pixels: expected none"
         )
-    return Grid(shape, _spacing(spacing, n_axes), _origin(origin, n_axes)), intensities
+    return grid, intensities
 
 
 def _spacing(spacing: Sequence[float] | float | None, n_axes: int) -> tuple[float, ...]:

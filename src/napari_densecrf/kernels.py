@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial, wraps
 from types import TracebackType
 from typing import ParamSpec, TypeVar
@@ -53,3 +54,16 @@ one_at_a_time = _OneAtATime()
 def n_threads() -> int:
     """Return how many threads the parallel kernels use."""
     return int(nb.config.NUMBA_NUM_THREADS)
+
+
+@contextmanager
+def threads_at_most(count: int | None) -> Iterator[None]:
+    """Let the parallel kernels that this thread starts use so many threads at most; None = all."""
+    with one_at_a_time:
+        before = nb.get_num_threads()
+        nb.set_num_threads(before if count is None else max(1, min(count, before)))
+    try:
+        yield
+    finally:
+        with one_at_a_time:
+            nb.set_num_threads(before)

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import numba as nb
 import numpy as np
-import psutil
 from numpy.typing import ArrayLike, NDArray
 
+from .grid import Probe
 from .kernels import kernel, one_at_a_time, parallel_kernel
-from .simplex import add_ring, index_points, link_vertices, merge_tiles
+from .memory import sparse_empty
+from .simplex import count_touched, index_points
+from .vertices import number_and_link
 
 # A tile's vertices are numbered in 16 bits: tile_points * (d + 1) must not pass 2^16.
 MAX_TILE_POINTS = 16384
@@ -302,6 +304,11 @@ class Blur:
     side: float
     fineness: float
 
+    def scales(self, n_dims: int) -> tuple[float, ...]:
+        """Return the scale of each feature dimension before elevation."""
+        unit = self.fineness * math.sqrt(2 / 3) * (n_dims + 1)
+        return tuple(unit / math.sqrt((i + 1) * (i + 2)) for i in range(n_dims))
+
     def self_terms(self, n_dims: int) -> NDArray[np.float64]:
         """Return B_0..B_d: the blur from a vertex to one whose remainder differs by k, on a lattice without gaps.
 
@@ -328,10 +335,76 @@ MOST_VERTICES_A_POINT = 2.0
 WORTHWHILE_VERTICES_A_POINT = 0.125
 
 
-def fine_is_worthwhile(n_touched: int, n_points: int) -> bool:
-    """Tell from the counts alone whether a lattice that touches so many vertices should be the fine one."""
+def suited_blur(probe: Probe, steps: NDArray[np.float64], channel_steps: NDArray[np.float64]) -> Blur:
+    """Tell from a probe whether an image is worth the fine lattice: the same for all its parts.
+
+    Parameters
+    ----------
+    probe : Probe
+    steps : (n_axes,) float64
+        Spacing over position sigma.
+    channel_steps : (n_channels,) float64
+        One over intensity sigma.
+    """
+    n_points = math.prod(probe.shape)
+    n_touched = _estimate_touched(probe, steps, channel_steps)
     small = n_touched <= max(FEW_VERTICES, WORTHWHILE_VERTICES_A_POINT * n_points)
-    return small and n_touched <= MOST_VERTICES_A_POINT * n_points
+    return FINE if small and n_touched <= MOST_VERTICES_A_POINT * n_points else COARSE
+
+
+def _estimate_touched(probe: Probe, steps: NDArray[np.float64], channel_steps: NDArray[np.float64]) -> float:
+    """Return about how many vertices of the fine lattice the whole image touches.
+
+    A window touches vertices up to about a sigma beyond its pixels, and so does the whole image, which has the
+    windows' density of vertices. Gray images come out within a quarter of their count, RGB ones down to half of it.
+    """
+    n_dims = len(steps) + len(channel_steps)
+    n_points = math.prod(probe.window)
+    nowhere = np.zeros(len(steps), np.int64)
+    whole = (np.array(probe.shape, np.int64), nowhere, steps)
+    scales = FINE.scales(n_dims)
+    count = count_touched(
+        _strides(_bounds(whole, probe.intensities.reshape(-1, len(channel_steps)), channel_steps), scales),
+        scales,
+        (np.array(probe.window, np.int64), nowhere, steps),
+        np.array(probe.origins, np.int64),
+        probe.intensities,
+        channel_steps,
+        np.empty((n_points, n_dims + 1), np.uint16),
+        np.empty((n_points, n_dims + 1), np.float32),
+        np.empty(n_points * (n_dims + 1), np.int64),
+    )
+    growth = (np.array(probe.shape) + 1 / steps) / (np.array(probe.window) + 1 / steps)
+    return float(count / len(probe.origins) * growth.prod())
+
+
+def _strides(bounds: tuple[NDArray[np.float64], NDArray[np.float64]], scales: tuple[float, ...]) -> tuple[int, ...]:
+    """Return the strides of the vertex keys for features within the bounds.
+
+    Raises
+    ------
+    MemoryError
+        Where the keys would not fit their bits.
+    """
+    d = len(scales)
+    lowest, highest = (bound * np.array(scales) for bound in bounds)
+    extents = []
+    for i in range(d):
+        # Coordinate i is the sum of the features from i on, less i times feature i - 1. Rounding, the simplex and
+        # a ring reach less than 3 (d + 1) beyond it on either side.
+        span = (highest[i:] - lowest[i:]).sum() + (i * (highest[i - 1] - lowest[i - 1]) if i else 0.0)
+        extents.append(math.ceil(span / (d + 1)) + 6)
+    bits = sum(math.log2(extent) for extent in extents) + 2 * math.log2(d + 1) + 1
+    if bits > MAX_KEY_BITS:
+        raise MemoryError(
+            f"the lattice spans {' x '.join(map(str, extents))} cells in {d} dimensions, {bits:.0f} bits to number "
+            f"them where {MAX_KEY_BITS} are at hand: take larger sigmas, fewer channels or a smaller image"
+        )
+    strides = [1]
+    for i, extent in enumerate(extents[:-1]):
+        # Coordinates run in steps of d + 1; every stride but the first is a multiple of d + 1.
+        strides.append(strides[-1] * (-(-extent // (d + 1)) * (d + 1) if i == 0 else extent))
+    return (*strides, 0)
 
 
 class Lattice:
@@ -341,6 +414,8 @@ class Lattice:
     ----------
     points : (n_points, n_dims) array_like of float
         Finite positions in feature space, already divided by sigma.
+    blur : Blur
+        FINE, or COARSE where time matters more than accuracy.
 
     Raises
     ------
@@ -357,7 +432,7 @@ class Lattice:
     vertices that points touch keeps what the blur carries there.
     """
 
-    def __init__(self, points: ArrayLike) -> None:
+    def __init__(self, points: ArrayLike, *, blur: Blur = FINE) -> None:
         array = np.asarray(points)
         if array.ndim != 2 or 0 in array.shape:
             raise ValueError(f"points have shape {array.shape}: expected (n_points, n_dims), at least one of each")
@@ -365,7 +440,7 @@ class Lattice:
         if not np.isfinite(features).all():
             raise ValueError("points hold NaN or infinite numbers: expected finite ones")
         nothing = np.empty(0)
-        self._build((nothing.astype(int), nothing.astype(int), nothing), features, np.ones(features.shape[1]))
+        self._build((nothing.astype(int), nothing.astype(int), nothing), features, np.ones(features.shape[1]), blur)
 
     @classmethod
     def on_grid(
@@ -375,6 +450,7 @@ class Lattice:
         steps: NDArray[np.float64],
         intensities: NDArray[np.float32],
         channel_steps: NDArray[np.float64],
+        blur: Blur = FINE,
     ) -> Lattice:
         """Make the lattice of a regular grid of pixels, whose positions are never stored.
 
@@ -387,10 +463,11 @@ class Lattice:
         intensities : (n_points, n_channels) float32
         channel_steps : (n_channels,) float64
             One over intensity sigma.
+        blur : Blur
         """
         lattice = cls.__new__(cls)
         grid = (np.array(shape, np.int64), np.array(origin, np.int64), np.asarray(steps, np.float64))
-        lattice._build(grid, intensities, channel_steps)
+        lattice._build(grid, intensities, channel_steps, blur)
         return lattice
 
     def _build(
@@ -398,85 +475,37 @@ class Lattice:
         grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
         intensities: NDArray[np.float32],
         channel_steps: NDArray[np.float64],
+        blur: Blur,
     ) -> None:
-        """Take the fine lattice where it is worth its time, else the coarse one."""
+        self.blur = blur
         self.n_points = len(intensities)
         self.n_dims = len(grid[0]) + len(channel_steps)
         self.corners = tuple(range(self.n_dims + 1))
         self.tile_points = min(MAX_TILE_POINTS, 1 << ((65536 // (self.n_dims + 1)).bit_length() - 1))
-        bounds = _bounds(grid, intensities, channel_steps)
         with one_at_a_time:
-            self.blur = FINE
-            strides, touched, table, shift = self._index(grid, intensities, channel_steps, bounds)
-            if not fine_is_worthwhile(len(touched), self.n_points):
-                self.blur = COARSE
-                strides, touched, table, shift = self._index(grid, intensities, channel_steps, bounds)
-            self.vertex_slots, self.slots_of_vertex = _sort_slots(self.slot_vertices, len(touched))
-            steps = np.array([(self.n_dims + 1) * stride - sum(strides) for stride in strides])
-            self._link(steps, touched, table, shift)
+            strides, tile_keys, counts = self._index(grid, intensities, channel_steps)
+            self.slot_vertices, self.up, self.down = number_and_link(strides, tile_keys, counts, self.n_points)
+            self.vertex_slots, self.slots_of_vertex = _sort_slots(self.slot_vertices, self.n_vertices)
 
     def _index(
         self,
         grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
         intensities: NDArray[np.float32],
         channel_steps: NDArray[np.float64],
-        bounds: tuple[NDArray[np.float64], NDArray[np.float64]],
-    ) -> tuple[tuple[int, ...], NDArray[np.int64], NDArray[np.int32], int]:
-        """Find the simplices of the points; return the strides, and the touched vertices with their table."""
-        scales = self._scales()
-        strides = self._strides(bounds, scales)
+    ) -> tuple[tuple[int, ...], NDArray[np.int64], NDArray[np.int64]]:
+        """Find the simplices of the points; return the strides, and the keys of each tile's vertices."""
+        scales = self.blur.scales(self.n_dims)
+        strides = _strides(_bounds(grid, intensities, channel_steps), scales)
         n_tiles = -(-self.n_points // self.tile_points)
         self.vertices = np.empty((self.n_points, self.n_dims + 1), np.uint16)
         self.weights = np.empty((self.n_points, self.n_dims + 1), np.float32)
-        # Room for the worst case, of which the system hands out only the pages that are written.
-        tile_keys = np.empty((n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1)), np.int64)
+        # Room for the worst case, of which little is written.
+        tile_keys = sparse_empty((n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1)), np.int64)
         counts = index_points(
             strides, scales, grid, intensities, channel_steps, self.tile_points, self.vertices, self.weights, tile_keys
         )
-        touched, table, shift, self.slot_vertices = merge_tiles(tile_keys, counts)
         self.tile_slots = np.concatenate([[0], np.cumsum(counts)])
-        return strides, touched, table, shift
-
-    def _scales(self) -> tuple[float, ...]:
-        unit = self.blur.fineness * math.sqrt(2 / 3) * (self.n_dims + 1)
-        return tuple(unit / math.sqrt((i + 1) * (i + 2)) for i in range(self.n_dims))
-
-    def _strides(
-        self, bounds: tuple[NDArray[np.float64], NDArray[np.float64]], scales: tuple[float, ...]
-    ) -> tuple[int, ...]:
-        """Return the strides of the vertex keys for features within the bounds."""
-        d = self.n_dims
-        lowest, highest = (bound * np.array(scales) for bound in bounds)
-        extents = []
-        for i in range(d):
-            # Coordinate i is the sum of the features from i on, less i times feature i - 1. Rounding, the simplex and
-            # a ring reach less than 3 (d + 1) beyond it on either side.
-            span = (highest[i:] - lowest[i:]).sum() + (i * (highest[i - 1] - lowest[i - 1]) if i else 0.0)
-            extents.append(math.ceil(span / (d + 1)) + 6)
-        bits = sum(math.log2(extent) for extent in extents) + 2 * math.log2(d + 1) + 1
-        if bits > MAX_KEY_BITS:
-            raise MemoryError(
-                f"the lattice spans {' x '.join(map(str, extents))} cells in {d} dimensions, {bits:.0f} bits to number "
-                f"them where {MAX_KEY_BITS} are at hand: take larger sigmas, fewer channels or a smaller image"
-            )
-        strides = [1]
-        for i, extent in enumerate(extents[:-1]):
-            # Coordinates run in steps of d + 1; every stride but the first is a multiple of d + 1.
-            strides.append(strides[-1] * (-(-extent // (d + 1)) * (d + 1) if i == 0 else extent))
-        return (*strides, 0)
-
-    def _link(self, steps: NDArray[np.int64], touched: NDArray[np.int64], table: NDArray[np.int32], shift: int) -> None:
-        # Key, its place in the table, two links an axis, two values.
-        bytes_a_vertex = 8 + 16 + 8 * (self.n_dims + 1) + 8
-        most = min(2**31 - 2, psutil.virtual_memory().available // bytes_a_vertex)
-        keys, table, shift, up, down = add_ring(steps, touched, table, shift, most)
-        if not len(keys):
-            needed = len(touched) * (2 * self.n_dims + 3) * bytes_a_vertex
-            raise MemoryError(
-                f"the lattice touches {len(touched):,} vertices in {self.n_dims} dimensions and would need up to "
-                f"{needed / 2**30:.1f} GiB: take larger sigmas or a smaller image"
-            )
-        self.up, self.down = link_vertices(steps, keys, table, shift, up, down)
+        return strides, tile_keys, counts
 
     @property
     def n_vertices(self) -> int:

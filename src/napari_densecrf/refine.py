@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .gaussian import GridGaussian
-from .grid import Grid, from_image, intensity_sigmas
-from .lattice import Lattice
+from .grid import Grid, Probe, from_image, intensity_sigmas, take_probe
+from .lattice import Lattice, suited_blur
 from .meanfield import LatticeGaussian, PairwiseTerm, compatibility_arrays, iterate, most_probable
 from .params import CRFParams, PairwiseKernel
 from .unary import unary_energies
@@ -98,6 +98,9 @@ class Refiner:
     origin : sequence of int, optional
         Index of the first pixel within the whole image, where ``image`` is a part of one: parts that share an origin
         lie on one lattice, and agree. None = zeros.
+    probe : Probe, optional
+        `take_probe` of the whole image, where ``image`` is a part of one: the lattice of each part is as fine as that
+        of the whole. None = from ``image`` itself.
 
     Raises
     ------
@@ -112,9 +115,11 @@ class Refiner:
         spacing: Sequence[float] | float | None = None,
         channel_axis: int | None = None,
         origin: Sequence[int] | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.grid: Grid
         self.grid, self._intensities = from_image(image, spacing, channel_axis, origin)
+        self._probe = take_probe(image, channel_axis) if probe is None else probe
         self._terms: dict[_Sigmas, PairwiseTerm] = {}
 
     def refine(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Refinement:
@@ -169,14 +174,19 @@ class Refiner:
                 result = Refinement(params, grid.spacing, state.free_energy, grid.shape, state.marginals)
                 yield Step("done", 1.0, result)
 
+    @property
+    def lattices(self) -> tuple[Lattice, ...]:
+        """The lattices that are kept, whose sizes tell what memory they take."""
+        return tuple(term.lattice for term in self._terms.values() if isinstance(term, LatticeGaussian))
+
     def _build(self, kernel: PairwiseKernel) -> PairwiseTerm:
         if kernel.intensity_sigma is None:
             return GridGaussian(self.grid.shape, self.grid.pixel_sigmas(kernel.position_sigma))
         steps = 1 / self.grid.pixel_sigmas(kernel.position_sigma)
         channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self._intensities.shape[1])
-        return LatticeGaussian(
-            Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self._intensities, channel_steps)
-        )
+        blur = suited_blur(self._probe, steps, channel_steps)
+        lattice = Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self._intensities, channel_steps, blur)
+        return LatticeGaussian(lattice)
 
     def _forget_others(self, params: CRFParams) -> None:
         """Keep no lattice that these parameters do not name; a kernel switched off keeps its own."""
@@ -197,6 +207,7 @@ def refine(
     channel_axis: int | None = None,
     strokes: ArrayLike | None = None,
     origin: Sequence[int] | None = None,
+    probe: Probe | None = None,
 ) -> Refinement:
     """Refine a probability map with a fully connected CRF on its image.
 
@@ -208,7 +219,7 @@ def refine(
         (n_labels, *spatial), or (*spatial): the foreground of two classes.
     params : CRFParams, optional
         None = the defaults, for 8-bit images.
-    spacing, channel_axis, origin
+    spacing, channel_axis, origin, probe
         As `Refiner` takes them.
     strokes : (*spatial) array_like of int, optional
         0 = free, k = this pixel is class k - 1.
@@ -226,5 +237,5 @@ def refine(
     -----
     Mean field of the model of Kraehenbuehl and Koltun (NIPS 2011), with j != i as written; docs/model.md.
     """
-    refiner = Refiner(image, spacing=spacing, channel_axis=channel_axis, origin=origin)
+    refiner = Refiner(image, spacing=spacing, channel_axis=channel_axis, origin=origin, probe=probe)
     return refiner.refine(probabilities, CRFParams() if params is None else params, strokes=strokes)

@@ -1,4 +1,4 @@
-"""Points to lattice simplices (Numba): embed, round, rank, barycentric weights, vertex keys and the tables of vertices.
+"""Points to lattice simplices (Numba): embed, round, sort, barycentric weights, vertex keys, numbers within a tile.
 
 A vertex of the permutohedral lattice in d dimensions has d + 1 integer coordinates c_0..c_d that sum to 0 and are all
 congruent to its remainder r modulo d + 1 (Adams, Baek, Davis 2010, section 3). One int64 names it:
@@ -11,7 +11,11 @@ c + (d + 1) e_i - 1, adds the same number everywhere:
 
     step_i = (d + 1) stride_i - sum_j stride_j,   sum_i step_i = 0.
 
-The vertices of a simplex are a walk of such steps, so no coordinate is ever stored.
+The vertices of a simplex are a walk of such steps, all d + 1 of them once, so no coordinate is ever stored. The walk
+is a circle: it may start anywhere. Rounding each coordinate to the nearest multiple (d + 1) q_i leaves offsets, and an
+excess h = sum_i q_i that need not be 0. The walk from there, always against the axis with the smallest offset left,
+shifted by -h sum_j stride_j, is the simplex, which begins at the vertex whose remainder is -h modulo d + 1. So nothing
+is ranked, and nothing corrected where h is not 0.
 
 The number of dimensions is the length of the tuple ``strides`` less one: a constant while compiling.
 """
@@ -23,60 +27,14 @@ import numpy as np
 
 from .kernels import kernel, parallel_kernel
 
-# Points that go through the arithmetic together, so that each line of it is one vector loop.
+# Points that go through the arithmetic together, so that each line of it is one vector loop. Its length is known while
+# compiling, so the last points of a tile are followed by leftovers.
 BLOCK = 256
-# The (rank_0, ..., rank_d) of a simplex are packed four bits each; past 16 vertices simplices are not compared.
-MAX_PACKED = 16
-EMPTY = np.int32(-1)
+# No key: the box of keys is around 0, and smaller.
+EMPTY = np.int64(-(2**63))
+SMALLEST_TABLE_BITS = 12
 # 2^64 / golden ratio: multiplicative hashing (Knuth, TAOCP 3, 6.4) spreads the regular keys of neighbouring vertices.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-@kernel()
-def _home(key, shift):
-    return np.int64((np.uint64(key) * GOLDEN) >> np.uint64(shift))
-
-
-@kernel()
-def find(table, shift, keys, key):
-    """Return the number of the vertex ``key``, or -1. ``table`` (2**k,) int32 holds numbers, ``keys`` their keys."""
-    mask = table.size - 1
-    slot = _home(key, shift)
-    while True:
-        number = table[slot]
-        if number == EMPTY or keys[number] == key:
-            return number
-        slot = (slot + 1) & mask
-
-
-@kernel()
-def insert(table, shift, keys, count, key):
-    """Return the number of the vertex ``key``, which is ``count`` where it is new (``keys`` then holds it)."""
-    mask = table.size - 1
-    slot = _home(key, shift)
-    while True:
-        number = table[slot]
-        if number == EMPTY:
-            table[slot] = count
-            keys[count] = key
-            return np.int32(count)
-        if keys[number] == key:
-            return number
-        slot = (slot + 1) & mask
-
-
-@kernel()
-def grown(table, shift, keys, count):
-    """Return a table of four times the size with the same vertices, and its shift."""
-    larger = np.full(4 * table.size, EMPTY, np.int32)
-    shift -= 2
-    mask = larger.size - 1
-    for number in range(count):
-        slot = _home(keys[number], shift)
-        while larger[slot] != EMPTY:
-            slot = (slot + 1) & mask
-        larger[slot] = number
-    return larger, shift
 
 
 @kernel()
@@ -102,61 +60,59 @@ def _write_positions(row, first, count, axis, shape, origin, step):
 
 
 @kernel()
-def _elevate(strides, elevated, feature, dim, count):
-    """Add one scaled feature to the elevated coordinates (d + 1, BLOCK): E of Adams et al., column by column.
+def _elevate(feature, dim, sums, coordinate):
+    """Add one scaled feature to the elevated coordinates of a block: E of Adams et al., column by column.
 
     Features arrive from the last to the first: coordinate dim + 1 is the sum so far less (dim + 1) times this one,
-    and coordinate 0 keeps the sum.
+    and coordinate 0 is the sum in the end.
     """
-    row = (dim + 1) * BLOCK
     factor = np.float32(dim + 1)
-    for p in range(count):
-        elevated[row + p] = elevated[p] - factor * feature[p]
-        elevated[p] += feature[p]
+    for p in range(BLOCK):
+        coordinate[p] = sums[p] - factor * feature[p]
+        sums[p] += feature[p]
 
 
 @kernel()
-def _round_to_remainder_0(strides, elevated, quotient, rank, count):
-    """Turn coordinates into offsets from the nearest remainder-0 vertex, its quotients and the ranks of the offsets.
+def _round(strides, offset, start):
+    """Turn coordinates (d + 1, BLOCK) into offsets from the nearest multiples of d + 1, and start the walk there.
 
-    All (d + 1, BLOCK) flat. ``elevated`` becomes the offset, ``quotient`` c_i / (d + 1) of that vertex, ``rank`` 0 for
-    the largest offset to d for the smallest.
+    The lowest bits of an offset name its axis, so that both are sorted together. ``start`` (BLOCK,) is the key.
     """
     n_vertices = len(strides)
     width = np.float32(n_vertices)
     inverse = np.float32(1.0 / n_vertices)
-    for p in range(count):
+    axis_bits = np.int32(_axis_bits(n_vertices))
+    stride_sum = np.int64(0)
+    for i in range(n_vertices):
+        stride_sum += strides[i]
+    for p in range(BLOCK):
         excess = np.int32(0)
+        key = np.int64(0)
         for i in range(n_vertices):
-            nearest = np.floor(elevated[i * BLOCK + p] * inverse + np.float32(0.5))
-            elevated[i * BLOCK + p] -= nearest * width
-            quotient[i * BLOCK + p] = np.int32(nearest)
+            nearest = np.floor(offset[i * BLOCK + p] * inverse + np.float32(0.5))
+            bits = np.float32(offset[i * BLOCK + p] - nearest * width).view(np.int32)
+            offset[i * BLOCK + p] = np.int32((bits & ~axis_bits) | np.int32(i)).view(np.float32)
             excess += np.int32(nearest)
-        for i in range(n_vertices):
-            rank[i * BLOCK + p] = excess
-    for i in range(n_vertices):
-        for j in range(i + 1, n_vertices):
-            for p in range(count):
-                below = np.int32(elevated[i * BLOCK + p] < elevated[j * BLOCK + p])
-                rank[i * BLOCK + p] += below
-                rank[j * BLOCK + p] += np.int32(1) - below
-    # Where the quotients do not sum to 0, the coordinates with the extreme offsets move on by one.
-    for i in range(n_vertices):
-        for p in range(count):
-            here = i * BLOCK + p
-            shift = np.int32(rank[here] >= n_vertices) - np.int32(rank[here] < 0)
-            rank[here] -= shift * np.int32(n_vertices)
-            quotient[here] -= shift
-            elevated[here] += np.float32(shift) * width
+            key += strides[i] * np.int64(np.int32(nearest))
+        start[p] = key * n_vertices - np.int64(excess) * stride_sum
 
 
 @kernel()
-def _sort_descending(strides, offset, count):
+def _axis_bits(n_vertices):
+    """Return the mask of as many low bits as name an axis."""
+    mask = 1
+    while mask < n_vertices - 1:
+        mask = 2 * mask + 1
+    return mask
+
+
+@kernel()
+def _sort_descending(strides, offset):
     """Sort the d + 1 offsets of each point, the largest first: odd-even transposition, all points abreast."""
     n_vertices = len(strides)
     for turn in range(n_vertices):
         for i in range(turn % 2, n_vertices - 1, 2):
-            for p in range(count):
+            for p in range(BLOCK):
                 a = offset[i * BLOCK + p]
                 b = offset[i * BLOCK + BLOCK + p]
                 offset[i * BLOCK + p] = max(a, b)
@@ -164,23 +120,8 @@ def _sort_descending(strides, offset, count):
 
 
 @kernel()
-def _name_simplices(strides, quotient, rank, vertex, order, count):
-    """Write the key of each point's remainder-0 vertex and its ranks packed in one int64: together, its simplex."""
-    n_vertices = len(strides)
-    for p in range(count):
-        key = np.int64(0)
-        packed = np.int64(0)
-        for i in range(n_vertices):
-            key += strides[i] * np.int64(quotient[i * BLOCK + p])
-            if n_vertices <= MAX_PACKED:
-                packed |= np.int64(rank[i * BLOCK + p]) << np.int64(4 * i)
-        vertex[p] = key * n_vertices
-        order[p] = packed
-
-
-@kernel()
 def _write_weights(strides, offset, weights, first, count):
-    """Write barycentric weights (n_points, d + 1), by remainder, from the sorted offsets.
+    """Write barycentric weights (n_points, d + 1), in the order of the walk, from the sorted offsets.
 
     Vertex r has the weight (offset of rank d - r, less that of rank d + 1 - r) / (d + 1); vertex 0 gets what is left.
     """
@@ -194,67 +135,103 @@ def _write_weights(strides, offset, weights, first, count):
 
 
 @kernel()
+def _walk(strides, steps_back, offset, start, keys):
+    """Write the keys (d + 1, BLOCK) of the vertices of each simplex."""
+    n_vertices = len(strides)
+    d = n_vertices - 1
+    axis_bits = np.int32(_axis_bits(n_vertices))
+    for p in range(BLOCK):
+        key = start[p]
+        keys[p] = key
+        for r in range(1, n_vertices):
+            key += steps_back[np.float32(offset[(d - r + 1) * BLOCK + p]).view(np.int32) & axis_bits]
+            keys[r * BLOCK + p] = key
+
+
+@kernel()
+def _number_vertices(strides, keys, table, vertices, first, count, tile_keys, n_keys):
+    """Write the number of each vertex of a block within its tile, and return how many the tile has so far.
+
+    ``table`` is the tile's hash table: (2^k,) int64 keys or EMPTY, (2^k,) uint16 numbers, and 64 - k.
+    """
+    table_keys, table_numbers, shift = table
+    mask = np.uint64(table_keys.size - 1)
+    for p in range(count):
+        for r in range(len(strides)):
+            key = keys[r * BLOCK + p]
+            place = (np.uint64(key) * GOLDEN) >> np.uint64(shift)
+            while table_keys[place] != key:
+                if table_keys[place] == EMPTY:
+                    table_keys[place] = key
+                    table_numbers[place] = n_keys
+                    tile_keys[n_keys] = key
+                    n_keys += 1
+                    break
+                place = (place + np.uint64(1)) & mask
+            vertices[first + p, r] = table_numbers[place]
+    return n_keys
+
+
+@kernel()
+def _tile_table(size_bits, tile_keys, n_keys):
+    """Return a hash table of 2^size_bits places that holds the first vertices of a tile."""
+    shift = 64 - size_bits
+    table_keys = np.full(1 << size_bits, EMPTY, np.int64)
+    table_numbers = np.empty(1 << size_bits, np.uint16)
+    mask = np.uint64(table_keys.size - 1)
+    for number in range(n_keys):
+        place = (np.uint64(tile_keys[number]) * GOLDEN) >> np.uint64(shift)
+        while table_keys[place] != EMPTY:
+            place = (place + np.uint64(1)) & mask
+        table_keys[place] = tile_keys[number]
+        table_numbers[place] = number
+    return table_keys, table_numbers, shift
+
+
+@kernel()
 def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, vertices, weights, keys):
     """Find the simplex of the points ``first`` to ``last``; return how many vertices they touch together."""
     n_vertices = len(strides)
     d = n_vertices - 1
     shape, origin, position_steps = grid
     n_axes = shape.size
-    elevated = np.empty(n_vertices * BLOCK, np.float32)
-    quotient = np.empty(n_vertices * BLOCK, np.int32)
-    rank = np.empty(n_vertices * BLOCK, np.int32)
-    feature = np.empty(BLOCK, np.float32)
-    vertex = np.empty(BLOCK, np.int64)
-    order = np.empty(BLOCK, np.int64)
-    axis_of_rank = np.empty(n_vertices, np.int64)
-    # No key of a vertex of remainder r is r + 1 modulo d + 1.
-    previous_keys = np.arange(1, n_vertices + 1)
-    stride_sum = np.int64(0)
+    # Elevated coordinates, then offsets.
+    offset = np.empty(n_vertices * BLOCK, np.float32)
+    feature = np.zeros(BLOCK, np.float32)
+    sums = np.empty(BLOCK, np.float32)
+    start = np.empty(BLOCK, np.int64)
+    block_keys = np.empty(n_vertices * BLOCK, np.int64)
+    steps_back = np.zeros(_axis_bits(n_vertices) + 1, np.int64)
     for i in range(n_vertices):
-        stride_sum += strides[i]
+        for j in range(n_vertices):
+            steps_back[i] += strides[j]
+        steps_back[i] -= n_vertices * strides[i]
 
-    table = np.full(4096, EMPTY, np.int32)
-    shift = 64 - 12
+    size_bits = SMALLEST_TABLE_BITS
+    table = _tile_table(size_bits, keys, 0)
     n_keys = 0
-    previous_vertex = np.int64(0)
-    previous_order = np.int64(-1)
-    for start in range(first, last, BLOCK):
-        count = min(BLOCK, last - start)
-        elevated[:BLOCK] = 0.0
+    for block in range(first, last, BLOCK):
+        count = min(BLOCK, last - block)
+        sums[:] = 0.0
         for dim in range(d - 1, -1, -1):
             if dim < n_axes:
-                _write_positions(feature, start, count, dim, shape, origin[dim], position_steps[dim] * scales[dim])
+                _write_positions(feature, block, count, dim, shape, origin[dim], position_steps[dim] * scales[dim])
             else:
                 step = np.float32(channel_steps[dim - n_axes] * scales[dim])
+                channel = intensities[block : block + count, dim - n_axes]
                 for p in range(count):
-                    feature[p] = intensities[start + p, dim - n_axes] * step
-            _elevate(strides, elevated, feature, dim, count)
-        _round_to_remainder_0(strides, elevated, quotient, rank, count)
-        _name_simplices(strides, quotient, rank, vertex, order, count)
-        _sort_descending(strides, elevated, count)
-        _write_weights(strides, elevated, weights, start, count)
-        for p in range(count):
-            if n_vertices <= MAX_PACKED and vertex[p] == previous_vertex and order[p] == previous_order:
-                for r in range(n_vertices):
-                    vertices[start + p, r] = vertices[start + p - 1, r]
-                continue
-            previous_vertex = vertex[p]
-            previous_order = order[p]
-            for i in range(n_vertices):
-                axis_of_rank[rank[i * BLOCK + p]] = i
-            if 2 * (n_keys + n_vertices) > table.size:
-                table, shift = grown(table, shift, keys, n_keys)
-            key = vertex[p]
-            for r in range(n_vertices):
-                # Simplices side by side share most of their vertices.
-                if key == previous_keys[r]:
-                    vertices[start + p, r] = vertices[start + p - 1, r]
-                else:
-                    number = insert(table, shift, keys, n_keys, key)
-                    n_keys = max(n_keys, number + 1)
-                    vertices[start + p, r] = number
-                    previous_keys[r] = key
-                key += stride_sum - n_vertices * strides[axis_of_rank[d - r]]
+                    feature[p] = channel[p] * step
+            _elevate(feature, dim, sums, offset[(dim + 1) * BLOCK : (dim + 2) * BLOCK])
+        offset[:BLOCK] = sums
+        _round(strides, offset, start)
+        _sort_descending(strides, offset)
+        _write_weights(strides, offset, weights, block, count)
+        _walk(strides, steps_back, offset, start, block_keys)
+        # A table an eighth full has few collisions; and a block of nothing but new vertices must find room.
+        while max(8 * n_keys, n_keys + 2 * n_vertices * BLOCK) > 1 << size_bits:
+            size_bits += 1
+            table = _tile_table(size_bits, keys, n_keys)
+        n_keys = _number_vertices(strides, block_keys, table, vertices, block, count, keys, n_keys)
     return n_keys
 
 
@@ -276,9 +253,9 @@ def index_points(strides, scales, grid, intensities, channel_steps, tile_points,
     tile_points : int
         Points of a tile.
     vertices : (n_points, d + 1) uint16, out
-        Number of each vertex within its tile, by remainder.
+        Number of each vertex within its tile, in the order of the walk.
     weights : (n_points, d + 1) float32, out
-        Barycentric weights, by remainder.
+        Barycentric weights, in the same order.
     keys : (n_tiles, tile_points * (d + 1)) int64, out
         Keys of the vertices of each tile, in the order in which the points touch them.
 
@@ -299,108 +276,18 @@ def index_points(strides, scales, grid, intensities, channel_steps, tile_points,
 
 
 @kernel()
-def merge_tiles(tile_keys, counts):
-    """Give the vertices of all tiles their numbers, tile after tile.
+def count_touched(strides, scales, grid, origins, intensities, channel_steps, vertices, weights, keys):
+    """Return how many vertices the windows of a probe touch, each by itself, all counted together.
 
-    The result is ``(keys, table, shift, numbers)``: the keys of all vertices in the order of their numbers, the table
-    that finds them, and the number of every tile's vertices, one tile behind the other.
+    The parameters are those of `index_points` for one window; ``origins`` (n_windows, n_axes) int64 and
+    ``intensities`` (n_windows, n_points, n_channels) are those of all; vertices, weights and keys are room to work.
     """
-    n_slots = counts.sum()
-    numbers = np.empty(n_slots, np.uint32)
-    keys = np.empty(n_slots, np.int64)
-    table = np.full(8192, EMPTY, np.int32)
-    shift = 64 - 13
-    n_keys = 0
-    slot = 0
-    for tile in range(counts.size):
-        for k in range(counts[tile]):
-            if 2 * (n_keys + 1) > table.size:
-                table, shift = grown(table, shift, keys, n_keys)
-            number = insert(table, shift, keys, n_keys, tile_keys[tile, k])
-            n_keys = max(n_keys, number + 1)
-            numbers[slot] = number
-            slot += 1
-    return keys[:n_keys].copy(), table, shift, numbers
-
-
-@kernel()
-def add_ring(steps, touched, table, shift, most):
-    """Add the neighbours that the touched vertices lack.
-
-    Parameters
-    ----------
-    steps : (d + 1,) int64
-        What a step along each axis adds to a key.
-    touched : (n_touched,) int64
-        Keys of the vertices that points touch; ``table`` and ``shift`` find them.
-    most : int
-        Stop where touched and ring vertices together would pass this number.
-
-    Returns
-    -------
-    keys : (n_vertices,) int64
-        The touched vertices, then the ring; empty where there would be more than ``most``.
-    table, shift
-        Find them all.
-    up, down : (d + 1, n_touched) int32
-        The vertex one step along each axis from each touched vertex, and one step back.
-    """
-    n_axes = steps.size
-    n_touched = touched.size
-    keys = np.empty(3 * n_touched + 2 * n_axes, np.int64)
-    keys[:n_touched] = touched
-    up = np.full((n_axes, n_touched), -1, np.int32)
-    down = np.full((n_axes, n_touched), -1, np.int32)
-    count = n_touched
-    for v in range(n_touched):
-        if count + 2 * n_axes > most:
-            return keys[:0].copy(), table, shift, up, down
-        if count + 2 * n_axes > keys.size:
-            longer = np.empty(keys.size + keys.size // 2 + 2 * n_axes, np.int64)
-            longer[:count] = keys[:count]
-            keys = longer
-        if 2 * (count + 2 * n_axes) > table.size:
-            table, shift = grown(table, shift, keys, count)
-        for i in range(n_axes):
-            if up[i, v] < 0:
-                above = insert(table, shift, keys, count, keys[v] + steps[i])
-                count = max(count, above + 1)
-                up[i, v] = above
-                if above < n_touched:
-                    down[i, above] = v
-            if down[i, v] < 0:
-                below = insert(table, shift, keys, count, keys[v] - steps[i])
-                count = max(count, below + 1)
-                down[i, v] = below
-                if below < n_touched:
-                    up[i, below] = v
-    return keys[:count].copy(), table, shift, up, down
-
-
-@parallel_kernel()
-def link_vertices(steps, keys, table, shift, touched_up, touched_down):
-    """Return ``up`` and ``down`` (d + 1, n_vertices) uint32 for touched and ring vertices together.
-
-    Where there is no neighbour they name vertex ``n_vertices``, whose value is always 0.
-    """
-    n_axes, n_touched = touched_up.shape
-    n_vertices = keys.size
-    up = np.full((n_axes, n_vertices), n_vertices, np.uint32)
-    down = np.full((n_axes, n_vertices), n_vertices, np.uint32)
-    # A vertex has one neighbour below it, so of all threads one alone writes each entry.
-    for v in nb.prange(n_touched):
-        for i in range(n_axes):
-            up[i, v] = touched_up[i, v]
-            down[i, v] = touched_down[i, v]
-            if touched_up[i, v] >= n_touched:
-                down[i, touched_up[i, v]] = v
-            if touched_down[i, v] >= n_touched:
-                up[i, touched_down[i, v]] = v
-    for v in nb.prange(n_touched, n_vertices):
-        for i in range(n_axes):
-            if up[i, v] == n_vertices:
-                above = find(table, shift, keys, keys[v] + steps[i])
-                if above >= 0:
-                    up[i, v] = above
-                    down[i, above] = v
-    return up, down
+    shape, _, steps = grid
+    count = 0
+    for window in range(len(origins)):
+        here = (shape, origins[window], steps)
+        n_points = len(vertices)
+        count += _index_tile(
+            strides, scales, here, intensities[window], channel_steps, 0, n_points, vertices, weights, keys
+        )
+    return count

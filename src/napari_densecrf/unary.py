@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -134,36 +135,60 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
     return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))
 
 
+def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> int:
+    """Return the number of labels of a map, whose values need not be at hand.
+
+    Raises
+    ------
+    ValueError
+        Where its shape or type is not that of a map on the grid.
+    """
+    foreground = grid.matches(shape)
+    if not foreground and not (len(shape) == len(grid.shape) + 1 and grid.matches(shape[1:])):
+        raise ValueError(
+            f"probabilities have shape {shape}: expected (n_labels, {grid}) to match the image, or ({grid}) for "
+            "the foreground of two classes" + _axis_hint(shape, grid)
+        )
+    if not foreground and shape[0] < 2:
+        raise ValueError(
+            f"probabilities have {shape[0]} class along their first axis: expected at least 2, or ({grid}) for the "
+            "foreground of two classes"
+        )
+    if dtype.kind == "b" or (dtype.kind in "iu" and dtype not in (np.uint8, np.uint16)):
+        raise ValueError(
+            f"probabilities hold {dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
+            "segmentation goes through probabilities_from_labels"
+        )
+    if dtype.kind not in "uf":
+        raise ValueError(f"probabilities hold {dtype} values: expected floats from 0 to 1, uint8 or uint16")
+    return 2 if foreground else shape[0]
+
+
+def scaled(probabilities: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Return floats from 0 to 1, where integers came divided by the largest number of their type."""
+    if probabilities.dtype.kind == "f":
+        return probabilities
+    return probabilities * np.float32(1 / np.iinfo(probabilities.dtype).max)
+
+
+def refuse_labels(largest: int, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError where a foreground map of integers goes up to 1 only: a rough segmentation."""
+    if dtype.kind == "u" and largest == 1:
+        raise ValueError(
+            f"the foreground map holds only 0 and 1 as {dtype}, of {np.iinfo(dtype).max}: a rough "
+            "segmentation goes through probabilities_from_labels"
+        )
+
+
 def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
     array = np.asarray(probabilities)
+    count_labels(array.shape, array.dtype, grid)
     foreground = grid.matches(array.shape)
-    if not foreground and not (array.ndim == len(grid.shape) + 1 and grid.matches(array.shape[1:])):
-        raise ValueError(
-            f"probabilities have shape {array.shape}: expected (n_labels, {grid}) to match the image, or ({grid}) for "
-            "the foreground of two classes" + _axis_hint(array.shape, grid)
-        )
-    if not foreground and len(array) < 2:
-        raise ValueError(
-            f"probabilities have {len(array)} class along their first axis: expected at least 2, or ({grid}) for the "
-            "foreground of two classes"
-        )
-    if array.dtype.kind == "b" or (array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.uint16)):
-        raise ValueError(
-            f"probabilities hold {array.dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
-            "segmentation goes through probabilities_from_labels"
-        )
-    if array.dtype.kind not in "uf":
-        raise ValueError(f"probabilities hold {array.dtype} values: expected floats from 0 to 1, uint8 or uint16")
+    if foreground and array.dtype.kind == "u":
+        refuse_labels(int(array.max()), array.dtype)
     planes = array.reshape(1 if foreground else len(array), -1)
-    if array.dtype.kind == "u":
-        if foreground and array.max() == 1:
-            raise ValueError(
-                f"the foreground map holds only 0 and 1 as {array.dtype}, of {np.iinfo(array.dtype).max}: a rough "
-                "segmentation goes through probabilities_from_labels"
-            )
-        return planes * np.float32(1 / np.iinfo(array.dtype).max)
-    return np.ascontiguousarray(planes, dtype=np.float32)
+    return np.ascontiguousarray(scaled(planes), dtype=np.float32)
 
 
 def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
@@ -298,13 +323,18 @@ def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int
         )
 
 
+def check_strokes(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> None:
+    """Raise ValueError where strokes have not the grid's shape, or are no integers."""
+    if not grid.matches(shape):
+        raise ValueError(f"strokes have shape {shape}: expected ({grid}) to match the image")
+    if dtype.kind not in "iu":
+        raise ValueError(f"strokes hold {dtype} values: expected integers, 0 = free, k = class k - 1")
+
+
 def stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
     """Return (n_points,) integers, 0 = free, k = class k - 1, or say what is wrong with them."""
     array = np.asarray(strokes)
-    if not grid.matches(array.shape):
-        raise ValueError(f"strokes have shape {array.shape}: expected ({grid}) to match the image")
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"strokes hold {array.dtype} values: expected integers, 0 = free, k = class k - 1")
+    check_strokes(array.shape, array.dtype, grid)
     if array.min() < 0 or array.max() > n_labels:
         wrong = int(array.min() if array.min() < 0 else array.max())
         raise ValueError(f"strokes hold {wrong}: expected 0 (free) to {n_labels}, the number of classes")

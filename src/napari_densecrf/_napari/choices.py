@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from .plan import METADATA_KEY, Map, Misfit, Plan, could_be_map, plan
+from .plan import METADATA_KEY, STROKES_KEY, FromStrokes, Map, Misfit, Plan, could_be_map, plan
 
 
 def images(viewer: ViewerModel) -> list[Image]:
@@ -13,10 +13,17 @@ def images(viewer: ViewerModel) -> list[Image]:
     return [layer for layer in viewer.layers if isinstance(layer, Image) and METADATA_KEY not in layer.metadata]
 
 
-def maps(viewer: ViewerModel) -> list[tuple[str, Map]]:
-    """Return what may be the map, with its name; single-class layers that are selected together are one."""
-    layers = [layer for layer in viewer.layers if could_be_map(layer)]
+def maps(viewer: ViewerModel, painted: Labels | None = None) -> list[tuple[str, Map]]:
+    """Return what may be the map, with its name.
+
+    Single-class layers that are selected together are one. Strokes may be made into one: those of the layers that were
+    made for it, and of the layer ``painted`` that is chosen as strokes.
+    """
+    layers = [layer for layer in viewer.layers if could_be_map(layer) and layer is not painted]
     offered: list[tuple[str, Map]] = [(layer.name, layer) for layer in layers]
+    for layer in viewer.layers:
+        if isinstance(layer, Labels) and (layer is painted or STROKES_KEY in layer.metadata):
+            offered.append((f"made from “{layer.name}”", FromStrokes(layer)))
     chosen = [layer for layer in layers if layer in viewer.layers.selection and isinstance(layer, Image)]
     shapes = {layer.data.shape for layer in chosen if not layer.multiscale}
     if len(chosen) >= 2 and len(shapes) == 1:
@@ -31,7 +38,9 @@ def strokes(viewer: ViewerModel) -> list[tuple[str, Labels | None]]:
     return [("none", None), *((layer.name, layer) for layer in layers)]
 
 
-def choose(viewer: ViewerModel, image: Image | None, source: Map | None) -> tuple[Image | None, Map | None]:
+def choose(
+    viewer: ViewerModel, image: Image | None, source: Map | None, painted: Labels | None
+) -> tuple[Image | None, Map | None]:
     """Return the image and map to work on: what was chosen if it fits, else the pair that tells the most.
 
     Of several, the active layer comes first. Where no pair fits, return what might have been meant, to be named.
@@ -40,7 +49,7 @@ def choose(viewer: ViewerModel, image: Image | None, source: Map | None) -> tupl
         return image, source
     active = viewer.layers.selection.active
     candidates = sorted(images(viewer), key=lambda layer: (layer is not active, not layer.rgb))
-    offered = [choice for _, choice in maps(viewer)]
+    offered = [choice for _, choice in maps(viewer, painted)]
     offered.sort(key=lambda choice: choice is not active)
     pairs = [
         (a_image, choice)
@@ -64,6 +73,8 @@ def _rank(image: Image, choice: Map) -> int:
     found = understood(image, choice)
     if found is None:
         return 9
+    if isinstance(choice, FromStrokes):
+        return 4
     if found.class_axis is not None:
         return 0 if found.channel_axis is None or image.rgb else 1
     return 2 if isinstance(choice, Labels) else 3

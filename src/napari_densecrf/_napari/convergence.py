@@ -137,7 +137,7 @@ class Plots:
             self._plots[1].setYRange(0, 1)
             self.paint(self._theme)
         if self.change is not None:
-            shown = np.empty(0) if change is None else change
+            shown: Any = [] if change is None else change
             self.change.setData(np.arange(1, len(shown) + 1), shown)
 
     def paint(self, theme: Any) -> None:

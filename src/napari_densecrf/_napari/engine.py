@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.params import CRFParams
-from napari_densecrf.refine import Refinement, Refiner, Step, refine
+from napari_densecrf.refine import Refinement, Refiner, refine
 
-from .layers import Inputs, read, read_image
-from .plan import Plan, layers_of, levels_of
-from .runner import Done
+from .layers import Inputs, inputs_of, probe, read, read_image
+from .plan import FromStrokes, Plan, layers_of, levels_of
+from .runner import Done, Stage, Steps
+from .taught import TaughtMaps
 from .window import Window
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
@@ -40,7 +41,7 @@ class Request:
     revision : hashable
         Changes with the data of the image.
     strokes : array, optional
-        (height, width) of the read window; 0 = free.
+        (height, width) of the read window; 0 = free. Of the map's own layer, where that is made from strokes.
     wants : frozenset of str
         What is wanted besides the labels: CONFIDENCE, CHANGES.
     """
@@ -54,9 +55,15 @@ class Request:
     wants: frozenset[str] = frozenset()
 
     @property
+    def spacing(self) -> tuple[float, ...]:
+        """Size of a pixel of the read window."""
+        y, x = (size * self.read.step for size in self.plan.spacing)
+        return (y, x) if self.read.z is None else (self.plan.volume_spacing[0], y, x)
+
+    @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
-        return tuple(map(id, layers_of(self.plan))), self.plan.spacing, self.window, self.revision
+        return tuple(map(id, layers_of(self.plan))), self.plan.spacing, self.window, self.read.z, self.revision
 
 
 @dataclass(frozen=True)
@@ -116,17 +123,22 @@ class Engine:
     """Keeps the last few windows. Used by the worker thread alone."""
 
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
+    _taught: TaughtMaps = field(default_factory=TaughtMaps)
 
-    def steps(self, request: Request) -> Iterator[Step | Done]:
+    def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
         started = time.perf_counter()
-        yield Step("reading", 0.0)
+        yield Stage("reading", 0.0)
         inputs, refiner = self._ready(request)
         for step in refiner.steps(inputs.probabilities, request.params, strokes=request.strokes):
             if step.refinement is None:
                 yield step
             else:
                 yield Done(_result(request, inputs, step.refinement, started))
+
+    def inputs(self, request: Request) -> Inputs:
+        """Return what the layers hold of the read window."""
+        return self._ready(request)[0]
 
     def _ready(self, request: Request) -> tuple[Inputs, Refiner]:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
@@ -135,7 +147,7 @@ class Engine:
         kept = self._kept.pop(key, None)
         if kept is None or kept.revision != request.revision or _in_memory(a_plan):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
-            inputs = read(a_plan, window)
+            inputs = self._read(request)
             same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
@@ -143,6 +155,14 @@ class Engine:
         self._kept[key] = kept
         self._forget()
         return kept.inputs, kept.refiner
+
+    def _read(self, request: Request) -> Inputs:
+        a_plan, window = request.plan, request.read
+        if isinstance(a_plan.map, FromStrokes) and request.strokes is not None:
+            image = read_image(a_plan, window)
+            probabilities = self._taught.probabilities(a_plan, window, image, request.strokes)
+            return inputs_of(a_plan, image, probabilities, np.arange(len(probabilities)))
+        return read(a_plan, window)
 
     def _forget(self) -> None:
         while len(self._kept) > 1 and (
@@ -161,7 +181,8 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
         percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.uint8)
         result = replace(result, confidence=percent)
     if CHANGES in request.wants:
-        said = _most_probable(inputs.probabilities, inner)
+        foreground = inputs.probabilities.shape == refinement.labels.shape
+        said = _most_probable(inputs.probabilities, inner, foreground=foreground)
         n_classes = len(values)
         pairs = said * n_classes + classes
         counts = np.bincount(pairs.ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
@@ -170,9 +191,11 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     return result
 
 
-def _most_probable(probabilities: NDArray[Any], inner: tuple[slice, slice]) -> NDArray[np.intp]:
+def _most_probable(
+    probabilities: NDArray[Any], inner: tuple[int | slice, ...], *, foreground: bool
+) -> NDArray[np.intp]:
     """Return the (height, width) class that a map says within a window."""
-    if probabilities.ndim == 2:
+    if foreground:
         top = np.iinfo(probabilities.dtype).max if probabilities.dtype.kind == "u" else 1
         return (probabilities[inner] > top / 2).astype(np.intp)
     most: NDArray[np.intp] = probabilities[:, *inner].argmax(axis=0)
@@ -184,26 +207,26 @@ def _in_memory(a_plan: Plan) -> bool:
 
 
 def _refiner(request: Request, inputs: Inputs) -> Refiner:
-    window = request.read
     return Refiner(
         inputs.image,
-        spacing=[size * window.step for size in request.plan.spacing],
+        spacing=request.spacing,
         channel_axis=inputs.channel_axis,
-        origin=window.origin,
+        origin=request.read.origin,
+        probe=probe(request.plan, request.read),
     )
 
 
-def warm_up(n_channels: int) -> Iterator[Step | Done]:
+def warm_up(n_channels: int) -> Steps:
     """Compile what images of so many channels need, on a few pixels."""
-    yield Step("preparing", 0.0)
+    yield Stage("preparing", 0.0)
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
     yield Done(refine(pixels, probabilities, channel_axis=-1))
 
 
-def measure(a_plan: Plan, window: Window) -> Iterator[Step | Done]:
+def measure(a_plan: Plan, window: Window) -> Steps:
     """Find what 255 is to an 8-bit image: the span of intensities without the rarest, from a few pixels."""
-    yield Step("looking at the image", 0.0)
+    yield Stage("looking at the image", 0.0)
     height, width = a_plan.shape[-2:]
     y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
     middle = Window(window.index, (y, min(height, y + 512)), (x, min(width, x + 512)))

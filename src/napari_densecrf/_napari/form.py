@@ -11,6 +11,7 @@ from napari_densecrf.params import CRFParams, PairwiseKernel
 from .controls import LogSlider
 from .plan import Plan
 
+ONE_BY_ONE, VOLUME = "One by one", "As a volume"
 AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"
 
 # Weak and far, as such settings do the least harm to thin structures; sigmas are of a robust range of 255.
@@ -25,7 +26,7 @@ DEFAULTS = {
 }
 
 # What a request is made of.
-INPUTS = ("image", "probabilities", "strokes", "region", "live", *DEFAULTS)
+INPUTS = ("image", "probabilities", "region", "slices", "live", *DEFAULTS)
 
 TIPS = {
     "image": "The image whose edges the labels shall follow.",
@@ -42,7 +43,7 @@ TIPS = {
     "n_iterations": "More: the labels settle further; 5 to 10 are enough for most.",
     "damping": "Higher: slower but steadier steps, where the labels flip back and forth.",
     "region": "How much of the slice is refined while you look.",
-    "strokes": "A Labels layer whose painted pixels are certain: 1 is the first class, 2 the second.",
+    "slices": "Whether the slices of a stack are images of their own, or planes of one volume.",
     "live": "Refine at every change.",
     "update": "Refine now.",
     "reset": "Set all numbers back to those proposed for this image.",
@@ -50,7 +51,7 @@ TIPS = {
 }
 
 
-def make_controls(images: Any, maps: Any, strokes: Any) -> dict[str, Any]:
+def make_controls(images: Any, maps: Any) -> dict[str, Any]:
     """Make the controls by name; scripts reach them as attributes of the widget."""
 
     def slider(name: str, label: str, low: float, high: float, *, zero: bool = False) -> LogSlider:
@@ -70,7 +71,7 @@ def make_controls(images: Any, maps: Any, strokes: Any) -> dict[str, Any]:
         Slider(name="n_iterations", label="Iterations", min=0, max=30, value=5, tooltip=TIPS["n_iterations"]),
         FloatSlider(name="damping", label="Damping", min=0.0, max=0.95, step=0.05, value=0.0, tooltip=TIPS["damping"]),
         ComboBox(name="region", label="Region", choices=[AUTO, WHOLE, VISIBLE], value=AUTO, tooltip=TIPS["region"]),
-        ComboBox(name="strokes", label="Strokes", choices=strokes, tooltip=TIPS["strokes"]),
+        ComboBox(name="slices", label="Slices", choices=[ONE_BY_ONE, VOLUME], value=ONE_BY_ONE, tooltip=TIPS["slices"]),
         CheckBox(name="live", text="Live", value=True, tooltip=TIPS["live"]),
         PushButton(name="update_now", text="Update", tooltip=TIPS["update"]),
         PushButton(name="reset", text="Reset", tooltip=TIPS["reset"]),
@@ -119,6 +120,32 @@ def values_of(params: CRFParams) -> dict[str, Any]:
     return values
 
 
+def relative(controls: dict[str, Any], a_plan: Plan, robust_range: float) -> dict[str, Any]:
+    """Return the numbers as they would be for pixels of size 1 and a range of 255: what fits other images too."""
+    factors = _factors(a_plan, robust_range)
+    return {name: controls[name].value / factors.get(name, 1) for name in DEFAULTS}
+
+
+def set_relative(controls: dict[str, Any], numbers: dict[str, Any], a_plan: Plan, robust_range: float) -> None:
+    """Show numbers that `relative` gave, in the units of an image; leave out what is none."""
+    factors = _factors(a_plan, robust_range)
+    for name in DEFAULTS:
+        value = numbers.get(name)
+        if isinstance(value, (int, float)) and 0 <= value < 1e6:
+            with controls[name].changed.blocked():
+                exact = int(value) if name == "n_iterations" else float(f"{value * factors.get(name, 1):.6g}")
+                controls[name].value = exact
+
+
+def _factors(a_plan: Plan, robust_range: float) -> dict[str, float]:
+    """Return the unit of each sigma: a pixel, or a 255th of the robust range."""
+    return {
+        "appearance_position_sigma": a_plan.spacing[1],
+        "smoothness_position_sigma": a_plan.spacing[1],
+        "appearance_intensity_sigma": robust_range / 255,
+    }
+
+
 def fit_ranges(controls: dict[str, Any], a_plan: Plan, robust_range: float, *, keep: bool) -> None:
     """Give the sliders the ranges and the proposed numbers of an image.
 
@@ -131,22 +158,21 @@ def fit_ranges(controls: dict[str, Any], a_plan: Plan, robust_range: float, *, k
     keep : bool
         Leave numbers alone that are not the proposed ones.
     """
-    scale = robust_range / 255
+    factors = _factors(a_plan, robust_range)
     pixel = a_plan.spacing[1]
-    longest = max(a_plan.shape[-2:]) * pixel
-    sliders = (
-        ("appearance_position_sigma", pixel, pixel, longest),
-        ("smoothness_position_sigma", pixel, 0.3 * pixel, 30 * pixel),
-        ("appearance_intensity_sigma", scale, 0.5 * scale, 255 * scale),
-    )
-    for name, factor, low, high in sliders:
-        slider = controls[name]
+    limits = {
+        "appearance_position_sigma": (1.0, max(a_plan.shape[-2:])),
+        "smoothness_position_sigma": (0.3, 30.0),
+        "appearance_intensity_sigma": (0.5, 255.0),
+    }
+    for name, (low, high) in limits.items():
+        slider, factor = controls[name], factors[name]
         untouched = slider.value == slider.default
         slider.default = float(f"{DEFAULTS[name] * factor:.3g}")
         with slider.changed.blocked():
             if untouched or not keep:
                 slider.value = slider.default
-        slider.set_limits((low, high))
+        slider.set_limits((low * factor, high * factor))
     physical = a_plan.unit != "px"
     for name in DEFAULTS:
         if name.endswith("position_sigma"):

@@ -9,9 +9,10 @@ import numpy as np
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
+from napari_densecrf.grid import Probe, read_probe
 from napari_densecrf.unary import probabilities_from_labels
 
-from .plan import MAX_CLASSES, Map, Misfit, Plan, levels_of, shape_of
+from .plan import MAX_CLASSES, FromStrokes, Map, Misfit, Plan, layers_of_map, levels_of, shape_of
 from .window import Window
 
 
@@ -21,9 +22,9 @@ class Inputs:
 
     Parameters
     ----------
-    image : (height, width) or (height, width, n_channels)
+    image : (height, width), or (depth, height, width) of a slab; with channels last if there are any
     channel_axis : int, optional
-    probabilities : (n_classes, height, width) or (height, width)
+    probabilities : (n_classes, ...), or of the foreground alone
     values : (n_classes,) int
         What the result layer writes for each class.
     names : list of str
@@ -45,17 +46,37 @@ class Inputs:
 
 def read(a_plan: Plan, window: Window) -> Inputs:
     """Read one window of the layers' data; what is lazy is computed here, in the caller's thread."""
-    probabilities, values = _read_map(a_plan, window)
+    return inputs_of(a_plan, read_image(a_plan, window), *_read_map(a_plan, window))
+
+
+def inputs_of(a_plan: Plan, image: NDArray[Any], probabilities: NDArray[Any], values: NDArray[np.int64]) -> Inputs:
+    """Put together what has been read."""
     if isinstance(a_plan.map, Labels):
         names = [f"label {value}" for value in values]
     else:
         names = class_names(a_plan.map, len(values))
-    channel_axis = None if a_plan.channel_axis is None else -1
-    return Inputs(read_image(a_plan, window), channel_axis, probabilities, values, names)
+    return Inputs(image, None if a_plan.channel_axis is None else -1, probabilities, values, names)
+
+
+def probe(a_plan: Plan, window: Window) -> Probe:
+    """Read the probe of the whole slice, or volume, that a window is a part of, at the window's step."""
+    step = window.step
+    height, width = a_plan.shape[-2:]
+
+    def read_part(slices: tuple[slice, ...]) -> NDArray[Any]:
+        y, x = (
+            (part.start * step, min(part.stop * step, size))
+            for part, size in zip(slices[-2:], (height, width), strict=True)
+        )
+        z = None if window.z is None else (slices[0].start, slices[0].stop)
+        return read_image(a_plan, Window(window.index, y, x, step, z))
+
+    shape = -(-height // step), -(-width // step)
+    return read_probe(shape if window.z is None else (a_plan.shape[-3], *shape), read_part)
 
 
 def read_strokes(strokes: Labels, a_plan: Plan, window: Window) -> NDArray[np.int64]:
-    """Read the (height, width) strokes of a window.
+    """Read the strokes of a window: (height, width), or (depth, height, width) of a slab.
 
     Raises
     ------
@@ -66,7 +87,7 @@ def read_strokes(strokes: Labels, a_plan: Plan, window: Window) -> NDArray[np.in
     if shape not in (a_plan.shape, a_plan.result_shape):
         wanted = " x ".join(map(str, a_plan.shape))
         raise Misfit(f"Strokes “{strokes.name}” are {' x '.join(map(str, shape))}: expected {wanted} like the image.")
-    at: list[Any] = [*window.index, *window.slices]
+    at: list[Any] = [*window.leading, *window.slices]
     if len(shape) > len(a_plan.shape) and a_plan.bridged_axis is not None:
         at.insert(a_plan.bridged_axis, 0)
     return np.array(levels_of(strokes)[0][tuple(at)], dtype=np.int64)
@@ -76,14 +97,17 @@ def class_names(source: Map, n_classes: int) -> list[str]:
     """Return the names of the classes: of the layers, of the map's metadata, or numbers."""
     if isinstance(source, tuple):
         return [layer.name for layer in source]
-    names = source.metadata.get("classes")
-    if names is not None and len(names) == n_classes:
+    names = layers_of_map(source)[0].metadata.get("classes") or []
+    if isinstance(source, FromStrokes):
+        # One may paint more classes than were named, or fewer.
+        names = [*names, *(f"class {index}" for index in range(len(names), n_classes))][:n_classes]
+    if len(names) == n_classes:
         return [str(name) for name in names]
     return [f"class {index}" for index in range(n_classes)]
 
 
 def read_image(a_plan: Plan, window: Window) -> NDArray[Any]:
-    """Read (height, width) or, with channels, (height, width, n_channels)."""
+    """Read (height, width), or (depth, height, width) of a slab; with the channels last if there are any."""
     image = a_plan.image
     data, at = _resolved(image, a_plan.spatial_axes, window)
     picks: list[Any] = [slice(None)] * len(data.shape)
@@ -95,13 +119,13 @@ def read_image(a_plan: Plan, window: Window) -> NDArray[Any]:
     part = np.asarray(data[tuple(picks)])
     if a_plan.channel_axis is not None and not image.rgb:
         # The leading axes are gone from the part, those before the channels with them.
-        dropped = sum(axis < a_plan.channel_axis for axis in a_plan.spatial_axes[:-2])
+        dropped = sum(axis < a_plan.channel_axis for axis in a_plan.spatial_axes[: window.n_single])
         part = np.moveaxis(part, a_plan.channel_axis - dropped, -1)
     return part
 
 
 def _read_map(a_plan: Plan, window: Window) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Read (n_classes, height, width) or (height, width) probabilities, and the value of each class."""
+    """Read probabilities, classes first or of the foreground alone, and the value of each class."""
     axes = tuple(range(len(a_plan.shape)))
     if isinstance(a_plan.map, tuple):
         parts = (_resolved(layer, axes, window) for layer in a_plan.map)
@@ -118,7 +142,7 @@ def _read_map(a_plan: Plan, window: Window) -> tuple[NDArray[Any], NDArray[np.in
     picks.insert(a_plan.class_axis, slice(None))
     part = np.asarray(data[tuple(picks)])
     # Leading axes before the classes are single slices, gone from the part.
-    gone = min(a_plan.class_axis, len(window.index))
+    gone = min(a_plan.class_axis, window.n_single)
     return np.moveaxis(part, a_plan.class_axis - gone, 0), np.arange(a_plan.n_classes)
 
 
@@ -148,8 +172,8 @@ def _resolved(layer: Layer, axes: tuple[int, ...], window: Window) -> tuple[Any,
             inside = y + (height - 1) * step < data.shape[axes[-2]] and x + (width - 1) * step < data.shape[axes[-1]]
             if inside:
                 return data, (
-                    *window.index,
+                    *window.leading,
                     slice(y, y + (height - 1) * step + 1, step),
                     slice(x, x + (width - 1) * step + 1, step),
                 )
-    return levels[0], (*window.index, *window.slices)
+    return levels[0], (*window.leading, *window.slices)

@@ -23,6 +23,16 @@ from qtpy.QtWidgets import (
 FILLING = Qt.AlignmentFlag(0)
 
 
+# Qt's own word for no limit, which its bindings do not all have.
+UNLIMITED = 16777215
+
+
+def say(control: Any, words: str) -> None:
+    """Show words in a text of the panel; without words it takes no room."""
+    control.value = words
+    control.native.setMaximumHeight(UNLIMITED if words else 0)
+
+
 class _DoubleClick(QObject):
     """Calls a function when a widget is double-clicked."""
 
@@ -112,13 +122,14 @@ class Panel(QWidget):
         self._place(label, 0, 1, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._place(native, 1, 1, same_row=True)
 
-    def add_text(self, control: Widget) -> None:
+    def add_text(self, control: Any) -> None:
         """Add a text as wide as the panel, that wraps."""
         native = control.native
         native.setWordWrap(True)
         native.setMinimumWidth(0)
         native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        say(control, control.value)
         self.add_native(native)
 
     def add_wide(self, control: Widget) -> None:

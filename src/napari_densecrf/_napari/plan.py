@@ -11,9 +11,23 @@ from napari.layers import Image, Labels, Layer
 MAX_CHANNELS = 64
 MAX_CLASSES = 300
 METADATA_KEY = "napari-densecrf"
+# Marks the layers that were made to be painted on.
+STROKES_KEY = "napari-densecrf strokes"
+# Without a map, a leading axis as short as this is taken for channels.
+FEW_CHANNELS = 4
+CHANNEL_NAMES = ("c", "channel", "channels")
+STACK_NAMES = ("t", "time", "z")
 
-# A map is one layer, or several single-class layers chosen together.
-Map: TypeAlias = "Layer | tuple[Layer, ...]"
+
+@dataclass(frozen=True)
+class FromStrokes:
+    """The map that a pixel classifier makes of the strokes in a layer: there need be no other."""
+
+    layer: Labels
+
+
+# A map is one layer, several single-class layers chosen together, or made from strokes.
+Map: TypeAlias = "Layer | tuple[Layer, ...] | FromStrokes"
 
 
 class Misfit(ValueError):
@@ -28,6 +42,7 @@ class Plan:
     ----------
     image : Image
     map : Map
+        Empty where there is none yet.
     spatial_axes : tuple of int
         Axes of the image's data that are no channels: leading ones, then y and x.
     channel_axis : int, optional
@@ -85,6 +100,11 @@ class Plan:
         return y, x
 
     @property
+    def volume_spacing(self) -> tuple[float, float, float]:
+        """Size of a voxel along the last leading axis, y and x, in world units."""
+        return abs(float(self.image.scale[self.spatial_axes[-3]])), *self.spacing
+
+    @property
     def unit(self) -> str:
         """Name of the world unit along x, or px."""
         name = f"{self.image.units[self.spatial_axes[-1]]:~}"
@@ -101,6 +121,8 @@ class Plan:
         return f"{stack}{height} x {width} {colours}, {self._map_words()}{size}"
 
     def _map_words(self) -> str:
+        if isinstance(self.map, FromStrokes):
+            return "classes from strokes"
         if isinstance(self.map, tuple):
             return f"{self.n_classes} classes ({len(self.map)} layers)"
         if isinstance(self.map, Labels):
@@ -115,6 +137,11 @@ class Plan:
 def levels_of(layer: Layer) -> list[Any]:
     """Return the data at all resolutions that the layer has, the finest first."""
     return list(layer.data) if getattr(layer, "multiscale", False) else [layer.data]
+
+
+def _without_bridges(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without axes of one pixel, such as a result has in place of channels."""
+    return tuple(size for size in shape if size > 1)
 
 
 def shape_of(layer: Layer) -> tuple[int, ...]:
@@ -137,25 +164,20 @@ def plan(image: Layer | None, source: Map | None) -> Plan:
     if image is None:
         raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
     if source is None or source is image:
-        raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or a rough Labels layer.")
+        raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes.")
     shape = shape_of(image)
     if image.rgb and shape[-1] == 4:
         # Alpha is no colour: it is left out when the data is read.
         shape = (*shape[:-1], 3)
     axes = range(len(shape))
-    if image.rgb:
-        candidates: list[int | None] = [len(shape) - 1]
-    else:
-        candidates = [None, *(axis for axis in axes[:-2] if shape[axis] <= MAX_CHANNELS)]
-        candidates += [len(shape) - 1] if len(shape) > 2 and shape[-1] <= MAX_CHANNELS else []
-    for channel_axis in candidates:
+    for channel_axis in _channel_axes(image, shape):
         spatial = tuple(axis for axis in axes if axis != channel_axis)
         if len(spatial) < 2:
             continue
         fit = _fit(source, tuple(shape[axis] for axis in spatial))
         if fit is not None:
             return Plan(image, source, spatial, channel_axis, *fit)
-    first = source[0] if isinstance(source, tuple) else source
+    first = layers_of_map(source)[0]
     wanted = _words(shape[:-1] if image.rgb else shape)
     raise Misfit(
         f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with one more axis for "
@@ -163,10 +185,45 @@ def plan(image: Layer | None, source: Map | None) -> Plan:
     )
 
 
+def plan_alone(image: Image) -> Plan:
+    """Understand an image that has no map yet.
+
+    Raises
+    ------
+    Misfit
+        Where there are no two spatial axes.
+    """
+    shape = shape_of(image)
+    n_axes = len(shape)
+    channel_axis = n_axes - 1 if image.rgb else None
+    if not image.rgb and n_axes > 2:
+        named = [axis for axis, label in enumerate(image.axis_labels) if label.lower() in CHANNEL_NAMES]
+        short = [
+            axis
+            for axis, label in enumerate(image.axis_labels[:-2])
+            if shape[axis] <= FEW_CHANNELS and label.lower() not in STACK_NAMES
+        ]
+        channel_axis = next(iter(named or short), None)
+    spatial = tuple(axis for axis in range(n_axes) if axis != channel_axis)
+    if len(spatial) < 2:
+        raise Misfit(f"“{image.name}” is {_words(shape)}: expected at least two spatial axes.")
+    return Plan(image, (), spatial, channel_axis, None, 0)
+
+
+def _channel_axes(image: Image, shape: tuple[int, ...]) -> list[int | None]:
+    """Return the axes that may be the channels, the likeliest first; None for no channels."""
+    if image.rgb:
+        return [len(shape) - 1]
+    axes: list[int | None] = [None, *(axis for axis in range(len(shape) - 2) if shape[axis] <= MAX_CHANNELS)]
+    return axes + ([len(shape) - 1] if len(shape) > 2 and shape[-1] <= MAX_CHANNELS else [])
+
+
 def _fit(source: Map, spatial: tuple[int, ...]) -> tuple[int | None, int] | None:
     """Return the class axis and the number of classes of a map over these axes, or None."""
     if isinstance(source, tuple):
         return (None, max(2, len(source))) if all(shape_of(layer) == spatial for layer in source) else None
+    if isinstance(source, FromStrokes):
+        return (None, 0) if _without_bridges(shape_of(source.layer)) == _without_bridges(spatial) else None
     shape = shape_of(source)
     if isinstance(source, Labels):
         return (None, 0) if shape == spatial else None
@@ -182,11 +239,19 @@ def _fit(source: Map, spatial: tuple[int, ...]) -> tuple[int | None, int] | None
 
 def could_be_map(layer: Layer) -> bool:
     """Tell whether a layer may be offered as a map."""
-    if METADATA_KEY in layer.metadata and not layer.metadata[METADATA_KEY].get("frozen"):
+    made_here = METADATA_KEY in layer.metadata and not layer.metadata[METADATA_KEY].get("frozen")
+    if made_here or STROKES_KEY in layer.metadata:
         return False
     return isinstance(layer, Labels) or (isinstance(layer, Image) and not layer.rgb)
 
 
+def layers_of_map(source: Map) -> list[Layer]:
+    """Return the layers that a map is read from."""
+    if isinstance(source, FromStrokes):
+        return [source.layer]
+    return list(source) if isinstance(source, tuple) else [source]
+
+
 def layers_of(a_plan: Plan) -> list[Layer]:
     """Return the image and the layers of the map."""
-    return [a_plan.image, *(a_plan.map if isinstance(a_plan.map, tuple) else (a_plan.map,))]
+    return [a_plan.image, *layers_of_map(a_plan.map)]

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import version
 from typing import Any
 
-from .engine import Result
-from .plan import layers_of
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import Request, Result
+from .layers import Inputs
+from .plan import FromStrokes, layers_of_map
 
 
 def provenance(result: Result, strokes: str | None) -> dict[str, Any]:
     """Return parameters, versions and the inputs' names, as plain values that JSON can hold."""
-    a_plan = result.request.plan
+    return {**provenance_of_request(result.request, result.inputs), "strokes": strokes}
+
+
+def provenance_of_request(request: Request, inputs: Inputs) -> dict[str, Any]:
+    """Return the same without the strokes."""
+    a_plan, window = request.plan, request.window
     return {
-        "params": result.request.params.to_dict(),
+        "params": request.params.to_dict(),
         "spacing": list(a_plan.spacing),
         "image": a_plan.image.name,
-        "probabilities": [layer.name for layer in layers_of(a_plan)[1:]],
-        "strokes": strokes,
-        "classes": list(result.inputs.names),
-        "values": result.inputs.values.tolist(),
-        "step": result.request.window.step,
+        "probabilities": [layer.name for layer in layers_of_map(a_plan.map)],
+        "from_strokes": isinstance(a_plan.map, FromStrokes),
+        "classes": list(inputs.names),
+        "values": inputs.values.tolist(),
+        "volume": request.read.z is not None,
+        "window": {"index": list(window.index), "y": list(window.y), "x": list(window.x), "step": window.step},
         "versions": {name: version(name) for name in ("napari-densecrf", "napari", "numba", "numpy")},
     }
+
+
+def fingerprints(result: Result) -> dict[str, str]:
+    """Return SHA-256 of image, map and strokes as they were read, which tell them from all others."""
+    inputs, strokes = result.inputs, result.request.strokes
+    prints = {"image": _fingerprint(inputs.image), "probabilities": _fingerprint(inputs.probabilities)}
+    return prints if strokes is None else {**prints, "strokes": _fingerprint(strokes)}
+
+
+def _fingerprint(array: NDArray[Any]) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -76,9 +76,10 @@ class OneLayer:
         return layer
 
 
-def blank(a_plan: Plan, dtype: Any) -> dict[str, Any]:
+def blank(a_plan: Plan, dtype: Any, *, one_level: bool = False) -> dict[str, Any]:
     """Return the data of a layer of the result's shape, of several resolutions where it is large, and its place."""
-    levels = [np.zeros(shape, dtype) for shape in _level_shapes(a_plan.result_shape)]
+    shapes = [a_plan.result_shape] if one_level else _level_shapes(a_plan.result_shape)
+    levels = [np.zeros(shape, dtype) for shape in shapes]
     return {"data": levels if len(levels) > 1 else levels[0], "multiscale": len(levels) > 1, **place(a_plan)}
 
 

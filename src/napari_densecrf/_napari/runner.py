@@ -7,15 +7,40 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from qtpy.QtCore import QObject, Signal
-
-from napari_densecrf.refine import Step
 
 # For so many seconds a request may finish though a newer one of its kind waits; the second where one gave way before.
 PATIENCE = 0.1
 LONGEST_PATIENCE = 1.0
+
+
+class Working(Protocol):
+    """A point between two pieces of work: progress, and a place to stop. `napari_densecrf.Step` is one."""
+
+    @property
+    def stage(self) -> str:
+        """What comes next."""
+
+    @property
+    def fraction(self) -> float:
+        """0..1, of the whole."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The plain `Working`."""
+
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something to show before the work is done."""
+
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -25,7 +50,8 @@ class Done:
     result: Any
 
 
-Work = Callable[[], Iterator["Step | Done"]]
+Steps: TypeAlias = "Iterator[Working | Found | Done]"
+Work: TypeAlias = Callable[[], Steps]
 
 
 class Runner(QObject):
@@ -45,6 +71,7 @@ class Runner(QObject):
     """
 
     progressed = Signal(int, str, float)
+    found = Signal(int, object)
     finished = Signal(int, object)
     failed = Signal(int, object)
     warned = Signal(int, str)
@@ -141,7 +168,7 @@ class Runner(QObject):
         if result is not None:
             self._tell(number, self.finished, number, result)
 
-    def _follow(self, number: int, steps: Iterator[Step | Done]) -> Any:
+    def _follow(self, number: int, steps: Steps) -> Any:
         """Go through the steps while they are wanted; return what the last one carries."""
         started = time.monotonic()
         for step in steps:
@@ -153,7 +180,10 @@ class Runner(QObject):
             if self._waiting is not None and time.monotonic() - started > self._patience():
                 self._gave_way = True
                 return None
-            self._tell(number, self.progressed, number, step.stage, step.fraction)
+            if isinstance(step, Found):
+                self._tell(number, self.found, number, step.value)
+            else:
+                self._tell(number, self.progressed, number, step.stage, step.fraction)
         return None
 
     def _patience(self) -> float:

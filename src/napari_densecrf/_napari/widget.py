@@ -20,25 +20,28 @@ from qtpy.QtCore import QTimer
 from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams
 
-from . import choices, form
+from . import choices, form, settings
 from .compare import Compare
 from .convergence import Convergence
+from .correct import Correct
 from .engine import CHANGES, Engine, Measured, Request, Result, measure, warm_up
+from .keep import Keep
 from .layers import read_strokes
-from .panel import Panel, scrolled
-from .plan import METADATA_KEY, Misfit, Plan, layers_of, plan
-from .provenance import provenance
+from .panel import Panel, say, scrolled
+from .plan import METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, layers_of_map, plan
+from .provenance import fingerprints, provenance
 from .result import OneLayer, paint_like, put_in_place, result_layer, write
-from .runner import Runner
+from .run import Run
+from .runner import Runner, Work
 from .section import Section
 from .see import See
-from .window import WHOLE_PIXELS, margins, visible_part, whole_slice
+from .window import SLAB_VOXELS, WHOLE_PIXELS, margins, slab_margin, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
 DATA_EVENTS = ("data", "paint", "set_data")
 PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence)
+SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Keep, Run)
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
 
@@ -58,21 +61,24 @@ class DenseCRFWidget(Container):
 
     refined = Signal(object, description="A result has been written into this Labels layer.")
     result_shown = Signal(object, description="A `Result` has been written.")
+    found = Signal(object, description="What a longer piece of work has found so far.")
+    done = Signal(object, description="What a longer piece of work has given.")
     failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         self.viewer = napari_viewer
-        self._controls = form.make_controls(
+        self._controls: dict[str, Any] = {}
+        self._controls |= form.make_controls(
             lambda _: choices.images(self.viewer),
-            lambda _: choices.maps(self.viewer),
-            lambda _: choices.strokes(self.viewer),
+            lambda _: choices.maps(self.viewer, self._painted()),
         )
         self.sections = [make(self) for make in SECTIONS]
-        own = [control for section in self.sections for control in section.controls.values()]
-        super().__init__(widgets=[*self._controls.values(), *own], labels=False)
+        for section in self.sections:
+            self._controls |= section.controls
+        super().__init__(widgets=list(self._controls.values()), labels=False)
         self.panel = self._laid_out()
         self._runner = Runner()
-        self._engine = Engine()
+        self.engine = Engine()
         self._results = OneLayer(self.viewer, result_layer)
         self._revisions: weakref.WeakKeyDictionary[Layer, int] = weakref.WeakKeyDictionary()
         self._watched: weakref.WeakSet[Layer] = weakref.WeakSet()
@@ -80,6 +86,7 @@ class DenseCRFWidget(Container):
         self.last_result: Result | None = None
         self.wants: set[str] = set()
         self._measured: Measured | None = None
+        self._saved = settings.load()
         self._complaint = ""
         self._notes: list[str] = []
         self._writing = False
@@ -87,7 +94,7 @@ class DenseCRFWidget(Container):
         self._bar: progress[Any] | None = None
         self._timer = _timer(0, self._ask)
         self._bar_timer = _timer(500, self._show_bar)
-        self._thumbnail_timer = _timer(300, self._refresh_thumbnail)
+        self._tidy_timer = _timer(300, self._tidy_up)
         self._connect()
         for section in self.sections:
             section.connect()
@@ -100,7 +107,26 @@ class DenseCRFWidget(Container):
         """The numbers of the controls, whole and frozen."""
         return form.params_of(self._controls)
 
-    def set_params(self, params: CRFParams) -> None:
+    def result_of_image(self) -> Labels | None:
+        """Return the result layer of the image at hand, if there is one."""
+        layer: Labels | None = self._results.of(self.image.value)
+        return layer
+
+    def request(self) -> Request | None:
+        """Return what is asked for now, or None where image and map do not fit."""
+        try:
+            return self._request(self._resolved_plan())
+        except Misfit:
+            return None
+
+    def run(self, work: Work) -> None:
+        """Let the thread do a longer piece of work; `found` and `done` tell of it, a change of a slider ends it."""
+        self._timer.stop()
+        self.cancel.enabled = True
+        self._bar_timer.start()
+        self._runner.submit(work)
+
+    def set_params(self, params: CRFParams, *, refine: bool = True) -> None:
         """Show other numbers, and refine with them.
 
         Raises
@@ -111,7 +137,8 @@ class DenseCRFWidget(Container):
         for name, value in form.values_of(params).items():
             with self._controls[name].changed.blocked():
                 self._controls[name].value = value
-        self._schedule()
+        if refine:
+            self._schedule()
 
     # --- what is chosen --------------------------------------------------------------------------------------------
 
@@ -121,15 +148,20 @@ class DenseCRFWidget(Container):
             return
         with self.image.changed.blocked(), self.probabilities.changed.blocked(), self.strokes.changed.blocked():
             super().reset_choices()
-            image, source = choices.choose(self.viewer, self.image.value, self.probabilities.value)
+            image, source = choices.choose(self.viewer, self.image.value, self.probabilities.value, self._painted())
             self.image.value, self.probabilities.value = image, source
         self._watch()
         if not self._writing:
             self._schedule()
 
     def _chosen_layers(self) -> Iterator[Layer]:
-        for choice in (self.image.value, self.probabilities.value, self.strokes.value):
-            yield from choice if isinstance(choice, tuple) else () if choice is None else (choice,)
+        for choice in (self.image.value, self.probabilities.value, self._painted()):
+            yield from () if choice is None else layers_of_map(choice)
+
+    def _painted(self) -> Labels | None:
+        """Return the layer that is chosen as strokes."""
+        control = self._controls.get("strokes")
+        return None if control is None else control.value
 
     def _watch(self) -> None:
         """Listen to the data and the place of the layers that are chosen."""
@@ -147,10 +179,12 @@ class DenseCRFWidget(Container):
     def _connect(self) -> None:
         for name in form.INPUTS:
             self._controls[name].changed.connect(self._on_control)
+        self.strokes.changed.connect(self.reset_choices)
         self.update_now.changed.connect(lambda: self._ask(forced=True))
         self.reset.changed.connect(self._on_reset)
         self.cancel.changed.connect(self._on_cancel)
         self._runner.finished.connect(self._show)
+        self._runner.found.connect(self._show_found)
         self._runner.failed.connect(self._complain)
         self._runner.progressed.connect(self._progress)
         self._runner.warned.connect(lambda _, text: self._notes.append(text))
@@ -160,6 +194,9 @@ class DenseCRFWidget(Container):
         self.viewer.canvas.events.size.connect(self._on_view)
         self.viewer.layers.events.removed.connect(self._on_removed)
         self.viewer.layers.selection.events.changed.connect(self._on_selection)
+        for name in self._saved.get("open", []):
+            if name in self.panel.folds:
+                self.panel.folds[name].open = True
         self.native.destroyed.connect(self._close_quietly)
 
     def _on_control(self, *_: Any) -> None:
@@ -208,7 +245,7 @@ class DenseCRFWidget(Container):
             return
         try:
             self.current_plan = self._resolved_plan()
-            self.understood.value = str(self.current_plan)
+            say(self.understood, str(self.current_plan))
             if self._unmeasured(self.current_plan):
                 a_plan, window = self.current_plan, whole_slice(self.current_plan, self.viewer.dims.point)
                 self._runner.submit(lambda: measure(a_plan, window))
@@ -217,12 +254,15 @@ class DenseCRFWidget(Container):
                 self._notes.clear()
                 self.cancel.enabled = True
                 self._bar_timer.start()
-                self._runner.submit(lambda: self._engine.steps(request), request.subject)
+                self._runner.submit(lambda: self.engine.steps(request), request.subject)
         except Misfit as misfit:
             self._runner.cancel()
             self._hide_bar()
-            self.understood.value = str(misfit)
-            self._set_status("Waiting for an image and a map", WRONG if self.image.value is not None else READY)
+            self._say_misfit(misfit)
+
+    def _say_misfit(self, misfit: Misfit) -> None:
+        say(self.understood, str(misfit))
+        self._set_status("Nothing to refine yet", BUSY)
 
     def _resolved_plan(self) -> Plan:
         self.current_plan = None
@@ -233,19 +273,30 @@ class DenseCRFWidget(Container):
         return a_plan
 
     def _request(self, a_plan: Plan) -> Request:
+        window = whole_slice(a_plan, self.viewer.dims.point)
+        around = slab_margin(a_plan, self._reach()) if self.as_volume(a_plan) else 0
         if self._visible_only(a_plan):
-            window = visible_part(a_plan, self.viewer)
-        else:
-            window = whole_slice(a_plan, self.viewer.dims.point)
+            window = visible_part(a_plan, self.viewer, depth=2 * around + 1)
         grown = window.grown(margins(a_plan, window, self._reach()), a_plan.shape)
-        strokes = None if self.strokes.value is None else read_strokes(self.strokes.value, a_plan, grown)
+        if self.as_volume(a_plan):
+            grown = grown.slab(around, a_plan.shape[-3])
+        painted = a_plan.map.layer if isinstance(a_plan.map, FromStrokes) else self.strokes.value
+        strokes = None if painted is None else read_strokes(painted, a_plan, grown)
         revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(a_plan))
         # The first result says how much it changed.
         wants = frozenset(self.wants if self._results.of(a_plan.image) else {*self.wants, CHANGES})
         return Request(a_plan, window, grown, self.params, revision, strokes, wants)
 
+    def as_volume(self, a_plan: Plan) -> bool:
+        """Tell whether the slices of a stack are planes of one volume."""
+        return bool(self.slices.value == form.VOLUME and len(a_plan.shape) > 2)
+
     def _visible_only(self, a_plan: Plan) -> bool:
-        large = a_plan.shape[-2] * a_plan.shape[-1] > WHOLE_PIXELS
+        n_pixels = a_plan.shape[-2] * a_plan.shape[-1]
+        large = n_pixels > WHOLE_PIXELS
+        if self.as_volume(a_plan):
+            depth = min(a_plan.shape[-3], 2 * slab_margin(a_plan, self._reach()) + 1)
+            large = n_pixels * depth > SLAB_VOXELS
         return bool(self.region.value == form.VISIBLE or (self.region.value == form.AUTO and large))
 
     def _reach(self) -> float:
@@ -267,7 +318,23 @@ class DenseCRFWidget(Container):
             self.cancel.enabled = False
         if isinstance(result, Measured):
             self._fit_ranges(result)
-        elif isinstance(result, Result) and all(one in self.viewer.layers for one in layers_of(result.request.plan)):
+        elif isinstance(result, Result):
+            self._show_result(result)
+        else:
+            self.done.emit(result)
+
+    def _show_found(self, number: int, value: Any) -> None:
+        """Take what a longer piece of work has found so far."""
+        if self._closed or not self._runner.current(number):
+            return
+        if isinstance(value, Result):
+            self._show_result(value)
+        else:
+            self.found.emit(value)
+
+    def _show_result(self, result: Result) -> None:
+        """Write a result, if its layers are still there."""
+        if all(layer in self.viewer.layers for layer in layers_of(result.request.plan)):
             with self.writing():
                 self._write(result)
 
@@ -298,7 +365,7 @@ class DenseCRFWidget(Container):
             self._schedule()
         elif last is not None and not self._runner.busy and last.request.plan.image in self.viewer.layers:
             request = replace(last.request, wants=frozenset(self.wants))
-            self._runner.submit(lambda: self._engine.steps(request), request.subject)
+            self._runner.submit(lambda: self.engine.steps(request), request.subject)
 
     def _fit_ranges(self, measured: Measured) -> None:
         """Give the sliders the ranges of an image; its numbers too, unless those there are fit for it and chosen."""
@@ -307,6 +374,8 @@ class DenseCRFWidget(Container):
             last.plan.unit == measured.plan.unit and 1 / ALIKE <= measured.robust_range / last.robust_range <= ALIKE
         )
         form.fit_ranges(self._controls, measured.plan, measured.robust_range, keep=alike)
+        if last is None:
+            form.set_relative(self._controls, self._saved.get("numbers", {}), measured.plan, measured.robust_range)
         self._schedule()
 
     def _write(self, result: Result) -> None:
@@ -315,8 +384,10 @@ class DenseCRFWidget(Container):
         first = layer is None
         if layer is None:
             layer = self._results.add(result)
-            for source in layers_of(a_plan)[1:]:
-                source.visible = False
+            if not isinstance(a_plan.map, FromStrokes):
+                for source in layers_of_map(a_plan.map):
+                    source.visible = False
+            self._raise_strokes(layer)
         elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
             paint_like(layer, a_plan.map, result.inputs)
         write(layer, a_plan, result.request.window, result.labels)
@@ -324,11 +395,17 @@ class DenseCRFWidget(Container):
             result, None if self.strokes.value is None else self.strokes.value.name
         )
         self.last_result = result
-        self._thumbnail_timer.start()
+        self._tidy_timer.start()
         self._complaint = ""
         self._set_status(" · ".join(self._what_was_done(result, first)), READY)
         self.result_shown.emit(result)
         self.refined.emit(layer)
+
+    def _raise_strokes(self, result: Labels) -> None:
+        """Keep the strokes above what they correct."""
+        strokes, layers = self._painted(), self.viewer.layers
+        if strokes is not None and layers.index(strokes) < layers.index(result):
+            layers.move(layers.index(strokes), len(layers))
 
     def _what_was_done(self, result: Result, first: bool) -> Iterator[str]:
         yield from self._notes[:1]
@@ -341,16 +418,25 @@ class DenseCRFWidget(Container):
             yield f"1/{window.step} of the resolution, as shown"
         yield f"{n_threads()} threads"
 
-    def _refresh_thumbnail(self) -> None:
-        layer = None if self.current_plan is None else self._results.of(self.current_plan.image)
-        if layer is not None:
-            layer.refresh(extent=False)
+    def _tidy_up(self) -> None:
+        """Do what can wait until nothing moves: thumbnail, fingerprints, settings."""
+        result, measured = self.last_result, self._measured
+        layer = None if result is None else self._results.of(result.request.plan.image)
+        if layer is None or result is None or measured is None:
+            return
+        layer.refresh(extent=False)
+        layer.metadata[METADATA_KEY]["fingerprints"] = fingerprints(result)
+        numbers = form.relative(self._controls, measured.plan, measured.robust_range)
+        settings.save({"numbers": numbers, "open": [name for name, fold in self.panel.folds.items() if fold.open]})
 
     def _complain(self, number: int, error: Any) -> None:
         if self._closed or not self._runner.current(number):
             return
         self._hide_bar()
         self.cancel.enabled = False
+        if isinstance(error, Misfit):
+            self._say_misfit(error)
+            return
         words = str(error) if isinstance(error, (ValueError, MemoryError)) else f"{type(error).__name__}: {error}"
         self._set_status(words, WRONG)
         if words != self._complaint:
@@ -389,7 +475,7 @@ class DenseCRFWidget(Container):
         self.progress.visible = False
 
     def _set_status(self, words: str, colour: str) -> None:
-        self.status.value = f'<span style="color:{colour}">●</span> {words}'
+        say(self.status, f'<span style="color:{colour}">●</span> {words}')
 
     # --- the rest --------------------------------------------------------------------------------------------------
 
@@ -427,17 +513,17 @@ class DenseCRFWidget(Container):
             for name in form.DEFAULTS:
                 if name.startswith(prefix):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
+        panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
+        panel.add_text(controls["status"])
+        panel.add_wide(controls["progress"])
         with panel.fold("More"):
             for name in ("n_iterations", "damping"):
                 panel.add_row(controls[name], reset=partial(self._reset_one, name))
-            for name in ("region", "strokes"):
+            for name in ("region", "slices"):
                 panel.add_row(controls[name])
         for section in self.sections:
             with panel.fold(section.title):
                 section.lay_out(panel)
-        panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
-        panel.add_text(controls["status"])
-        panel.add_wide(controls["progress"])
         layout = self.native.layout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(panel))
@@ -453,7 +539,7 @@ class DenseCRFWidget(Container):
             section.close()
         # When the program ends, Qt may have deleted these before.
         with suppress(RuntimeError):
-            for timer in (self._timer, self._bar_timer, self._thumbnail_timer):
+            for timer in (self._timer, self._bar_timer, self._tidy_timer):
                 timer.stop()
             if self._bar is not None:
                 self._bar.close()

@@ -1,0 +1,103 @@
+"""Never lose how a layer was made: restore it, save it with its parameters, copy it as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import Label, PushButton
+from napari.layers import Layer
+from qtpy.QtWidgets import QApplication
+
+from napari_densecrf.params import CRFParams
+
+from . import choices
+from .panel import Panel, say
+from .plan import METADATA_KEY, FromStrokes, Misfit, layers_of_map
+from .script import python_script, shell_command
+from .section import Section
+from .writer import read_provenance
+
+
+class Keep(Section):
+    """Buttons that copy and restore."""
+
+    title = "Keep"
+
+    def __init__(self, widget: Any) -> None:
+        super().__init__(widget)
+        python = PushButton(
+            name="copy_python", text="Copy as Python", tooltip="A script that gives the same labels, bit for bit."
+        )
+        command = PushButton(
+            name="copy_command", text="Copy as command", tooltip="The shell command that does the same to the files."
+        )
+        restore = PushButton(
+            name="restore",
+            text="Restore from selected layer",
+            tooltip="Set sliders, image and map back to what made the selected layer.",
+        )
+        self.controls = {control.name: control for control in (python, command, restore, Label(name="kept"))}
+
+    def lay_out(self, panel: Panel) -> None:
+        """Put the copying side by side, and restoring below."""
+        panel.add_line([self.controls["copy_python"], self.controls["copy_command"]])
+        panel.add_line([self.controls["restore"]])
+        panel.add_text(self.controls["kept"])
+
+    def connect(self) -> None:
+        """Listen to the buttons."""
+        self.controls["copy_python"].changed.connect(lambda: self._copy(python_script))
+        self.controls["copy_command"].changed.connect(lambda: self._copy(shell_command))
+        self.controls["restore"].changed.connect(self._restore)
+
+    def _copy(self, write: Any) -> None:
+        result = self.widget.last_result
+        if result is None:
+            self._say("Nothing has been refined yet.")
+            return
+        strokes = self.widget.strokes.value
+        try:
+            text = write(result, strokes)
+        except Misfit as misfit:
+            self._say(str(misfit))
+            return
+        QApplication.clipboard().setText(text)
+        self._say("Copied.")
+
+    def _restore(self) -> None:
+        layer = self.widget.viewer.layers.selection.active
+        made = None if layer is None else provenance_of(layer)
+        if layer is None or made is None:
+            self._say("Select a layer that was made here: a refined, a frozen or a saved one.")
+            return
+        missing = self._choose_inputs(made)
+        self.widget.set_params(CRFParams.from_dict(made["params"]))
+        self._say(f"Restored from “{layer.name}”." + (f" Not open: {', '.join(missing)}." if missing else ""))
+
+    def _choose_inputs(self, made: dict[str, Any]) -> list[str]:
+        """Choose the inputs by their names; return those that are not there."""
+        widget = self.widget
+        layers = {layer.name: layer for layer in widget.viewer.layers}
+        names = [made["image"], *made["probabilities"], *([made["strokes"]] if made["strokes"] else [])]
+        if made["image"] in layers:
+            widget.image.value = layers[made["image"]]
+        widget.strokes.value = layers.get(made["strokes"])
+        for _, choice in choices.maps(widget.viewer, widget.strokes.value):
+            from_strokes = isinstance(choice, FromStrokes)
+            if [layer.name for layer in layers_of_map(choice)] == made["probabilities"] and (
+                from_strokes == made.get("from_strokes", False)
+            ):
+                widget.probabilities.value = choice
+        return [name for name in names if name not in layers]
+
+    def _say(self, words: str) -> None:
+        say(self.controls["kept"], words)
+
+
+def provenance_of(layer: Layer) -> dict[str, Any] | None:
+    """Return how a layer was made: from its metadata, or from the JSON beside its file."""
+    made = layer.metadata.get(METADATA_KEY)
+    if not made and layer.source.path:
+        made = read_provenance(Path(layer.source.path))
+    return made if made and "params" in made else None

@@ -1,0 +1,218 @@
+"""One refinement from files to a file: what it reads, what it will take, and doing it tile by tile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import BadInput, Contents, read
+from .frames import Frames, lay_out
+from .outputs import PartialLabels, Target, check_path
+from .params import CRFParams
+from .tiles import TILE_MEMORY, finished, map_of_labels, plan_tiles, refine_tiles
+from .tiling import TilePlan
+
+FROM_FILE = "file"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the files.
+
+    Parameters
+    ----------
+    params : CRFParams
+    axes, map_axes : str, optional
+        Letters of the axes, in place of what the files say.
+    channel_axis : int, optional
+    spacing : tuple of float, float, "file" or None
+        Pixel sizes in the unit of the position sigmas; "file" = what the image's file says, None = pixels.
+    confidence : float, optional
+        Where the map is a rough segmentation: how probable its classes are.
+    tile_memory : int
+        Bytes.
+    address : str, optional
+        Of a scheduler of `dask.distributed`.
+    """
+
+    params: CRFParams
+    axes: str | None = None
+    map_axes: str | None = None
+    channel_axis: int | None = None
+    spacing: Any = None
+    confidence: float | None = None
+    tile_memory: int = TILE_MEMORY
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A refinement that is ready to run: all is checked but the values of the pixels.
+
+    Parameters
+    ----------
+    inputs : tuple of Contents
+        Image, map, strokes if there are any.
+    frames : Frames
+    plan : TilePlan
+        Of each frame.
+    options : Options
+    target : Target
+    """
+
+    inputs: tuple[Contents, ...]
+    frames: Frames
+    plan: TilePlan
+    options: Options
+    target: Target
+
+    @property
+    def spacing(self) -> Any:
+        """Pixel sizes as `refine_tiles` takes them."""
+        return _spacing(self.options, self.inputs[0], self.frames.space)
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles of all frames."""
+        return len(self.frames) * self.plan.n_tiles
+
+    def describe(self) -> str:
+        """Say in a few lines what will be read and written, and what it takes."""
+        target, frames = self.target, self.frames
+        shape = " x ".join(map(str, target.shape))
+        lines = [f"reads   {contents}" for contents in self.inputs]
+        lines.append(f"writes  {target.path}: {shape} {target.axes} {target.dtype}")
+        lines.append(f"refines {f'{len(frames)} frames, each ' if len(frames) > 1 else ''}{self.plan}")
+        if len(frames) > 1:
+            lines.append(
+                f"in all  about {len(frames) * self.plan.predicted_seconds:.0f} s, reading and writing left out"
+            )
+        sigma_unit = "pixels" if self.spacing is None else f"pixels of {self.spacing}"
+        lines.append(f"sigmas  in {sigma_unit}")
+        return "\n".join(lines)
+
+
+def prepare(image: str, probabilities: str, output: str | Path, options: Options, strokes: str | None = None) -> Job:
+    """Open the files, fit their axes, and plan.
+
+    Raises
+    ------
+    BadInput, ValueError, MemoryError, OSError
+        With one sentence that names what came and what is expected.
+    """
+    path = Path(output)
+    check_path(path)
+    names = [image, probabilities] + ([] if strokes is None else [strokes])
+    inputs = tuple(read(name) for name in names)
+    frames = lay_out(*inputs, axes=options.axes, map_axes=options.map_axes, channel_axis=options.channel_axis)
+    if options.confidence is not None:
+        frames = _from_labels(frames, options.confidence)
+    first = frames.frame((0,) * len(frames.counts))
+    spacing = _spacing(options, inputs[0], frames.space)
+    plan = plan_tiles(
+        *first[:2],
+        options.params,
+        spacing=spacing,
+        channel_axis=frames.channel_axis,
+        tile_memory=options.tile_memory,
+    )
+    # What only a lazy refinement checks, before anything is written.
+    labels = refine_tiles(
+        *first[:2], options.params, spacing=spacing, channel_axis=frames.channel_axis, strokes=first[2], plan=plan
+    )
+    tile_shape = (1,) * len(frames.counts) + plan.tile_shape
+    sizes = {letter: size for letter, size in inputs[0].sizes.items() if letter in frames.axes}
+    target = Target(
+        path, frames.shape, labels.dtype, frames.axes, tile_shape, sizes, inputs[0].unit, _about(inputs, options)
+    )
+    return Job(inputs, frames, plan, options, target)
+
+
+def run(job: Job) -> Iterator[tuple[int, list[int]]]:
+    """Do a job; one that was stopped goes on where it was.
+
+    Yields
+    ------
+    n_done : int
+        Tiles that are finished.
+    areas : list of int
+        Pixels of each class in them.
+    """
+    labels = PartialLabels(job.target)
+    try:
+        yield len(labels.done), labels.areas()
+        places: dict[str, tuple[slice | int, ...]] = {}
+        for key, tile in finished(_blocks(job, set(labels.done), places), job.options.address):
+            labels.write(key, places.pop(key), tile)
+            yield len(labels.done), labels.areas()
+    except BaseException:
+        labels.abandon()
+        raise
+    labels.finish()
+
+
+def _blocks(job: Job, done: set[str], places: dict[str, tuple[slice | int, ...]]) -> Iterator[tuple[str, Any]]:
+    """Yield the lazy tiles that are not done, and note where each belongs."""
+    for frame in job.frames.indices():
+        keys = {index: ".".join(map(str, (*frame, *index))) for index in np.ndindex(job.plan.counts)}
+        if all(key in done for key in keys.values()):
+            continue
+        image, probabilities, strokes = job.frames.frame(frame)
+        labels = refine_tiles(
+            image,
+            probabilities,
+            job.options.params,
+            spacing=job.spacing,
+            channel_axis=job.frames.channel_axis,
+            strokes=strokes,
+            plan=job.plan,
+        )
+        for index, key in keys.items():
+            if key not in done:
+                places[key] = (*frame, *job.plan.tile(index).inner)
+                yield key, labels.blocks[index]
+
+
+def _spacing(options: Options, image: Contents, space: str) -> Any:
+    if options.spacing != FROM_FILE:
+        return options.spacing
+    missing = [letter for letter in space if letter not in image.sizes]
+    if missing:
+        raise BadInput(f"{image.path} does not say the size of a pixel along {', '.join(missing)}: give --spacing")
+    return tuple(image.sizes[letter] for letter in space)
+
+
+def _from_labels(frames: Frames, confidence: float) -> Frames:
+    if frames.has_classes:
+        raise BadInput(f"the rough segmentation has shape {frames.probabilities.shape}: expected {frames.shape}")
+    probabilities = map_of_labels(frames.probabilities, confidence)
+    return Frames(
+        frames.independent, frames.space, frames.image, probabilities, frames.strokes, frames.has_channels, True
+    )
+
+
+def _about(inputs: tuple[Contents, ...], options: Options) -> dict[str, Any]:
+    """Return what the labels were made from: a stopped run goes on only where all of it is the same."""
+    kinds = ("image", "probabilities", "strokes")
+    files = {}
+    for kind, contents in zip(kinds, inputs, strict=False):
+        path = Path(contents.path)
+        changed = os.stat(path).st_mtime_ns if path.exists() else None
+        files[kind] = {"path": path.name, "changed_ns": changed}
+    return {
+        "version": version("napari-densecrf"),
+        "params": options.params.to_dict(),
+        "spacing": list(options.spacing) if isinstance(options.spacing, tuple) else options.spacing,
+        "confidence": options.confidence,
+        "axes": options.axes,
+        "map_axes": options.map_axes,
+        "channel_axis": options.channel_axis,
+        "tile_memory": options.tile_memory,
+        "inputs": files,
+    }

@@ -47,7 +47,7 @@ class Found:
         The window that was looked at is the one that was read for it.
     pull : Pull
     strengths : (height, width) float32
-        0..1, as parts of the strongest pull.
+        0..1, as parts of the strongest pull; in the slice that is shown, where a slab was looked at.
     """
 
     request: Request
@@ -62,7 +62,7 @@ class PixelInfluence(Toggled):
         super().__init__(
             widget,
             "influence",
-            "Influence on the pixel under the mouse (G)",
+            "Influence of pixels (G)",
             "Bright: these pixels pull on the one under the mouse. Click to keep the pixel, click again to let go.",
             key="g",
         )
@@ -167,18 +167,20 @@ class PixelInfluence(Toggled):
             self.say(self.says, NOWHERE)
             self._hide()
             return
+        if window.z is not None:
+            index = (window.index[-1] - window.z[0], *index)
         params = self.widget.params
         self._runner.submit(lambda: self._steps(last, index, params), request.plan.image)
 
     def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams) -> Iterator[Done]:
         inputs, request = result.inputs, result.request
         if self._influence is None or self._image is not inputs.image:
-            spacing = [size * request.read.step for size in request.plan.spacing]
-            self._influence = Influence(inputs.image, spacing=spacing, channel_axis=inputs.channel_axis)
+            self._influence = Influence(inputs.image, spacing=request.spacing, channel_axis=inputs.channel_axis)
             self._image = inputs.image
         pull = self._influence.at(pixel, params)
         strongest = float(pull.values.max())
-        yield Done(Found(request, pull, pull.values / np.float32(strongest or 1.0)))
+        shown = pull.values if request.read.z is None else pull.values[pixel[0]]
+        yield Done(Found(request, pull, shown / np.float32(strongest or 1.0)))
 
     def _show_found(self, number: int, found: Found) -> None:
         viewer, image = self.widget.viewer, found.request.plan.image

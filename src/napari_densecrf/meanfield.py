@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import kernel, one_at_a_time, parallel_kernel
-from .lattice import Lattice, read_slots, slice_points, splat_points, tile_range
+from .filtering import read_slots, slice_points, splat_points, tile_range
+from .lattice import Lattice
 from .params import CRFParams
 from .unary import RULED_OUT, Unary
 from .vectormath import expf, logf

@@ -9,10 +9,12 @@ import numba as nb
 import numpy as np
 
 from .kernels import kernel, parallel_kernel
-from .lanes import EIGHT, FOUR, ONE, TWO, load, plus, spread, store, times
+from .lanes import EIGHT, FOUR, ONE, TWO, load, plus, prefetch, spread, store, times
 
 # What a thread takes at once of gathering and blurring.
 VERTICES_A_RUN = 2048
+# Vertices and weights are the most of what an update reads; they are asked for so many points before their turn.
+POINTS_AHEAD = 128
 
 
 @kernel()
@@ -34,8 +36,9 @@ def splat_points(corners, vertices, weights, values, slots):
     flat_slots = slots.reshape(len(slots) * n_channels)
     if n_channels == 1:
         for p in range(n_points):
+            value = flat_values[p]
             for r in range(len(corners)):
-                flat_slots[vertices[p, r]] += weights[p, r] * flat_values[p]
+                flat_slots[vertices[p, r]] += weights[p, r] * value
     elif n_channels % 8 == 0:
         _splat_lanes(EIGHT, corners, vertices, weights, n_channels, flat_values, flat_slots)
     elif n_channels % 4 == 0:
@@ -47,9 +50,18 @@ def splat_points(corners, vertices, weights, values, slots):
 
 
 @kernel()
+def _ask_for(corners, flat_vertices, flat_weights, p):
+    ahead = (p + POINTS_AHEAD) * len(corners)
+    prefetch(flat_vertices, ahead)
+    prefetch(flat_weights, ahead)
+
+
+@kernel()
 def _slice_lanes(lanes, corners, vertices, weights, n_channels, slots, values):
     """Do what `slice_points` does, over flat values and slots, by vectors of channels."""
+    flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
     for p in range(len(vertices)):
+        _ask_for(corners, flat_vertices, flat_weights, p)
         for c in range(0, n_channels, len(lanes)):
             total = spread(lanes, np.float32(0.0))
             for r in range(len(corners)):
@@ -65,8 +77,10 @@ def slice_points(corners, vertices, weights, slots, values):
     flat_values = values.reshape(n_points * n_channels)
     flat_slots = slots.reshape(len(slots) * n_channels)
     if n_channels == 1:
+        flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
         for p in range(n_points):
             total = np.float32(0.0)
+            _ask_for(corners, flat_vertices, flat_weights, p)
             for r in range(len(corners)):
                 total += weights[p, r] * flat_slots[vertices[p, r]]
             flat_values[p] = total
@@ -141,6 +155,16 @@ def slice_tiles(corners, vertices, weights, tile_points, tile_slots, slot_vertic
 
 
 @kernel()
+def _blur_one(up, down, side, source, here, target):
+    """Do what `blur_axis` does for one channel and the vertices of ``up``, whose values are ``here``.
+
+    On slices, as Numba asks of every index it does not know whether it is negative.
+    """
+    for k in range(up.size):
+        target[k] = here[k] + side * (source[up[k]] + source[down[k]])
+
+
+@kernel()
 def _blur_lanes(lanes, up, down, first, last, side, n_channels, source, target):
     """Do what `blur_axis` does, over flat values, by vectors of channels."""
     sides = spread(lanes, side)
@@ -160,8 +184,7 @@ def blur_axis(up, down, first, last, side, source, target):
     flat_source = source.reshape(source.size)
     flat_target = target.reshape(target.size)
     if n_channels == 1:
-        for v in range(first, last):
-            flat_target[v] = flat_source[v] + side * (flat_source[up[v]] + flat_source[down[v]])
+        _blur_one(up[first:last], down[first:last], side, flat_source, flat_source[first:last], flat_target[first:last])
     elif n_channels % 8 == 0:
         _blur_lanes(EIGHT, up, down, first, last, side, n_channels, flat_source, flat_target)
     elif n_channels % 4 == 0:
@@ -190,13 +213,7 @@ def _gather_run(vertex_slots, slots_of_vertex, slots, first, last, values):
     touched = max(first, min(last, vertex_slots.size - 1))
     flat_slots = slots.reshape(slots.size)
     flat_values = values.reshape(values.size)
-    if n_channels == 1:
-        for v in range(first, touched):
-            total = np.float32(0.0)
-            for k in range(vertex_slots[v], vertex_slots[v + 1]):
-                total += flat_slots[slots_of_vertex[k]]
-            flat_values[v] = total
-    elif n_channels % 4 == 0:
+    if n_channels % 4 == 0:
         _gather_lanes(FOUR, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)
     else:
         _gather_lanes(ONE, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)

@@ -1,4 +1,4 @@
-"""A few float32 side by side in one vector register (Numba).
+"""What LLVM can and Numba has no words for: a few float32 side by side in one vector register, and prefetching.
 
 LLVM makes vector code of long loops, not of the three to twenty channels of a vertex or a pixel. Here their vectors
 are written out. How many lanes they have is the length of a tuple, a constant when a kernel is compiled.
@@ -20,7 +20,7 @@ def padded(n_channels: int) -> int:
     return n_channels if n_channels <= 2 else -(-n_channels // 4) * 4
 
 
-class Lanes(types.Type):
+class Lanes(types.Type):  # type: ignore[misc]
     """The Numba type of a vector of float32."""
 
     def __init__(self, width: int) -> None:
@@ -29,8 +29,8 @@ class Lanes(types.Type):
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager, lanes) -> None:
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: object, lanes: Lanes) -> None:
         super().__init__(manager, lanes, ir.VectorType(ir.FloatType(), lanes.width))
 
 
@@ -145,3 +145,23 @@ def largest_of(typing, vector):
         return _reduce(builder, arguments[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
     return types.float32(vector), generate
+
+
+@intrinsic
+def prefetch(typing, flat, index):
+    """Ask for the cache line of ``flat[index]``, which need not exist, before it is read."""
+
+    def generate(context, builder, signature, arguments):
+        number, pointer_type = ir.IntType(32), ir.IntType(8).as_pointer()
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch",
+            [pointer_type],
+            ir.FunctionType(ir.VoidType(), [pointer_type, number, number, number]),
+        )
+        to_read, keep, as_data = (ir.Constant(number, value) for value in (0, 3, 1))
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), pointer_type)
+        builder.call(function, [address, to_read, keep, as_data])
+        return context.get_dummy_value()
+
+    return types.void(flat, types.intp), generate

@@ -1,6 +1,7 @@
 """Splat, blur and slice on a lattice that has been built (Numba).
 
-All values have their channels innermost. One channel is plain scalar code, more go through vectors of 8, 4 or 2.
+All values have their channels innermost, as many as `lanes.padded` gives: one channel is plain scalar code, two are a
+vector, more go through vectors of four.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numba as nb
 import numpy as np
 
 from .kernels import kernel, parallel_kernel
-from .lanes import EIGHT, FOUR, ONE, TWO, load, plus, prefetch, spread, store, times
+from .lanes import FOUR, ONE, TWO, load, plus, prefetch, spread, store, times
 
 # What a thread takes at once of gathering and blurring.
 VERTICES_A_RUN = 2048
@@ -39,14 +40,10 @@ def splat_points(corners, vertices, weights, values, slots):
             value = flat_values[p]
             for r in range(len(corners)):
                 flat_slots[vertices[p, r]] += weights[p, r] * value
-    elif n_channels % 8 == 0:
-        _splat_lanes(EIGHT, corners, vertices, weights, n_channels, flat_values, flat_slots)
-    elif n_channels % 4 == 0:
-        _splat_lanes(FOUR, corners, vertices, weights, n_channels, flat_values, flat_slots)
-    elif n_channels % 2 == 0:
+    elif n_channels == 2:
         _splat_lanes(TWO, corners, vertices, weights, n_channels, flat_values, flat_slots)
     else:
-        _splat_lanes(ONE, corners, vertices, weights, n_channels, flat_values, flat_slots)
+        _splat_lanes(FOUR, corners, vertices, weights, n_channels, flat_values, flat_slots)
 
 
 @kernel()
@@ -84,14 +81,10 @@ def slice_points(corners, vertices, weights, slots, values):
             for r in range(len(corners)):
                 total += weights[p, r] * flat_slots[vertices[p, r]]
             flat_values[p] = total
-    elif n_channels % 8 == 0:
-        _slice_lanes(EIGHT, corners, vertices, weights, n_channels, flat_slots, flat_values)
-    elif n_channels % 4 == 0:
-        _slice_lanes(FOUR, corners, vertices, weights, n_channels, flat_slots, flat_values)
-    elif n_channels % 2 == 0:
+    elif n_channels == 2:
         _slice_lanes(TWO, corners, vertices, weights, n_channels, flat_slots, flat_values)
     else:
-        _slice_lanes(ONE, corners, vertices, weights, n_channels, flat_slots, flat_values)
+        _slice_lanes(FOUR, corners, vertices, weights, n_channels, flat_slots, flat_values)
 
 
 @kernel()
@@ -185,14 +178,10 @@ def blur_axis(up, down, first, last, side, source, target):
     flat_target = target.reshape(target.size)
     if n_channels == 1:
         _blur_one(up[first:last], down[first:last], side, flat_source, flat_source[first:last], flat_target[first:last])
-    elif n_channels % 8 == 0:
-        _blur_lanes(EIGHT, up, down, first, last, side, n_channels, flat_source, flat_target)
-    elif n_channels % 4 == 0:
-        _blur_lanes(FOUR, up, down, first, last, side, n_channels, flat_source, flat_target)
-    elif n_channels % 2 == 0:
+    elif n_channels == 2:
         _blur_lanes(TWO, up, down, first, last, side, n_channels, flat_source, flat_target)
     else:
-        _blur_lanes(ONE, up, down, first, last, side, n_channels, flat_source, flat_target)
+        _blur_lanes(FOUR, up, down, first, last, side, n_channels, flat_source, flat_target)
 
 
 @kernel()

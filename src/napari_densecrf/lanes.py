@@ -12,7 +12,7 @@ from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array
 
-ONE, TWO, FOUR, EIGHT = (0,), (0,) * 2, (0,) * 4, (0,) * 8
+ONE, TWO, FOUR = (0,), (0,) * 2, (0,) * 4
 
 
 def padded(n_channels: int) -> int:

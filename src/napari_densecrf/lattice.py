@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .filtering import gather_and_blur_vertices, read_slots, slice_tiles, splat_tiles, tile_range
 from .kernels import kernel, one_at_a_time, parallel_kernel
+from .lanes import padded
 from .simplex import add_ring, index_points, link_vertices, merge_tiles
 
 # A tile's vertices are numbered in 16 bits: tile_points * (d + 1) must not pass 2^16.
@@ -338,8 +339,11 @@ class Lattice:
         array = np.ascontiguousarray(values, dtype=np.float32)
         if array.ndim != 2 or len(array) != self.n_points:
             raise ValueError(f"values have shape {array.shape}: expected ({self.n_points}, n_channels)")
+        n_channels = array.shape[1]
+        array = np.pad(array, ((0, 0), (0, padded(n_channels) - n_channels)))
         with one_at_a_time:
-            return np.float32(self.alpha) * self.slice(self.gather_and_blur(self.splat(array)))
+            filtered = self.slice(self.gather_and_blur(self.splat(array)))
+        return np.float32(self.alpha) * filtered[:, :n_channels]
 
     def splat(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_slots, n_channels): S values, tile by tile."""

@@ -186,10 +186,11 @@ def _softmax(lanes, unary, differences, marginals, z):
             total = plus(total, load(lanes, flat_z, k))
         rests[p] += sum_of(total)
         inverse = spread(lanes, np.float32(1.0) / rests[p])
+        counted = spread(lanes, np.float32(largest[p] < np.float32(0.5 * RULED_OUT)))
         for k in range(here, here + n_channels, len(lanes)):
             q = times(load(lanes, flat_z, k), inverse)
             store(flat_marginals, k, q)
-            gained = plus(gained, times(q, load(lanes, flat_differences, k)))
+            gained = plus(gained, times(times(counted, q), load(lanes, flat_differences, k)))
     return np.float64(_normalisers(largest, rests, sum_of(gained)))
 
 

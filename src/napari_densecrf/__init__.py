@@ -1,5 +1,6 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from .fit import Fit, FitStep, fit, fit_steps
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
@@ -7,12 +8,16 @@ from .unary import InputWarning, probabilities_from_labels
 
 __all__ = [
     "CRFParams",
+    "Fit",
+    "FitStep",
     "InputWarning",
     "Lattice",
     "PairwiseKernel",
     "Refinement",
     "Refiner",
     "Step",
+    "fit",
+    "fit_steps",
     "probabilities_from_labels",
     "refine",
 ]

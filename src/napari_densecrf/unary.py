@@ -131,23 +131,29 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
         _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
     _complain(planes, *counts.sum(axis=0).tolist())
     unary = Unary(differences, float(last_energies.sum()))
-    return unary if strokes is None else _constrain(unary, _stroke_classes(strokes, grid, n_labels))
+    return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))
+
+
+def is_foreground(shape: tuple[int, ...], grid: Grid) -> bool:
+    """Tell whether a map of this shape is the foreground of two classes; raises where it does not fit the grid."""
+    foreground = grid.matches(shape)
+    if not foreground and not (len(shape) == len(grid.shape) + 1 and grid.matches(shape[1:])):
+        raise ValueError(
+            f"probabilities have shape {shape}: expected (n_labels, {grid}) to match the image, or ({grid}) for "
+            "the foreground of two classes" + _axis_hint(shape, grid)
+        )
+    if not foreground and shape[0] < 2:
+        raise ValueError(
+            f"probabilities have {shape[0]} class along their first axis: expected at least 2, or ({grid}) for the "
+            "foreground of two classes"
+        )
+    return foreground
 
 
 def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
     array = np.asarray(probabilities)
-    foreground = grid.matches(array.shape)
-    if not foreground and not (array.ndim == len(grid.shape) + 1 and grid.matches(array.shape[1:])):
-        raise ValueError(
-            f"probabilities have shape {array.shape}: expected (n_labels, {grid}) to match the image, or ({grid}) for "
-            "the foreground of two classes" + _axis_hint(array.shape, grid)
-        )
-    if not foreground and len(array) < 2:
-        raise ValueError(
-            f"probabilities have {len(array)} class along their first axis: expected at least 2, or ({grid}) for the "
-            "foreground of two classes"
-        )
+    foreground = is_foreground(array.shape, grid)
     if array.dtype.kind == "b" or (array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.uint16)):
         raise ValueError(
             f"probabilities hold {array.dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
@@ -298,7 +304,8 @@ def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int
         )
 
 
-def _stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
+def stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
+    """Return (n_points,) strokes, 0 = free, k = class k - 1; raises where they are something else."""
     array = np.asarray(strokes)
     if not grid.matches(array.shape):
         raise ValueError(f"strokes have shape {array.shape}: expected ({grid}) to match the image")

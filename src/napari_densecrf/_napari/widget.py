@@ -17,6 +17,7 @@ from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_densecrf.grid import robust_range
 from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
@@ -466,7 +467,7 @@ class DenseCRFWidget(Container):
             return
         first = self._ranged_for is None
         self._ranged_for = token
-        scale = robust_range(a_plan) / 255
+        scale = intensity_range(a_plan) / 255
         pixel = a_plan.spacing[1]
         longest = max(a_plan.shape[-2:]) * pixel
         unit = a_plan.unit
@@ -539,18 +540,15 @@ class DenseCRFWidget(Container):
             bar.close()
 
 
-def robust_range(a_plan: Plan) -> float:
-    """Return what 255 is to an 8-bit image: the span of intensities without the rarest, from a few pixels."""
+def intensity_range(a_plan: Plan) -> float:
+    """Return the robust range of an image from a few pixels of its middle slice."""
     if a_plan.image.rgb and np.dtype(a_plan.image.dtype) == np.uint8:
         return 255.0
     middle = tuple(size // 2 for size in a_plan.shape[:-2])
     height, width = a_plan.shape[-2:]
     y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
     window = Window(middle, (y, min(height, y + 512)), (x, min(width, x + 512)))
-    sample = read(a_plan, window).image[::4, ::4]
-    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
-    low, high = np.percentile(sample, [0.5, 99.5]) if sample.size else (0.0, 0.0)
-    return float(high - low) or 1.0
+    return robust_range(read(a_plan, window).image[::4, ::4])
 
 
 def _changed_by_refining(probabilities: Any, result: Result) -> float:

@@ -18,7 +18,7 @@ N_EVALUATIONS = 60
 N_SPREAD = 24
 N_FOLDS = 4
 # Channels of pixels in all parts together, which bounds the time of an evaluation.
-LARGEST = 1 << 18
+LARGEST = 1 << 17
 N_PARTS = 8
 # The result is measured on the whole image up to this size.
 LARGEST_WHOLE = 1 << 20

@@ -4,10 +4,10 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from cases import noisy_map
 from scipy import ndimage
 
 import napari_densecrf as ndc
+from cases import noisy_map
 
 GENTLE = ndc.CRFParams((ndc.PairwiseKernel(1.0, 8.0, 12.0), ndc.PairwiseKernel(0.5, 1.0)))
 HARSH = ndc.CRFParams((ndc.PairwiseKernel(20.0, 30.0, 400.0), ndc.PairwiseKernel(5.0, 4.0)))
@@ -40,7 +40,7 @@ def mean_iou(truth, labels):
     return np.mean([((truth == k) & (labels == k)).sum() / ((truth == k) | (labels == k)).sum() for k in classes])
 
 
-# --- fit ---------------------------------------------------------------------------------------------------------------
+# --- fit ---
 
 
 def test_fit_finds_better_values_than_a_harsh_start():

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .grid import Grid
 from .params import CRFParams, PairwiseKernel, Sigma
-from .tuning import Part, Subject, Units, Window, units_of, whole, window_around, window_shape
+from .tuning import Subject, Units, Window, units_of, whole, window_around, window_shape
 from .unary import stroke_classes
 
 N_EVALUATIONS = 60
@@ -188,7 +188,7 @@ class _Drawn:
 
 
 def _drawn(strokes: ArrayLike, subject: Subject) -> _Drawn:
-    """Number the strokes, class by class, and deal them to folds in turn."""
+    """Return the strokes apart, class by class, dealt to folds in turn."""
     from scipy import ndimage
 
     grid = Grid(subject.shape, (1.0,) * len(subject.shape), (0,) * len(subject.shape))

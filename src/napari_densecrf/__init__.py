@@ -4,6 +4,7 @@ from .fit import Fit, FitStep, fit, fit_steps
 from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
+from .suggest import Suggestion, SuggestStep, suggest, suggest_steps
 from .unary import InputWarning, probabilities_from_labels
 
 __all__ = [
@@ -16,8 +17,12 @@ __all__ = [
     "Refinement",
     "Refiner",
     "Step",
+    "SuggestStep",
+    "Suggestion",
     "fit",
     "fit_steps",
     "probabilities_from_labels",
     "refine",
+    "suggest",
+    "suggest_steps",
 ]

@@ -219,7 +219,8 @@ def _windows(subject: Subject, drawn: _Drawn) -> list[Window]:
     if subject.n_points <= n_points:
         return [whole(subject.shape)]
     size = window_shape(subject.shape, n_points // N_PARTS)
-    turns = np.lexsort([drawn.classes, [np.sum(drawn.classes[:s] == c) for s, c in enumerate(drawn.classes)]])
+    rank_in_class = np.array([np.sum(drawn.classes[:s] == label) for s, label in enumerate(drawn.classes)])
+    turns = np.lexsort((drawn.classes, rank_in_class))
     windows: list[Window] = []
     for stroke in turns:
         centre = drawn.centres[stroke]
@@ -290,7 +291,7 @@ class _Exam:
         return _Trial(params, self._mean(right, count), self._mean(certainty, count), changed / max(margin, 1e-9))
 
     def _by_stroke(self, fold: _Fold, values: NDArray[np.generic]) -> NDArray[np.float64]:
-        return np.bincount(fold.strokes, values, minlength=len(self._classes))
+        return np.bincount(fold.strokes, values, minlength=len(self._classes)).astype(float)
 
     def _mean(self, sums: NDArray[np.float64], count: NDArray[np.float64]) -> float:
         """Return the mean of strokes, then of classes."""

@@ -32,7 +32,8 @@ class Part:
 
     Parameters
     ----------
-    image : (*spatial) array, with channels on their axis
+    image : (*spatial) array, or with channels on ``channel_axis``
+    channel_axis : int, optional
     refiner : Refiner
         Of the part, on the lattice of the whole.
     probabilities : (n_labels, *spatial) float32
@@ -41,6 +42,7 @@ class Part:
     """
 
     image: NDArray[Any]
+    channel_axis: int | None
     refiner: Refiner
     probabilities: NDArray[np.float32]
     window: Window
@@ -48,7 +50,13 @@ class Part:
     @cached_property
     def labels(self) -> NDArray[np.intp]:
         """(*spatial): what the map says."""
-        return self.probabilities.argmax(axis=0)
+        labels: NDArray[np.intp] = self.probabilities.argmax(axis=0)
+        return labels
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return (n_channels, *spatial) float32 intensities."""
+        image = self.image[None] if self.channel_axis is None else np.moveaxis(self.image, self.channel_axis, 0)
+        return np.ascontiguousarray(image, dtype=np.float32)
 
     @cached_property
     def margin(self) -> NDArray[np.float32]:
@@ -95,6 +103,11 @@ class Subject:
         """Number of pixels."""
         return math.prod(self.shape)
 
+    @property
+    def n_channels(self) -> int:
+        """Number of channels of the image."""
+        return 1 if self._channel_axis is None else int(self._image.shape[self._channel_axis])
+
     def cut(self, window: Window) -> Part:
         """Return the part in a window; raises what `refine` raises."""
         of_image = list(window)
@@ -108,7 +121,7 @@ class Subject:
             origin=[along.start for along in window],
         )
         probabilities = np.asarray(self._probabilities[(..., *window)])
-        return Part(image, refiner, refiner.refine(probabilities, AS_THEY_ARE).marginals, window)
+        return Part(image, self._channel_axis, refiner, refiner.refine(probabilities, AS_THEY_ARE).marginals, window)
 
     def _spatial_shape(self) -> tuple[int, ...]:
         shape = list(self._image.shape)
@@ -138,10 +151,13 @@ class Units:
 
 def units_of(parts: Sequence[Part]) -> Units:
     """Return the units that suit an image of which these are parts."""
-    grid = parts[0].refiner.grid
+    pixel = min(parts[0].refiner.grid.spacing)
+    if parts[0].channel_axis is not None and parts[0].image.dtype == np.uint8:
+        # Colours are as bright as they are shown, however few of them there are.
+        return Units(pixel, 1.0)
     step = max(1, sum(part.image.size for part in parts) // SAMPLE)
     sample = np.concatenate([part.image.ravel()[::step] for part in parts])
-    return Units(min(grid.spacing), robust_range(sample) / 255)
+    return Units(pixel, robust_range(sample) / 255)
 
 
 def whole(shape: Sequence[int]) -> Window:

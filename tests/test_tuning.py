@@ -151,3 +151,132 @@ def test_fit_refuses_what_does_not_fit(change, words):
     given = {"image": image, "probabilities": probabilities, "strokes": strokes_on(truth, 4), "start": GENTLE} | change
     with pytest.raises(ValueError, match=words):
         ndc.fit(**given)
+
+
+# --- suggest ---
+
+
+def test_a_suggestion_mends_a_speckled_map():
+    image, truth, probabilities = blobs()
+    suggestion = ndc.suggest(image, probabilities)
+    assert "would change" in suggestion.reason
+    refined = ndc.refine(image, probabilities, suggestion.params).labels
+    assert mean_iou(truth, refined) > mean_iou(truth, probabilities.argmax(axis=0)) + 0.05
+
+
+def test_a_suggestion_is_the_same_twice():
+    image, _, probabilities = blobs(40)
+    assert ndc.suggest(image, probabilities) == ndc.suggest(image, probabilities)
+
+
+def test_a_suggestion_follows_the_units_of_the_image():
+    image, _, probabilities = blobs(48)
+    plain = ndc.suggest(image, probabilities).params
+    scaled = ndc.suggest(image * 200, probabilities).params
+    assert scaled.kernels[0].intensity_sigma == pytest.approx(200 * plain.kernels[0].intensity_sigma, rel=0.01)
+    before = ndc.refine(image, probabilities, plain).labels
+    assert (before == ndc.refine(image * 200, probabilities, scaled).labels).mean() > 0.999
+
+
+def test_a_suggestion_follows_the_spacing():
+    image, _, probabilities = blobs(48)
+    pixels, microns = ndc.suggest(image, probabilities), ndc.suggest(image, probabilities, spacing=0.25)
+    assert microns.params.kernels[0].position_sigma == 0.25 * pixels.params.kernels[0].position_sigma
+
+
+def vessels(contrast, noise, size=96):
+    """Return an image of lines two pixels wide, their classes, and a sure map that has them well."""
+    rng = np.random.default_rng(2)
+    truth = np.zeros((size, size), int)
+    for row in range(8, size - 8, 11):
+        truth[row : row + 2] = 1
+        truth[:, row : row + 2] = 1
+    image = 100 + contrast * truth + rng.normal(0, noise, truth.shape)
+    foreground = ndimage.gaussian_filter(truth.astype(float), 0.7)
+    return image, truth, np.stack([1 - foreground, foreground])
+
+
+@pytest.mark.parametrize(("contrast", "noise"), [(0, 10), (-5, 20), (10, 20), (60, 5)])
+def test_thin_vessels_are_left_alone_or_kept(contrast, noise):
+    """Faint vessels that the image hardly shows, and clear ones that a long reach would empty."""
+    image, truth, probabilities = vessels(contrast, noise)
+    suggestion = ndc.suggest(image, probabilities)
+    assert suggestion.params is not None or suggestion.reason.startswith("Leave it as it is")
+    labels = probabilities.argmax(axis=0)
+    refined = labels if suggestion.params is None else ndc.refine(image, probabilities, suggestion.params).labels
+    assert mean_iou(truth, refined) > mean_iou(truth, labels) - 0.01
+
+
+def test_an_image_that_contradicts_the_map_has_no_suggestion():
+    """Noise alone: what pixels look like says nothing of their class, and would be printed into the labels."""
+    _, truth, _ = blobs()
+    image = np.random.default_rng(0).normal(100, 20, truth.shape)
+    sure = ndc.probabilities_from_labels(truth, 0.8)
+    suggestion = ndc.suggest(image, sure)
+    assert suggestion.params is None
+    assert suggestion.reason.startswith("Leave it as it is")
+
+
+def test_a_flat_image_and_a_sure_map_have_no_suggestion():
+    sure = np.stack([np.full((30, 30), 0.99), np.full((30, 30), 0.01)])
+    assert ndc.suggest(np.zeros((30, 30)), sure) == ndc.Suggestion(
+        None, "Leave it as it is: the map and the image agree, and no pixel would change."
+    )
+
+
+def test_a_suggestion_can_be_stopped():
+    image, _, probabilities = blobs(40)
+    steps = list(islice(ndc.suggest_steps(image, probabilities), 12))
+    assert all(step.suggestion is None for step in steps)
+    assert [step.fraction for step in steps] == sorted(step.fraction for step in steps)
+    assert isinstance(steps[-1].best, ndc.CRFParams)
+
+
+def test_suggest_takes_colour_channels_classes_foreground_and_volumes():
+    image, truth, probabilities = blobs(40)
+    colour = np.stack([image, 255 - image, image], -1).clip(0, 255).astype(np.uint8)
+    assert ndc.suggest(colour, probabilities, channel_axis=-1).params is not None
+    channels = ndc.suggest(np.stack([image, 3 * image]), probabilities[1], channel_axis=0)
+    assert channels.params is not None
+    classes = truth + truth[::-1]
+    three = noisy_map(classes, 3, 4, blur=0.7, noise=1.0)
+    assert ndc.suggest(image + image[::-1], three).params is not None
+    volume = ndc.suggest(np.stack([image] * 4), np.stack([probabilities] * 4, 1), spacing=(2, 1, 1))
+    assert volume.params is not None
+
+
+def test_a_large_image_is_judged_by_parts_and_read_nowhere_else():
+    class Watched:
+        """An array that counts what is read of it."""
+
+        def __init__(self, array):
+            self.array, self.shape, self.ndim, self.read = array, array.shape, array.ndim, 0
+
+        def __getitem__(self, index):
+            part = self.array[index]
+            self.read += part.size
+            return part
+
+    image, _, probabilities = blobs(64)
+    large = Watched(np.tile(image, (16, 16)))
+    suggestion = ndc.suggest(large, np.tile(probabilities, (1, 16, 16)))
+    assert suggestion.params is not None
+    assert large.read <= 1 << 18
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"probabilities": np.zeros((2, 5, 5))}, "probabilities have shape"),
+        ({"probabilities": np.zeros((1, 40, 40))}, "expected at least 2"),
+        ({"probabilities": np.zeros((2, 40, 40), bool)}, "probabilities_from_labels"),
+        ({"channel_axis": 4}, "channel_axis is 4"),
+        ({"image": np.full((40, 40), np.nan)}, "NaN"),
+        ({"spacing": (1, 2, 3)}, "spacing has 3 numbers"),
+    ],
+)
+def test_suggest_refuses_what_does_not_fit(change, words):
+    image, _, probabilities = blobs(40)
+    given = {"image": image, "probabilities": probabilities} | change
+    with pytest.raises(ValueError, match=words):
+        ndc.suggest(**given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,11 @@ CALMING = 0.7
 EVERYWHERE = 1e-4
 # Looks that are nearer than this, in robust ranges, count as alike.
 INDISTINCT = 0.01
+# Difference between the looks of two classes, in spreads of sure pixels around their own class's, below which the image
+# does not tell them apart; and pixels then follow their own noise.
+LIMIT_CONTRAST = 0.25
 # Mean likeness of the pixels that change, from which on the image does not support the change: see `_Effect`.
-LIMIT_LIKENESS = 0.48
+LIMIT_LIKENESS = 0.5
 # Length of all borders, after over before, above which the image's noise is being printed into the labels.
 LIMIT_ROUGHNESS = 1.0
 # Largest share of a class that may be lost although it does not clearly look like what it becomes.
@@ -192,11 +196,13 @@ class _Look:
 
     intensities : (n_channels, n_points) float32, calmed
     classes : (n_labels, n_channels, n_points) float32, mean of the class's sure pixels
+    spread : mean square of how far sure pixels look from their own class, summed over channels
     indistinct : square of a difference of looks that counts as none
     """
 
     intensities: NDArray[np.float32]
     classes: NDArray[np.float32]
+    spread: float
     indistinct: float
 
 
@@ -215,10 +221,13 @@ def _look(part: Part, units: Units) -> _Look:
             near = ndimage.gaussian_filter(weighted, NEIGHBOURHOOD * pixels)
             classes[label, channel] = (near + np.float32(EVERYWHERE * everywhere)) / around
     calm = np.stack([ndimage.gaussian_filter(values, CALMING * pixels) for values in channels])
+    own = np.take_along_axis(classes, part.labels[None, None], axis=0)[0]
+    spread = np.average(((calm - own) ** 2).sum(axis=0, dtype=float), weights=part.margin + np.float32(EVERYWHERE))
     n_labels, n_channels = classes.shape[:2]
     return _Look(
         calm.reshape(n_channels, -1),
         classes.reshape(n_labels, n_channels, -1),
+        float(spread),
         (INDISTINCT * 255 * units.intensity) ** 2,
     )
 
@@ -228,6 +237,7 @@ class _Effect:
     """What a setting does to the map.
 
     changed : 0..1, share of the pixels that get another label
+    contrast : difference between the looks of their old and new classes, in spreads of a class's own pixels
     likeness : mean over these, 0 = they look like the class they get, 1 = like the one they had
     roughness : length of the borders after, over that before
     doubtful_loss : 0..1, the largest share of a class that is lost without looking clearly like what it becomes
@@ -235,6 +245,7 @@ class _Effect:
 
     params: CRFParams
     changed: float
+    contrast: float
     likeness: float
     roughness: float
     doubtful_loss: float
@@ -249,6 +260,8 @@ class _Effect:
         """Return why it must not be proposed, or None."""
         if self.changed == 0:
             return "Leave it as it is: the map and the image agree, and no pixel would change."
+        if self.contrast < LIMIT_CONTRAST:
+            return "Leave it as it is: the image hardly tells apart the classes whose borders would move."
         if self.likeness >= LIMIT_LIKENESS:
             return "Leave it as it is: pixels that would change look no more like the class that they would get."
         if self.roughness > LIMIT_ROUGHNESS:
@@ -261,14 +274,16 @@ class _Effect:
 def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) -> _Effect:
     """Refine all parts and sum up what changes."""
     areas, doubtful = np.zeros((2, len(parts[0].probabilities)))
-    likeness = 0.0
+    likeness = contrast = spread = 0.0
     borders_before = borders_after = changed = n_points = 0
     for part, look in zip(parts, looks, strict=True):
         labels = part.refiner.refine(part.probabilities, params).labels
         pixels = np.flatnonzero(labels != part.labels)
         old, new = part.labels.ravel()[pixels], labels.ravel()[pixels]
-        alike = _likeness(look, pixels, old, new)
+        alike, apart = _likeness(look, pixels, old, new)
         likeness += float(alike.sum())
+        contrast += float(apart.sum())
+        spread += look.spread * len(pixels)
         areas += np.bincount(part.labels.ravel(), minlength=len(areas))
         doubtful += np.bincount(old[alike > DOUBTFUL_LIKENESS], minlength=len(areas))
         borders_before += _border_length(part.labels)
@@ -278,6 +293,7 @@ def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) ->
     return _Effect(
         params,
         changed / n_points,
+        math.sqrt(contrast / max(spread, 1e-30)),
         likeness / max(1, changed),
         borders_after / max(1, borders_before),
         float((doubtful / np.maximum(areas, 1)).max()),
@@ -286,13 +302,18 @@ def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) ->
 
 def _likeness(
     look: _Look, pixels: NDArray[np.intp], old: NDArray[np.integer], new: NDArray[np.integer]
-) -> NDArray[np.float64]:
-    """Return (n_pixels,): 0 where a pixel looks like the new class, 1 where it looks like the old, within -1 to 2."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, for pixels that change, how much they look like their old class, and how far apart the classes look.
+
+    Both (n_pixels,): 0 where the pixel looks like the new class to 1 where it looks like the old, within -1 to 2; and
+    the square of the difference between the two.
+    """
     looks_new = look.classes[new, :, pixels].astype(float)
-    apart = look.classes[old, :, pixels] - looks_new
+    difference = look.classes[old, :, pixels] - looks_new
     off = look.intensities[:, pixels].T - looks_new
-    alike: NDArray[np.float64] = (off * apart).sum(axis=1) / ((apart**2).sum(axis=1) + look.indistinct)
-    return np.clip(alike, -1, 2)
+    apart: NDArray[np.float64] = (difference**2).sum(axis=1)
+    alike: NDArray[np.float64] = (off * difference).sum(axis=1) / (apart + look.indistinct)
+    return np.clip(alike, -1, 2), apart
 
 
 def _border_length(labels: NDArray[np.integer]) -> int:

@@ -133,14 +133,8 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
     return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))
 
 
-def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> int:
-    """Return the number of labels of a map, whose values need not be at hand.
-
-    Raises
-    ------
-    ValueError
-        Where its shape or type is not that of a map on the grid.
-    """
+def is_foreground(shape: tuple[int, ...], grid: Grid) -> bool:
+    """Tell whether a map of this shape is the foreground of two classes; raises where it does not fit the grid."""
     foreground = grid.matches(shape)
     if not foreground and not (len(shape) == len(grid.shape) + 1 and grid.matches(shape[1:])):
         raise ValueError(
@@ -152,6 +146,18 @@ def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> in
             f"probabilities have {shape[0]} class along their first axis: expected at least 2, or ({grid}) for the "
             "foreground of two classes"
         )
+    return foreground
+
+
+def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> int:
+    """Return the number of labels of a map, whose values need not be at hand.
+
+    Raises
+    ------
+    ValueError
+        Where its shape or type is not that of a map on the grid.
+    """
+    foreground = is_foreground(shape, grid)
     if dtype.kind == "b" or (dtype.kind in "iu" and dtype not in (np.uint8, np.uint16)):
         raise ValueError(
             f"probabilities hold {dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
@@ -182,7 +188,7 @@ def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
     array = np.asarray(probabilities)
     count_labels(array.shape, array.dtype, grid)
-    foreground = grid.matches(array.shape)
+    foreground = is_foreground(array.shape, grid)
     if foreground and array.dtype.kind == "u":
         refuse_labels(int(array.max()), array.dtype)
     planes = array.reshape(1 if foreground else len(array), -1)

@@ -15,7 +15,7 @@ from .canvas import Drawing, show_grip
 from .engine import CHANGES, Result
 from .footprint import centre_of_view, on_canvas, pixel_at, placed
 from .panel import Panel
-from .result import OneLayer
+from .result import OneLayer, move, reveal
 from .toggled import Toggled
 
 if TYPE_CHECKING:
@@ -150,21 +150,19 @@ class Before(Toggled):
         else:
             layer.data[...] = values
             layer.refresh(thumbnail=False, highlight=False, extent=False)
-        for name, value in placed(a_plan, window).items():
-            if not np.array_equal(np.asarray(getattr(layer, name), object), np.asarray(value, object)):
-                setattr(layer, name, value)
+        move(layer, placed(a_plan, window))
         if self._hidden is not shown:
             self._give_back()
             for name in ("colormap", "features", "opacity", "blending", "contour"):
                 setattr(layer, name, getattr(shown, name))
             self._hidden = shown
             shown.visible = False
-        layer.visible = True
+        reveal(layer, True)
 
     def _give_back(self) -> None:
         """Show the result where it was shown before."""
         for layer in self._layers.all():
-            layer.visible = False
+            reveal(layer, False)
         if self._hidden is not None:
             self._hidden.visible = True
             self._hidden = None

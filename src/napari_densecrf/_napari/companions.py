@@ -9,7 +9,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 
 from .engine import CHANGES, CONFIDENCE, Result
-from .result import OneLayer, blank, put_in_place, write
+from .result import OneLayer, blank, put_in_place, reveal, write
 from .toggled import Toggled
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Companion(Toggled):
             self.adapt(layer, result)
             put_in_place(layer, result.request.plan)
             write(layer, result.request.plan, result.request.window, values)
-            layer.visible = True
+            reveal(layer, True)
             if self._fresh:
                 self._fresh = False
                 self._activate(layer)
@@ -73,7 +73,7 @@ class Companion(Toggled):
         if self._layers.owns(layers.selection.active) and self._active_before in layers:
             layers.selection.active = self._active_before
         for layer in self._layers.all():
-            layer.visible = False
+            reveal(layer, False)
 
     def _activate(self, layer: Layer) -> None:
         selection = self.widget.viewer.layers.selection

@@ -20,7 +20,7 @@ from . import form
 from .canvas import Drawing
 from .engine import Request, Result
 from .footprint import on_canvas, pixel_at, placed
-from .result import OneLayer
+from .result import OneLayer, move, reveal
 from .runner import Done, Runner
 from .toggled import Toggled
 
@@ -193,11 +193,9 @@ class PixelInfluence(Toggled):
             else:
                 layer.data[...] = found.strengths
                 layer.refresh(thumbnail=False, highlight=False, extent=False)
-            for name, value in placed(found.request.plan, found.request.read).items():
-                if not np.array_equal(np.asarray(getattr(layer, name), object), np.asarray(value, object)):
-                    setattr(layer, name, value)
+            move(layer, placed(found.request.plan, found.request.read))
             for other in self._layers.all():
-                other.visible = other is layer
+                reveal(other, other is layer)
         self._mark(found)
         self.say(self.says, _words(found.pull, found.request.read.step))
 
@@ -215,7 +213,7 @@ class PixelInfluence(Toggled):
     def _hide(self) -> None:
         self._cross.clear()
         for layer in self._layers.all():
-            layer.visible = False
+            reveal(layer, False)
 
     def _on_removed(self, event: Any) -> None:
         if self.active and self._layers.owns(event.value):

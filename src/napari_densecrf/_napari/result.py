@@ -127,10 +127,24 @@ def place(a_plan: Plan) -> dict[str, Any]:
 
 def put_in_place(labels: Layer, a_plan: Plan) -> None:
     """Move a layer of the result's shape to where its image is now."""
-    for name, value in place(a_plan).items():
-        now = getattr(labels, name)
-        if not np.array_equal(np.asarray(now, dtype=object), np.asarray(value, dtype=object)):
-            setattr(labels, name, value)
+    move(labels, place(a_plan))
+
+
+def move(layer: Layer, to: dict[str, Any]) -> None:
+    """Set what differs of a layer's place: setting draws anew."""
+    for name, value in to.items():
+        now = np.asarray(getattr(layer, name), dtype=object)
+        wanted = np.asarray(value, dtype=object)
+        if name == "shear":
+            wanted = wanted[np.triu_indices(len(wanted), 1)]
+        if not np.array_equal(now, wanted):
+            setattr(layer, name, value)
+
+
+def reveal(layer: Layer, shown: bool) -> None:
+    """Show or hide a layer, which draws anew even where nothing changes."""
+    if layer.visible != shown:
+        layer.visible = shown
 
 
 def _sub_affine(image: Image, axes: list[int]) -> NDArray[np.float64]:

@@ -1,0 +1,61 @@
+"""The section "Convergence": the plots follow, and the hint is right."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from napari.utils.theme import get_theme
+from numpy.testing import assert_allclose
+
+from driving import WAIT_MS, after, image_layer, picture
+from napari_densecrf._napari.convergence import advice
+
+
+@pytest.mark.parametrize(
+    ("energy", "change", "words"),
+    [
+        ([5.0, 3.0, 2.0, 1.999], None, "has settled"),
+        ([5.0, 3.0, 2.0, 1.5], None, "more iterations"),
+        ([5.0, 3.0, 4.0, 2.0], None, "damping"),
+        ([5.0, 3.0, 2.999, 2.998], [0.9, 0.5, 0.3], "more iterations"),
+        ([5.0, 3.0, 2.0, 1.5], [0.9, 0.3, 0.01], "has settled"),
+        ([5.0, 5.0], None, "has settled"),
+        ([5.0], None, "No iterations"),
+    ],
+)
+def test_the_hint_says_what_helps(energy, change, words):
+    assert words in advice(np.array(energy), None if change is None else np.array(change))
+
+
+def test_the_plots_follow_and_are_themed_like_napari(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    section = next(one for one in widget.sections if one.title == "Convergence")
+    assert section.plots is None
+    widget.panel.folds["Convergence"].open = True
+    qtbot.waitUntil(lambda: section.plots is not None, timeout=WAIT_MS)
+
+    def plotted():
+        return section.plots.energy.getData()
+
+    for n_iterations in (4, 9):
+        after(qtbot, widget, lambda n=n_iterations: setattr(widget.n_iterations, "value", n))
+        iterations, energy = plotted()
+        assert len(iterations) == n_iterations + 1
+        assert_allclose(energy * image.size, widget.last_result.refinement.free_energy)
+        assert widget.convergence_hint.value == advice(
+            widget.last_result.refinement.free_energy, getattr(widget.last_result.refinement, "largest_change", None)
+        )
+    viewer.theme = "light"
+    assert section.plots.native.backgroundBrush().color().name() == get_theme("light").background.as_hex("long")
+    section.plots.show(np.array([3.0, 2.0, 1.0]), np.array([0.5, 0.1]))
+    assert_allclose(section.plots.change.getData(), [[1, 2], [0.5, 0.1]])
+    widget.panel.folds["Convergence"].open = False
+    after(qtbot, widget, lambda: setattr(widget.n_iterations, "value", 3))
+    assert len(plotted()[0]) == 3
+
+
+def test_a_widget_whose_fold_is_shut_does_not_import_the_plots():
+    code = "import napari_densecrf._napari.widget, sys; sys.exit('pyqtgraph' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -390,7 +390,7 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
         return
     import distributed
 
-    with distributed.Client(address, set_as_default=False) as client:
+    with distributed.Client(address) as client:
         threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         yield from _as_done(blocks, client.compute, distributed.wait, max(2, 2 * threads))
 

@@ -34,7 +34,8 @@ from .refine import Refiner
 from .tiling import GIB, Tile, TilePlan, cut
 from .unary import InputWarning, check_strokes, count_labels, probabilities_from_labels, refuse_labels, scaled
 
-TILE_MEMORY = GIB
+# With what is read and waits to be written, a process then stays below 2 GB.
+TILE_MEMORY = 3 * GIB // 4
 AGREEMENT = 0.999
 RESULTS = ("labels", "marginals", "entropy")
 

@@ -22,6 +22,8 @@ from .kernels import kernel, parallel_kernel
 
 # Words of a page, which a thread takes at once; pages without any vertex near are passed over.
 PAGE = 64
+# Pages whose vertices are linked together.
+RUN = 16
 
 
 @intrinsic
@@ -65,10 +67,15 @@ def mark(tile_keys, counts, first_key, touched, busy):
 
 @kernel()
 def _ring_page(steps, touched, busy, margin, page, bits):
-    """Write the words of a page: the touched vertices and all that lie one step up or down any axis from them."""
+    """Write the words of a page: the touched vertices and all that lie one step up or down any axis from them.
+
+    Return whether there are any near; a page without is left alone.
+    """
     first = page * PAGE
     words = bits[first : first + PAGE]
-    words[:] = touched[first + margin : first + margin + PAGE]
+    filled = busy[(first + margin) // PAGE]
+    if filled:
+        words[:] = touched[first + margin : first + margin + PAGE]
     for i in range(2 * steps.size):
         step = steps[i // 2] if i % 2 else -steps[i // 2]
         # A vertex is one step from key - step, whose bit lies in this word or the next.
@@ -76,15 +83,17 @@ def _ring_page(steps, touched, busy, margin, page, bits):
         source = place >> 6
         if not (busy[source // PAGE] or busy[(source + PAGE) // PAGE]):
             continue
+        filled = True
         low = np.uint64(place & 63)
         high = np.uint64(63) - low
         near = touched[source : source + PAGE + 1]
         for w in range(PAGE):
             words[w] |= (near[w] >> low) | ((near[w + 1] << high) << np.uint64(1))
+    return filled
 
 
 @parallel_kernel()
-def add_ring(steps, touched, busy, margin, bits):
+def add_ring(steps, touched, busy, margin, bits, filled):
     """Write the bits of all vertices: the touched ones and their ring.
 
     Parameters
@@ -93,24 +102,28 @@ def add_ring(steps, touched, busy, margin, bits):
         What a step along each axis adds to a key.
     touched : (n_words + 2 margin,) uint64
         Bits of the vertices that points touch; word w + margin here is word w of ``bits``.
-    busy : (n_words / PAGE + ...,) bool
+    busy : (n_pages + 2 margin / PAGE + 1,) bool
         Whether a page of ``touched`` has any bit.
     margin : int
-        Words, enough for a step.
-    bits : (n_words,) uint64, out
-        n_words is a multiple of PAGE.
+        Words, enough for a step, a multiple of PAGE.
+    bits : (n_words,) uint64, in and out
+        Comes as zeros, and n_words is a multiple of PAGE.
+    filled : (n_pages,) bool, out
+        Whether a page of ``bits`` may have any.
     """
-    for page in nb.prange(bits.size // PAGE):
-        _ring_page(steps, touched, busy, margin, page, bits)
+    for page in nb.prange(filled.size):
+        filled[page] = _ring_page(steps, touched, busy, margin, page, bits)
 
 
 @kernel()
-def rank(bits, ranks):
-    """Write the number of bits before each word, and return how many there are."""
+def rank(bits, filled, ranks):
+    """Write the number of bits before each word of the filled pages, and return how many there are."""
     count = np.int64(0)
-    for w in range(bits.size):
-        ranks[w] = count
-        count += popcount(bits[w])
+    for page in range(filled.size):
+        if filled[page]:
+            for w in range(page * PAGE, (page + 1) * PAGE):
+                ranks[w] = count
+                count += popcount(bits[w])
     return count
 
 
@@ -131,41 +144,58 @@ def number(tile_keys, tile_slots, first_key, bits, ranks, slot_vertices):
 
 
 @kernel()
-def _link_page(steps, bits, ranks, page, up, down):
-    """Link the vertices of a page to those one step up each axis."""
-    n_vertices = up.shape[1]
-    for word in range(page * PAGE, (page + 1) * PAGE):
-        if bits[word] == np.uint64(0):
-            continue
-        for i in range(steps.size):
-            place = word * 64 + steps[i]
-            above = place >> 6
-            low = np.uint64(place & 63)
-            near = np.uint64(0)
-            number = np.int64(0)
-            if above < bits.size - 1:
-                near = (bits[above] >> low) | ((bits[above + 1] << (np.uint64(63) - low)) << np.uint64(1))
-                number = ranks[above] + popcount(bits[above] & _below(low))
-            v = np.int64(ranks[word])
-            left = bits[word]
-            while left != np.uint64(0):
-                lowest = left & (~left + np.uint64(1))
-                if near & lowest:
-                    neighbour = number + popcount(near & (lowest - np.uint64(1)))
-                    up[i, v] = neighbour
-                    down[i, neighbour] = v
-                else:
-                    up[i, v] = n_vertices
-                v += 1
-                left ^= lowest
+def _list_places(bits, filled, pages, places):
+    """Write the places of the vertices of some pages within the box, and return how many there are."""
+    count = 0
+    for page in range(pages[0], pages[1]):
+        if filled[page]:
+            for word in range(page * PAGE, (page + 1) * PAGE):
+                left = bits[word]
+                while left != np.uint64(0):
+                    others = left & (left - np.uint64(1))
+                    places[count] = word * 64 + popcount((left ^ others) - np.uint64(1))
+                    count += 1
+                    left = others
+    return count
+
+
+@kernel()
+def _find_beside(places, step, bits, ranks, n_vertices, numbers):
+    """Write the number of the vertex one step from each of these places, n_vertices where there is none."""
+    for k in range(places.size):
+        place = np.uint64(places[k] + step)
+        word = bits[place >> np.uint64(6)]
+        bit = place & np.uint64(63)
+        number = ranks[place >> np.uint64(6)] + np.uint32(popcount(word & _below(bit)))
+        numbers[k] = number if (word >> bit) & np.uint64(1) else np.uint32(n_vertices)
+
+
+@kernel()
+def _link_pages(steps, bits, filled, ranks, pages, up, down):
+    places = np.empty((pages[1] - pages[0]) * PAGE * 64, np.int64)
+    count = _list_places(bits, filled, pages, places)
+    if count == 0:
+        return
+    first = np.int64(ranks[places[0] >> 6])
+    for i in range(steps.size):
+        above = up[i, first : first + count]
+        below = down[i, first : first + count]
+        _find_beside(places[:count], steps[i], bits, ranks, up.shape[1], above)
+        _find_beside(places[:count], -steps[i], bits, ranks, up.shape[1], below)
 
 
 @parallel_kernel()
-def link(steps, bits, ranks, up, down):
-    """Write the number of the vertex one step up and down each axis: (d + 1, n_vertices) uint32.
+def link(steps, bits, filled, ranks, up, down):
+    """Write the number of the vertex one step up and down each axis, n_vertices where there is none.
 
-    ``down`` comes filled with n_vertices, what names a missing neighbour. A vertex has one neighbour below it, so of
-    all threads one alone writes each entry.
+    Parameters
+    ----------
+    steps : (d + 1,) int64
+        What a step along each axis adds to a key.
+    bits, ranks : (n_words,) uint64, uint32
+        With room for a step beyond the first and the last vertex.
+    filled : (n_pages,) bool
+    up, down : (d + 1, n_vertices) uint32, out
     """
-    for page in nb.prange(bits.size // PAGE):
-        _link_page(steps, bits, ranks, page, up, down)
+    for run in nb.prange(-(-filled.size // RUN)):
+        _link_pages(steps, bits, filled, ranks, (run * RUN, min((run + 1) * RUN, filled.size)), up, down)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .grid import Probe
 from .kernels import kernel, one_at_a_time, parallel_kernel
+from .memory import sparse_empty
 from .simplex import count_touched, index_points
 from .vertices import number_and_link
 
@@ -359,14 +360,13 @@ def _estimate_touched(probe: Probe, steps: NDArray[np.float64], channel_steps: N
     """
     n_dims = len(steps) + len(channel_steps)
     n_points = math.prod(probe.window)
-    flat = probe.intensities.reshape(-1, len(channel_steps))
-    lowest = np.array([*(0.0 * steps), *(flat.min(axis=0) * channel_steps)])
-    highest = np.array([*((np.array(probe.shape) - 1) * steps), *(flat.max(axis=0) * channel_steps)])
+    nowhere = np.zeros(len(steps), np.int64)
+    whole = (np.array(probe.shape, np.int64), nowhere, steps)
     scales = FINE.scales(n_dims)
     count = count_touched(
-        _strides((lowest, highest), scales),
+        _strides(_bounds(whole, probe.intensities.reshape(-1, len(channel_steps)), channel_steps), scales),
         scales,
-        (np.array(probe.window, np.int64), np.zeros(len(steps), np.int64), steps),
+        (np.array(probe.window, np.int64), nowhere, steps),
         np.array(probe.origins, np.int64),
         probe.intensities,
         channel_steps,
@@ -499,8 +499,8 @@ class Lattice:
         n_tiles = -(-self.n_points // self.tile_points)
         self.vertices = np.empty((self.n_points, self.n_dims + 1), np.uint16)
         self.weights = np.empty((self.n_points, self.n_dims + 1), np.float32)
-        # Room for the worst case, of which the system hands out only the pages that are written.
-        tile_keys = np.empty((n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1)), np.int64)
+        # Room for the worst case, of which little is written.
+        tile_keys = sparse_empty((n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1)), np.int64)
         counts = index_points(
             strides, scales, grid, intensities, channel_steps, self.tile_points, self.vertices, self.weights, tile_keys
         )

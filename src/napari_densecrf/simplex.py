@@ -27,7 +27,8 @@ import numpy as np
 
 from .kernels import kernel, parallel_kernel
 
-# Points that go through the arithmetic together, so that each line of it is one vector loop.
+# Points that go through the arithmetic together, so that each line of it is one vector loop. Its length is known while
+# compiling, so the last points of a tile are followed by leftovers.
 BLOCK = 256
 # No key: the box of keys is around 0, and smaller.
 EMPTY = np.int64(-(2**63))
@@ -59,21 +60,20 @@ def _write_positions(row, first, count, axis, shape, origin, step):
 
 
 @kernel()
-def _elevate(strides, elevated, feature, dim, count):
-    """Add one scaled feature to the elevated coordinates (d + 1, BLOCK): E of Adams et al., column by column.
+def _elevate(feature, dim, sums, coordinate):
+    """Add one scaled feature to the elevated coordinates of a block: E of Adams et al., column by column.
 
     Features arrive from the last to the first: coordinate dim + 1 is the sum so far less (dim + 1) times this one,
-    and coordinate 0 keeps the sum.
+    and coordinate 0 is the sum in the end.
     """
-    row = (dim + 1) * BLOCK
     factor = np.float32(dim + 1)
-    for p in range(count):
-        elevated[row + p] = elevated[p] - factor * feature[p]
-        elevated[p] += feature[p]
+    for p in range(BLOCK):
+        coordinate[p] = sums[p] - factor * feature[p]
+        sums[p] += feature[p]
 
 
 @kernel()
-def _round(strides, offset, start, count):
+def _round(strides, offset, start):
     """Turn coordinates (d + 1, BLOCK) into offsets from the nearest multiples of d + 1, and start the walk there.
 
     The lowest bits of an offset name its axis, so that both are sorted together. ``start`` (BLOCK,) is the key.
@@ -85,7 +85,7 @@ def _round(strides, offset, start, count):
     stride_sum = np.int64(0)
     for i in range(n_vertices):
         stride_sum += strides[i]
-    for p in range(count):
+    for p in range(BLOCK):
         excess = np.int32(0)
         key = np.int64(0)
         for i in range(n_vertices):
@@ -107,12 +107,12 @@ def _axis_bits(n_vertices):
 
 
 @kernel()
-def _sort_descending(strides, offset, count):
+def _sort_descending(strides, offset):
     """Sort the d + 1 offsets of each point, the largest first: odd-even transposition, all points abreast."""
     n_vertices = len(strides)
     for turn in range(n_vertices):
         for i in range(turn % 2, n_vertices - 1, 2):
-            for p in range(count):
+            for p in range(BLOCK):
                 a = offset[i * BLOCK + p]
                 b = offset[i * BLOCK + BLOCK + p]
                 offset[i * BLOCK + p] = max(a, b)
@@ -135,12 +135,12 @@ def _write_weights(strides, offset, weights, first, count):
 
 
 @kernel()
-def _walk(strides, steps_back, offset, start, keys, count):
+def _walk(strides, steps_back, offset, start, keys):
     """Write the keys (d + 1, BLOCK) of the vertices of each simplex."""
     n_vertices = len(strides)
     d = n_vertices - 1
     axis_bits = np.int32(_axis_bits(n_vertices))
-    for p in range(count):
+    for p in range(BLOCK):
         key = start[p]
         keys[p] = key
         for r in range(1, n_vertices):
@@ -197,7 +197,8 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
     n_axes = shape.size
     # Elevated coordinates, then offsets.
     offset = np.empty(n_vertices * BLOCK, np.float32)
-    feature = np.empty(BLOCK, np.float32)
+    feature = np.zeros(BLOCK, np.float32)
+    sums = np.empty(BLOCK, np.float32)
     start = np.empty(BLOCK, np.int64)
     block_keys = np.empty(n_vertices * BLOCK, np.int64)
     steps_back = np.zeros(_axis_bits(n_vertices) + 1, np.int64)
@@ -211,21 +212,23 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
     n_keys = 0
     for block in range(first, last, BLOCK):
         count = min(BLOCK, last - block)
-        offset[:BLOCK] = 0.0
+        sums[:] = 0.0
         for dim in range(d - 1, -1, -1):
             if dim < n_axes:
                 _write_positions(feature, block, count, dim, shape, origin[dim], position_steps[dim] * scales[dim])
             else:
                 step = np.float32(channel_steps[dim - n_axes] * scales[dim])
+                channel = intensities[block : block + count, dim - n_axes]
                 for p in range(count):
-                    feature[p] = intensities[block + p, dim - n_axes] * step
-            _elevate(strides, offset, feature, dim, count)
-        _round(strides, offset, start, count)
-        _sort_descending(strides, offset, count)
+                    feature[p] = channel[p] * step
+            _elevate(feature, dim, sums, offset[(dim + 1) * BLOCK : (dim + 2) * BLOCK])
+        offset[:BLOCK] = sums
+        _round(strides, offset, start)
+        _sort_descending(strides, offset)
         _write_weights(strides, offset, weights, block, count)
-        _walk(strides, steps_back, offset, start, block_keys, count)
-        # A table a quarter full has few collisions; and a block of nothing but new vertices must find room.
-        while max(4 * n_keys, n_keys + 2 * n_vertices * BLOCK) > 1 << size_bits:
+        _walk(strides, steps_back, offset, start, block_keys)
+        # A table an eighth full has few collisions; and a block of nothing but new vertices must find room.
+        while max(8 * n_keys, n_keys + 2 * n_vertices * BLOCK) > 1 << size_bits:
             size_bits += 1
             table = _tile_table(size_bits, keys, n_keys)
         n_keys = _number_vertices(strides, block_keys, table, vertices, block, count, keys, n_keys)

@@ -11,6 +11,8 @@ import psutil
 from numpy.typing import NDArray
 
 from . import keybox, keytable
+from .keybox import PAGE
+from .memory import sparse_empty, sparse_zeros
 
 # Vertices are bits while their box has no more keys than this, or than so many a point.
 SMALL_BOX = 2**27
@@ -56,24 +58,27 @@ def _in_box(
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
     """Do so with a bit for each key from the lowest to the highest, the ring and some room around it."""
     reach = int(abs(steps).max())
-    # Two steps below the lowest key there is still a word; behind the last vertex there is one more, empty.
+    # The ring lies a step beyond the keys, and is asked for what lies another step beyond.
     first = lowest - 2 * reach - 64
-    n_words = -(-(highest + reach + 65 - first) // (64 * keybox.PAGE)) * keybox.PAGE
-    margin = reach // 64 + 2
-    touched = np.zeros(n_words + 2 * margin, np.uint64)
-    busy = np.zeros(touched.size // keybox.PAGE + 2, np.bool_)
+    n_pages = -(-(highest + 2 * reach + 64 - first) // (64 * PAGE))
+    margin_pages = reach // (64 * PAGE) + 2
+    margin = margin_pages * PAGE
+    touched = sparse_zeros(n_pages * PAGE + 2 * margin, np.uint64)
+    busy = np.zeros(n_pages + 2 * margin_pages + 1, np.bool_)
     keybox.mark(tile_keys, counts, first - 64 * margin, touched, busy)
-    bits = np.empty(n_words, np.uint64)
-    ranks = np.empty(n_words, np.uint32)
-    keybox.add_ring(steps, touched, busy, margin, bits)
-    n_vertices = keybox.rank(bits, ranks)
+    bits = sparse_zeros(n_pages * PAGE, np.uint64)
+    filled = np.empty(n_pages, np.bool_)
+    keybox.add_ring(steps, touched, busy, margin, bits, filled)
+    del touched
+    ranks = sparse_empty(n_pages * PAGE, np.uint32)
+    n_vertices = keybox.rank(bits, filled, ranks)
     if n_vertices > _most_vertices(steps.size):
         raise _too_many(n_vertices, steps.size)
     slot_vertices = np.empty(counts.sum(), np.uint32)
     keybox.number(tile_keys, np.concatenate([[0], np.cumsum(counts)]), first, bits, ranks, slot_vertices)
     up = np.empty((steps.size, n_vertices), np.uint32)
-    down = np.full((steps.size, n_vertices), n_vertices, np.uint32)
-    keybox.link(steps, bits, ranks, up, down)
+    down = np.empty((steps.size, n_vertices), np.uint32)
+    keybox.link(steps, bits, filled, ranks, up, down)
     return slot_vertices, up, down
 
 

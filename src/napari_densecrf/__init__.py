@@ -1,5 +1,7 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from typing import TYPE_CHECKING, Any
+
 from .classify import PixelClassifier, probabilities_from_strokes
 from .fit import Fit, FitStep, fit, fit_steps
 from .grid import take_probe
@@ -8,9 +10,11 @@ from .lattice import Lattice
 from .params import CRFParams, PairwiseKernel
 from .refine import Refinement, Refiner, Step, refine
 from .suggest import Suggestion, SuggestStep, suggest, suggest_steps
-from .tiles import plan_tiles, refine_tiles
 from .tiling import TilePlan
 from .unary import InputWarning, probabilities_from_labels
+
+if TYPE_CHECKING:
+    from .tiles import plan_tiles, refine_tiles
 
 __all__ = [
     "CRFParams",
@@ -40,3 +44,12 @@ __all__ = [
     "suggest_steps",
     "take_probe",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import Dask, which takes as long as all else, only for those who use it."""
+    if name in ("plan_tiles", "refine_tiles"):
+        from . import tiles
+
+        return getattr(tiles, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,7 +35,9 @@ def draw(
     axes["cases"].set(title="Times faster than pydensecrf2", xticks=places)
     axes["cases"].set_xticklabels([name.replace(" (", "\n(") for name in names], fontsize=7)
     axes["cases"].legend()
-    gains = {name: [row[f"{name}, one thread"] / row[name] for row in rows] for name in ("cold", "cached")}
+    gains = {
+        name: [row.get(f"{name}, one thread", row[name]) / row[name] for row in rows] for name in ("cold", "cached")
+    }
     axes["threads"].boxplot(list(gains.values()), tick_labels=list(gains))
     axes["threads"].set(title="One thread over all threads, time", ylim=(0.9, 2.1))
     for key, found, unit in (("size", by_size, "pixels a side"), ("labels", by_labels, "labels")):

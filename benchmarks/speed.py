@@ -155,7 +155,7 @@ def main() -> None:
     if options.figure:
         from figure import draw
 
-        draw([problem.name for problem in problems()], rows, by_size, by_labels, options.figure)
+        draw([problem.name for problem in problems()], rows, by_size, by_labels, told, options.figure)
 
 
 if __name__ == "__main__":

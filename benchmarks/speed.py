@@ -143,9 +143,8 @@ def main() -> None:
     if options.loaded:
         numba.set_num_threads(1)
         manner = Manner(time.thread_time, min, options.rounds)
-    print(
-        f"{numba.get_num_threads()} threads; {manner.clock.__name__}, {manner.typical.__name__} of {options.rounds}; ms"
-    )
+    told = f"threads: {numba.get_num_threads()}; {manner.clock.__name__}, {manner.typical.__name__} of {options.rounds}"
+    print(told + "; ms")
     rows = table(manner)
     if options.table_only:
         return

@@ -37,7 +37,7 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed $(VENV)/reference
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --figure docs/images/benchmarks.png
 
 wheel: $(VENV)/installed
 	$(BIN)/python -m build --wheel --outdir dist .

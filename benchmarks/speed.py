@@ -3,136 +3,158 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import geometric_mean, median
 
 import numba
 import numpy as np
-import pydensecrf.densecrf as densecrf
-from scipy import ndimage
-from skimage import data, transform
+from problems import SMOOTHNESS, W1, Problem, labelled, problems, pydensecrf_marginals, square
 
 import napari_densecrf as ndc
-from napari_densecrf import CRFParams, PairwiseKernel
 
-N_ITERATIONS = 5
-W1, W2, SMOOTHNESS = 10.0, 3.0, 3.0
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import reference
+
+SIZES = (256, 512, 1024, 2048, 4096)
+LABELS = (2, 4, 8, 16, 32, 64)
+MEASURES = ("cold", "cached", "gamma")
+ENOUGH_AGREEMENT = 0.99
+CROP = 56
 
 
 @dataclass(frozen=True)
-class Case:
-    """An image, a map and the sigmas of the appearance kernel."""
+class Manner:
+    """How to time.
 
-    name: str
-    image: np.ndarray
-    probabilities: np.ndarray
-    position_sigma: float
-    intensity_sigma: float
-    channel_axis: int | None = None
+    Parameters
+    ----------
+    clock : callable
+        Seconds.
+    typical : callable
+        Of the rounds.
+    n_rounds : int
+    """
 
-    def params(self, weight: float = W1, smoothness: float = SMOOTHNESS) -> CRFParams:
-        """Return the parameters, with another weight or reach where asked."""
-        appearance = PairwiseKernel(weight, self.position_sigma, self.intensity_sigma)
-        return CRFParams((appearance, PairwiseKernel(W2, smoothness)), n_iterations=N_ITERATIONS)
+    clock: Callable[[], float]
+    typical: Callable[[list[float]], float]
+    n_rounds: int
 
-
-def noisy_map(gray: np.ndarray, n_labels: int, seed: int = 0) -> np.ndarray:
-    """Return a map of gray bands, blurred and noisy: (n_labels, *spatial) float32."""
-    rng = np.random.default_rng(seed)
-    bands = np.digitize(gray, np.percentile(gray, np.linspace(0, 100, n_labels + 1)[1:-1]))
-    planes = np.stack([ndimage.gaussian_filter((bands == k).astype(np.float32), 2) for k in range(n_labels)])
-    planes += 0.3 * rng.random(planes.shape, dtype=np.float32) + 0.02
-    return planes / planes.sum(axis=0)
+    def timed(self, function: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+        """Return milliseconds and the result of a call."""
+        started = self.clock()
+        result = function()
+        return 1e3 * (self.clock() - started), result
 
 
-def cases(large: bool) -> list[Case]:
-    """Return the cases of 512 x 512, and larger ones where asked."""
-    rgb = data.immunohistochemistry()
-    gray = rgb.mean(axis=-1).astype(np.uint8)
-    rng = np.random.default_rng(0)
-    noise = np.clip(gray + rng.normal(0, 20, gray.shape), 0, 255).astype(np.uint8)
-    found = [
-        Case("512^2 RGB L2 (80, 13)", rgb, noisy_map(gray, 2), 80, 13, -1),
-        Case("512^2 gray L2 (20, 5)", gray, noisy_map(gray, 2), 20, 5),
-        Case("512^2 RGB L4 (40, 10)", rgb, noisy_map(gray, 4), 40, 10, -1),
-        Case("512^2 RGB L21 (80, 13)", rgb, noisy_map(gray, 21), 80, 13, -1),
-        Case("512^2 noise L2 (5, 3)", noise, noisy_map(gray, 2), 5, 3),
-    ]
-    if large:
-        big = (255 * transform.resize(gray, (2048, 2048))).astype(np.uint8)
-        stack = np.stack([np.roll(gray[:256, :256], z, axis=0) for z in range(32)])
-        found += [
-            Case("2048^2 gray L2 (20, 10)", big, noisy_map(big, 2), 20, 10),
-            Case("32x256x256 gray L2 (10, 10)", stack, noisy_map(stack, 2), 10, 10),
-        ]
-    return found
+def ours(problem: Problem, turn: int, manner: Manner) -> tuple[dict[str, float], np.ndarray]:
+    """Return ms of a cold run, of one with the weight moved, of one with theta_gamma moved; and the labels."""
+    made: list[ndc.Refiner] = []
+
+    def cold() -> np.ndarray:
+        made.append(ndc.Refiner(problem.image, channel_axis=problem.channel_axis))
+        return made[0].refine(problem.probabilities, problem.params()).labels
+
+    elapsed, labels = manner.timed(cold)
+    moved = {"cached": problem.params(W1 - 1 - 0.1 * turn), "gamma": problem.params(W1, SMOOTHNESS + 0.1 + 0.1 * turn)}
+    rows = {
+        name: manner.timed(lambda p=p: made[0].refine(problem.probabilities, p).labels)[0] for name, p in moved.items()
+    }
+    return {"cold": elapsed, **rows}, labels
 
 
-def pydensecrf_labels(case: Case) -> np.ndarray:
-    """Return the labels of the reference implementation, from image to labels."""
-    n_labels, *spatial = case.probabilities.shape
-    positions = np.indices(spatial, dtype=np.float32).reshape(len(spatial), -1)
-    channels = case.image.reshape(positions.shape[1], -1).T.astype(np.float32)
-    solver = densecrf.DenseCRF(positions.shape[1], n_labels)
-    solver.setUnaryEnergy(np.ascontiguousarray(-np.log(case.probabilities).reshape(n_labels, -1)))
-    appearance = np.concatenate([positions / case.position_sigma, channels / case.intensity_sigma])
-    solver.addPairwiseEnergy(np.ascontiguousarray(appearance, dtype=np.float32), compat=W1)
-    solver.addPairwiseEnergy(np.ascontiguousarray(positions / SMOOTHNESS, dtype=np.float32), compat=W2)
-    return np.array(solver.inference(N_ITERATIONS)).argmax(axis=0).reshape(spatial)
-
-
-def timed(function: object) -> tuple[float, np.ndarray]:
-    """Return milliseconds and the result of a call."""
-    started = time.perf_counter()
-    result = function()
-    return 1e3 * (time.perf_counter() - started), result
-
-
-def measure(case: Case, n_rounds: int) -> dict[str, float]:
-    """Return medians in milliseconds and the share of labels that agree."""
-    rows: dict[str, list[float]] = {"pydensecrf2": [], "cold": [], "cached": [], "smoothness": []}
-    ndc.refine(case.image, case.probabilities, case.params(), channel_axis=case.channel_axis)
-    for k in range(n_rounds):
-        elapsed, theirs = timed(lambda: pydensecrf_labels(case))
+def measure(problem: Problem, manner: Manner) -> dict[str, float]:
+    """Return typical ms, with all threads and with one, and the share of labels that agree with pydensecrf2's."""
+    rows: dict[str, list[float]] = {"pydensecrf2": []}
+    all_threads = numba.get_num_threads()
+    ours(problem, 0, manner)
+    for turn in range(manner.n_rounds):
+        elapsed, theirs = manner.timed(lambda: pydensecrf_marginals(problem).argmax(axis=0))
         rows["pydensecrf2"].append(elapsed)
-        made = []
+        for threads, suffix in ((all_threads, ""), (1, ", one thread"))[:all_threads]:
+            numba.set_num_threads(threads)
+            found, labels = ours(problem, turn, manner)
+            for name, value in found.items():
+                rows.setdefault(name + suffix, []).append(value)
+        numba.set_num_threads(all_threads)
+    return {name: manner.typical(values) for name, values in rows.items()} | {"agree": float((labels == theirs).mean())}
 
-        def cold(made: list = made) -> np.ndarray:
-            refiner = ndc.Refiner(case.image, channel_axis=case.channel_axis)
-            made.append(refiner)
-            return refiner.refine(case.probabilities, case.params()).labels
 
-        elapsed, ours = timed(cold)
-        rows["cold"].append(elapsed)
-        refiner = made[0]
-        weight, reach = W1 - 1 - 0.1 * k, SMOOTHNESS + 0.1 + 0.1 * k
-        rows["cached"].append(timed(lambda r=refiner, w=weight: r.refine(case.probabilities, case.params(w)).labels)[0])
-        rows["smoothness"].append(
-            timed(lambda r=refiner, s=reach: r.refine(case.probabilities, case.params(W1, s)).labels)[0]
-        )
-    return {name: median(values) for name, values in rows.items()} | {"agree": float((ours == theirs).mean())}
+def errors_on_a_crop(problem: Problem) -> tuple[float, float]:
+    """Return mean |Q - Q_exact| of ours and of pydensecrf2 on a part of the image."""
+    part = problem.crop(CROP)
+    exact, _ = reference.refine(part.image, part.probabilities, part.params(), channel_axis=part.channel_axis)
+    our = ndc.refine(part.image, part.probabilities, part.params(), channel_axis=part.channel_axis).marginals
+    return float(np.abs(our - exact).mean()), float(np.abs(pydensecrf_marginals(part) - exact).mean())
+
+
+def table(manner: Manner) -> list[dict[str, float]]:
+    """Print the seven problems; return their rows."""
+    print(f"{'':28}{'pydensecrf2':>12}" + "".join(f"{name:>9}{'x':>6}" for name in MEASURES), end="")
+    print(f"{'threads: cold':>15}{'cached':>8}{'agree':>9}")
+    rows = []
+    for problem in problems():
+        row = measure(problem, manner)
+        rows.append(row)
+        line = f"{problem.name:28}{row['pydensecrf2']:12.0f}"
+        line += "".join(f"{row[name]:9.1f}{row['pydensecrf2'] / row[name]:6.1f}" for name in MEASURES)
+        gains = [row.get(f"{name}, one thread", row[name]) / row[name] for name in ("cold", "cached")]
+        line += f"{gains[0]:15.2f}{gains[1]:8.2f}{100 * row['agree']:8.2f}%"
+        print(line, flush=True)
+        if row["agree"] < ENOUGH_AGREEMENT:
+            near, far = errors_on_a_crop(problem)
+            print(f"    from the exact solution, on {CROP} pixels a side: ours {near:.4f}, pydensecrf2 {far:.4f}")
+    means = {name: geometric_mean(row["pydensecrf2"] / row[name] for row in rows) for name in MEASURES}
+    print("geometric mean: " + ", ".join(f"{name} {mean:.1f} x" for name, mean in means.items()))
+    return rows
+
+
+def scaling(name: str, found: list[tuple[int, Problem]], manner: Manner, per: str) -> dict[int, dict[str, float]]:
+    """Print and return the times of ours along an axis."""
+    print(f"\n{name:>10}{'cold ms':>10}{'cached ms':>11}{'cached ' + per:>24}")
+    rows = {}
+    for value, problem in found:
+        ours(problem, 0, manner)
+        runs = [ours(problem, turn, manner)[0] for turn in range(manner.n_rounds)]
+        rows[value] = {key: manner.typical([run[key] for run in runs]) for key in MEASURES}
+        n_points = problem.probabilities[0].size
+        unit = n_points if per == "ns a pixel" else n_points * (value - 1)
+        cached = rows[value]["cached"]
+        print(f"{value:>10}{rows[value]['cold']:10.1f}{cached:11.1f}{1e6 * cached / unit:24.1f}", flush=True)
+    return rows
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table and the scaling, and draw them where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--large", action="store_true", help="2048 x 2048 and a volume too")
+    parser.add_argument("--table-only", action="store_true", help="leave out sizes, labels and the figure")
+    parser.add_argument("--figure", type=Path, help="where to write the plots")
+    parser.add_argument(
+        "--loaded",
+        action="store_true",
+        help="for a machine that has other work: one thread, its processor time, the least of the rounds",
+    )
     options = parser.parse_args()
-    print(f"{numba.get_num_threads()} threads, medians of {options.rounds}; ms")
-    print(f"{'':28}{'pydensecrf2':>12}{'cold':>8}{'x':>6}{'cached':>8}{'x':>6}{'gamma':>8}{'x':>6}{'agree':>8}")
-    ratios: dict[str, list[float]] = {"cold": [], "cached": []}
-    for case in cases(options.large):
-        row = measure(case, options.rounds)
-        line = f"{case.name:28}{row['pydensecrf2']:12.0f}"
-        for name in ("cold", "cached", "smoothness"):
-            ratio = row["pydensecrf2"] / row[name]
-            line += f"{row[name]:8.1f}{ratio:6.1f}"
-            if name in ratios:
-                ratios[name].append(ratio)
-        print(f"{line}{100 * row['agree']:7.2f}%", flush=True)
-    print("geometric mean: " + ", ".join(f"{name} {geometric_mean(values):.1f} x" for name, values in ratios.items()))
+    manner = Manner(time.perf_counter, median, options.rounds)
+    if options.loaded:
+        numba.set_num_threads(1)
+        manner = Manner(time.thread_time, min, options.rounds)
+    told = f"threads: {numba.get_num_threads()}; {manner.clock.__name__}, {manner.typical.__name__} of {options.rounds}"
+    print(told + "; ms")
+    rows = table(manner)
+    if options.table_only:
+        return
+    few = replace(manner, n_rounds=max(1, options.rounds // 2))
+    by_size = scaling("size", [(size, square(size)) for size in SIZES], few, "ns a pixel")
+    by_labels = scaling("labels", [(n, labelled(n)) for n in LABELS], few, "ns a pixel and channel")
+    if options.figure:
+        from figure import draw
+
+        draw([problem.name for problem in problems()], rows, by_size, by_labels, told, options.figure)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=4096)
-    parser.add_argument("--tile-memory", type=float, default=1.0, help="GiB")
+    parser.add_argument("--tile-memory", type=float, default=0.75, help="GiB")
     parser.add_argument("--workers", type=int, default=2, help="Dask's threads: one refines, the others read and write")
     parser.add_argument("--folder", type=Path, help="where the sample is kept, and found again")
     options = parser.parse_args()

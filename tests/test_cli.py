@@ -1,15 +1,20 @@
 """The command line, in process and as a process."""
 
+import csv
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
+from scipy import ndimage
 
 import napari_densecrf as ndc
-from napari_densecrf import CRFParams, PairwiseKernel
+from napari_densecrf import CRFParams, PairwiseKernel, jobs
 from napari_densecrf.cli import main
+from napari_densecrf.jobs import Options, prepare
 
 
 @pytest.fixture
@@ -99,3 +104,190 @@ def test_demo_without_a_display_says_what_to_do(monkeypatch, capsys):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert main(["demo"]) == 2
     assert "xvfb-run" in capsys.readouterr().err
+
+
+# ---- larger things: volumes, slices, tiles, stops
+
+
+TILED = ["--appearance-weight", "4", "--appearance-position-sigma", "4", "--appearance-intensity-sigma", "20"]
+TILED += ["--smoothness-weight", "1", "--smoothness-position-sigma", "1"]
+PARAMS = CRFParams((PairwiseKernel(4, 4, 20), PairwiseKernel(1, 1)))
+
+
+@pytest.fixture
+def stack(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (4, 20, 24)).astype(np.uint8)
+    probabilities = np.moveaxis(rng.dirichlet(np.ones(2), (4, 20, 24)), -1, 0).astype(np.float32)
+    tifffile.imwrite(tmp_path / "image.tif", image, photometric="minisblack")
+    np.save(tmp_path / "map.npy", probabilities)
+    return tmp_path, image, probabilities
+
+
+def test_a_stack_is_a_volume_or_slices_as_it_is_said(stack, capsys):
+    folder, image, probabilities = stack
+    assert run(folder, *TILED) == 2
+    assert "say --axes ZYX to refine it as a volume, or --axes TYX" in capsys.readouterr().err
+    assert run(folder, *TILED, "--axes", "ZYX", "--spacing", "2,1,1") == 0
+    volume = ndc.refine(image, probabilities, PARAMS, spacing=(2, 1, 1)).labels
+    np.testing.assert_array_equal(tifffile.imread(folder / "out.tif"), volume)
+    assert run(folder, *TILED, "--axes", "TYX") == 0
+    slices = [ndc.refine(image[z], probabilities[:, z], PARAMS).labels for z in range(4)]
+    np.testing.assert_array_equal(tifffile.imread(folder / "out.tif"), slices)
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(stack, capsys):
+    folder, _, _ = stack
+    before = sorted(folder.iterdir())
+    assert run(folder, *TILED, "--axes", "TYX", "--dry-run") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"reads   {folder / 'image.tif'}: 4 x 20 x 24 uint8"
+    assert said[1] == f"reads   {folder / 'map.npy'}: 2 x 4 x 20 x 24 float32"
+    assert said[2] == f"writes  {folder / 'out.tif'}: 4 x 20 x 24 TYX uint8"
+    assert said[3].startswith("refines 4 frames, each 20 x 24 pixels at once, 0.00 GiB, about ")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_rough_segmentation_has_the_classes_of_the_whole(stack):
+    folder, image, _ = stack
+    labels = np.zeros(image.shape, np.uint8)
+    labels[3, 5:] = 2
+    tifffile.imwrite(folder / "labels.tif", labels)
+    names = [str(folder / name) for name in ("image.tif", "labels.tif")]
+    assert main(["refine", *names, "-o", str(folder / "out.npy"), *TILED, "--axes", "TYX", "--from-labels", "0.8"]) == 0
+    expected = [
+        ndc.refine(image[t], ndc.probabilities_from_labels(labels[t], 0.8, n_labels=3), PARAMS).labels for t in range(4)
+    ]
+    np.testing.assert_array_equal(np.load(folder / "out.npy"), expected)
+
+
+def test_sizes_of_the_file_are_the_spacing_where_it_is_said(stack, capsys):
+    folder, image, probabilities = stack
+    sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 1.0}
+    tifffile.imwrite(folder / "image.ome.tif", image, metadata={"axes": "ZYX", **sizes})
+    command = ["refine", str(folder / "image.ome.tif"), str(folder / "map.npy"), "-o", str(folder / "out.npy"), *TILED]
+    assert main([*command, "--axes", "ZYX", "--spacing", "file"]) == 0
+    expected = ndc.refine(image, probabilities, PARAMS, spacing=(1, 0.5, 0.5)).labels
+    np.testing.assert_array_equal(np.load(folder / "out.npy"), expected)
+    assert run(folder, "--axes", "ZYX", "--spacing", "file") == 2
+    assert "does not say the size of a pixel along Z, Y, X: give --spacing" in capsys.readouterr().err
+
+
+@pytest.fixture
+def large(tmp_path):
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(rng.normal(size=(560, 600)), 3)
+    image = (128 + 60 * image / image.std()).clip(0, 255).astype(np.uint8)
+    probabilities = np.clip(image / 255 + rng.normal(0, 0.2, image.shape), 0, 1).astype(np.float32)
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    np.save(tmp_path / "map.npy", probabilities)
+    return tmp_path
+
+
+def command(folder, name):
+    return ["refine", str(folder / "image.tif"), str(folder / "map.npy"), "-o", str(folder / name), *TILED,
+            "--tile-memory", "0.0015"]  # fmt: skip
+
+
+def whole(path):
+    if path.suffix == ".zarr":
+        return zarr.open_group(path, mode="r")["0"][:]
+    return np.load(path) if path.suffix == ".npy" else tifffile.imread(path)
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.zarr"])
+def test_a_killed_run_leaves_nothing_that_looks_whole_and_goes_on(large, name):
+    if name.endswith("zarr"):
+        pytest.importorskip("ome_zarr")
+    journal = large / f".{name}.partial" / "journal.txt"
+    killed = subprocess.Popen([sys.executable, "-m", "napari_densecrf.cli", *command(large, name)])
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_text().count("\n") >= 3):
+        assert killed.poll() is None, "it was done before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    killed.kill()
+    killed.wait()
+    assert not (large / name).exists()
+    finished = journal.read_text()
+    assert finished.count(";\n") >= 3
+    touched = {path: path.stat().st_mtime_ns for path in journal.parent.rglob("*")}
+    assert touched
+    assert main(command(large, "other.npy")) == 0
+    job = prepare(*command(large, name)[1:3], large / name, Options(PARAMS, tile_memory=int(0.0015 * 2**30)))
+    before = [n_done for n_done, _ in jobs.run(job)]
+    assert before[0] == finished.count(";\n")
+    assert before[-1] == job.n_tiles > 12
+    np.testing.assert_array_equal(whole(large / name), np.load(large / "other.npy"))
+    assert not journal.parent.exists()
+
+
+def test_a_cluster_gives_the_same_file(large):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert main([*command(large, "there.npy"), "--scheduler", cluster.scheduler_address]) == 0
+    assert main(command(large, "here.npy")) == 0
+    np.testing.assert_array_equal(np.load(large / "there.npy"), np.load(large / "here.npy"))
+
+
+# ---- batch
+
+
+@pytest.fixture
+def folders(tmp_path, files):
+    _, image, probabilities = files
+    for name in ("images", "maps"):
+        (tmp_path / name).mkdir()
+    for k in range(4):
+        tifffile.imwrite(tmp_path / "images" / f"cell {k}.tif", np.roll(image, k, axis=0), photometric="rgb")
+        np.save(tmp_path / "maps" / f"cell {k}_prob.npy", np.roll(probabilities, k, axis=1))
+    return tmp_path
+
+
+def run_batch(folder, *options):
+    maps = f"{folder}/maps/{{stem}}_prob.npy"
+    return main(["batch", f"{folder}/images/*.tif", "--probabilities", maps, "-o", f"{folder}/out", *options])
+
+
+def table(folder):
+    with (folder / "out" / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_batch_refines_all_and_tells_areas(folders):
+    assert run_batch(folders, "--quiet") == 0
+    rows = table(folders)
+    assert [row["status"] for row in rows] == ["done"] * 4
+    for k, row in enumerate(rows):
+        labels = tifffile.imread(folders / "out" / f"cell {k}.tif")
+        assert row["labels"].endswith(f"cell {k}.tif")
+        assert [int(row[f"pixels_{c}"] or 0) for c in range(3)] == np.bincount(labels.ravel(), minlength=3).tolist()
+        assert int(row["milliseconds"]) >= 0
+
+
+def test_a_bad_file_is_reported_and_stops_nothing(folders, capsys):
+    (folders / "images" / "cell 1.tif").write_text("no image")
+    (folders / "maps" / "cell 2_prob.npy").unlink()
+    assert run_batch(folders) == 1
+    said = capsys.readouterr()
+    assert "cell 1.tif cannot be read" in said.err
+    assert "cell 2_prob.npy is no file" in said.err
+    assert said.out.startswith("2 of 4 images done, see ")
+    rows = table(folders)
+    assert [row["status"] for row in rows] == ["done", "failed", "failed", "done"]
+    assert "cannot be read" in rows[1]["error"]
+    assert sorted(path.name for path in (folders / "out").iterdir()) == ["cell 0.tif", "cell 3.tif", "summary.csv"]
+
+
+def test_a_batch_can_leave_what_is_there(folders):
+    assert run_batch(folders, "--quiet") == 0
+    before = (folders / "out" / "cell 0.tif").stat().st_mtime_ns
+    (folders / "out" / "cell 1.tif").unlink()
+    assert run_batch(folders, "--quiet", "--skip-existing") == 0
+    assert (folders / "out" / "cell 0.tif").stat().st_mtime_ns == before
+    assert [row["status"] for row in table(folders)] == ["there already", "done", "there already", "there already"]
+
+
+def test_a_batch_without_a_match_says_so(folders, capsys):
+    assert main(["batch", f"{folders}/none/*.tif", "--probabilities", "{stem}.tif", "-o", f"{folders}/out"]) == 2
+    assert "no file matches" in capsys.readouterr().err

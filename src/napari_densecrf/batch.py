@@ -116,6 +116,7 @@ def run_all(
         outcomes.append(outcome)
         if skip_existing and entry.output.exists():
             outcome.status = "there already"
+            write_table(folder / TABLE, outcomes)
             yield outcome, None, 0
             continue
         started = time.perf_counter()

@@ -19,6 +19,7 @@ from . import batch
 from .files import BadInput
 from .jobs import FROM_FILE, Options, prepare, run
 from .params import CRFParams, PairwiseKernel, Sigma
+from .tiles import TILE_MEMORY
 from .tiling import GIB
 from .unary import InputWarning
 
@@ -151,7 +152,9 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         help="the map is a rough segmentation, whose classes have probability P",
     )
     machine = command.add_argument_group("machine")
-    machine.add_argument("--tile-memory", type=_gib, default=GIB, metavar="GIB", help="for a tile at work (1)")
+    machine.add_argument(
+        "--tile-memory", type=_gib, default=TILE_MEMORY, metavar="GIB", help="for a tile at work (0.75)"
+    )
     machine.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that sees the same files")
     machine.add_argument("--quiet", action="store_true", help="no progress bar, no remarks")
 

@@ -91,7 +91,8 @@ def read(name: str | Path) -> Contents:
             raise BadInput(f"{name} cannot be read: {_words(error)}") from None
         raise
     except Exception as error:
-        raise BadInput(f"{name} cannot be read: {_words(error)}") from None
+        remedy = ': pip install "napari-densecrf[files]"' if "imagecodecs" in str(error) else ""
+        raise BadInput(f"{name} cannot be read: {_words(error)}{remedy}") from None
 
 
 def _words(error: BaseException) -> str:

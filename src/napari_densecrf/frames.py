@@ -176,7 +176,11 @@ def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str |
         letters: str | None = _named("--map-axes", axes, contents)
     else:
         letters = contents.axes
-    for found in (letters, _by_shape(pixels.shape, order, shape)):
+    long = [(letter, size) for letter, size in zip(order, shape, strict=True) if size > 1 or letter in "YX"]
+    by_shape = _by_shape(pixels.shape, order, shape) or _by_shape(
+        pixels.shape, "".join(letter for letter, _ in long), tuple(size for _, size in long)
+    )
+    for found in (letters, by_shape):
         if found is None:
             continue
         fitted = _fit(pixels, found, order, shape)

@@ -17,6 +17,21 @@ from .kernels import kernel, one_at_a_time, parallel_kernel
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
 REACH_SIGMAS = 4.0
 ROWS_A_RUN = 16
+# Along z, a run of pixels of as many planes as the taps reach stays in the second cache.
+VALUES_A_RUN = 2048
+
+
+# Loops run over whole slices: of an index that may be negative, as Numba sees it, LLVM makes no plain vector load.
+@kernel()
+def _scale(target, factors):
+    for k in range(target.size):
+        target[k] *= factors[k]
+
+
+@kernel()
+def _set_scaled(target, source, factor):
+    for k in range(target.size):
+        target[k] = factor * source[k]
 
 
 @kernel()
@@ -26,96 +41,170 @@ def _add_scaled(target, source, factor):
 
 
 @kernel()
+def _add_four_scaled(target, sources, factors):
+    """Add four rows at once, so that the target is read and written once for them."""
+    a, b, c, d = sources
+    for k in range(target.size):
+        target[k] += factors[0] * a[k] + factors[1] * b[k] + factors[2] * c[k] + factors[3] * d[k]
+
+
+@kernel()
+def _add_lines(lines, first, last, centre, taps, fold, left, right, target):
+    """Add up lines from ``left`` to ``right``: target += sum_k taps_|k-centre| fold_k lines_k, first <= k < last."""
+    line = first
+    while line + 4 <= last:
+        sources = (
+            lines[line, left:right],
+            lines[line + 1, left:right],
+            lines[line + 2, left:right],
+            lines[line + 3, left:right],
+        )
+        factors = (
+            taps[abs(line - centre)] * fold[line],
+            taps[abs(line + 1 - centre)] * fold[line + 1],
+            taps[abs(line + 2 - centre)] * fold[line + 2],
+            taps[abs(line + 3 - centre)] * fold[line + 3],
+        )
+        _add_four_scaled(target, sources, factors)
+        line += 4
+    for other in range(line, last):
+        _add_scaled(target, lines[other, left:right], taps[abs(other - centre)] * fold[other])
+
+
+@kernel()
 def _add_pair(out, left, right, weight):
     for k in range(out.size):
         out[k] += weight * (left[k] + right[k])
 
 
 @kernel()
-def _convolve_row(taps, row, n_channels, out):
-    """Convolve one row, padded with zeros by the taps' reach on both sides, into ``out`` (n_values,)."""
-    pad = (taps.size - 1) * n_channels
-    out[:] = np.float32(0.0)
-    _add_scaled(out, row[pad : pad + out.size], taps[0])
-    for tap in range(1, taps.size):
-        left = pad - tap * n_channels
-        right = pad + tap * n_channels
-        _add_pair(out, row[left : left + out.size], row[right : right + out.size], taps[tap])
+def _add_four_pairs(out, lefts, rights, weights):
+    """Add four taps on both sides at once, so that ``out`` is read and written once for them."""
+    a, b, c, d = lefts
+    e, f, g, h = rights
+    for k in range(out.size):
+        near = weights[0] * (a[k] + e[k]) + weights[1] * (b[k] + f[k])
+        out[k] += near + weights[2] * (c[k] + g[k]) + weights[3] * (d[k] + h[k])
 
 
 @kernel()
-def _convolve_plane(taps, fold, values, z, first, last, out):
-    """Sum the planes around plane z: out = sum_k taps_|k| fold_(z+k) values_(z+k)."""
+def _convolve_row(taps, row, n_channels, out):
+    """Convolve one row, padded with zeros by the taps' reach on both sides, into ``out`` (n_values,)."""
+    size = out.size
+    pad = (taps.size - 1) * n_channels
+    _set_scaled(out, row[pad : pad + size], taps[0])
+    tap = 1
+    while tap + 4 <= taps.size:
+        one, two, three, four = tap * n_channels, (tap + 1) * n_channels, (tap + 2) * n_channels, (tap + 3) * n_channels
+        lefts = (
+            row[pad - one : pad - one + size],
+            row[pad - two : pad - two + size],
+            row[pad - three : pad - three + size],
+            row[pad - four : pad - four + size],
+        )
+        rights = (
+            row[pad + one : pad + one + size],
+            row[pad + two : pad + two + size],
+            row[pad + three : pad + three + size],
+            row[pad + four : pad + four + size],
+        )
+        _add_four_pairs(out, lefts, rights, (taps[tap], taps[tap + 1], taps[tap + 2], taps[tap + 3]))
+        tap += 4
+    for other in range(tap, taps.size):
+        left = pad - other * n_channels
+        right = pad + other * n_channels
+        _add_pair(out, row[left : left + size], row[right : right + size], taps[other])
+
+
+@kernel()
+def _leave_out_own(fold, fold_row, weight, values, out):
+    """Scale a convolved row by its folded normalisation and leave its own pixels out."""
+    for k in range(out.size):
+        own = fold * fold_row[k]
+        out[k] = weight * own * (out[k] - own * values[k])
+
+
+@kernel()
+def smooth_part(height, n_channels, smoothing, weight, source, line, first, last, values, row, out):
+    """Write ``weight * sum_{j != i} k~(i, j) values_j`` for the pixels ``first`` to ``last`` of a line.
+
+    height : int
+    n_channels : int
+    smoothing : (taps_y, taps_x, fold_z, fold_y, fold_x), float32
+        Gaussians from their centre on; 1 / sqrt of the row sums along each axis, ``fold_x`` for each value of a line.
+    weight : float32
+    source : (depth * height, width * n_channels) float32
+        The values convolved along z, its normalisation folded in.
+    line : int
+        z * height + y.
+    values, out : ((last - first) * n_channels,) float32
+        ``values`` are those of the pixels themselves.
+    row : room for (last - first + 2 * reach along x) * n_channels float32
+    """
+    taps_y, taps_x, fold_z, fold_y, fold_x = smoothing
+    z, y = line // height, line % height
+    width = fold_x.size // n_channels
+    reach_x, reach_y = taps_x.size - 1, taps_y.size - 1
+    left, right = max(0, first - reach_x), min(width, last + reach_x)
+    start = (left - first + reach_x) * n_channels
+    size = (right - left) * n_channels
+    padded = row[: (last - first + 2 * reach_x) * n_channels]
+    padded[:] = np.float32(0.0)
+    inside = padded[start : start + size]
+    lines = source[z * height : (z + 1) * height]
+    low, high = max(0, y - reach_y), min(height, y + reach_y + 1)
+    _add_lines(lines, low, high, y, taps_y, fold_y, left * n_channels, right * n_channels, inside)
+    _scale(inside, fold_x[left * n_channels : right * n_channels])
+    _convolve_row(taps_x, padded, n_channels, out)
+    _leave_out_own(fold_z[z] * fold_y[y], fold_x[first * n_channels : last * n_channels], weight, values, out)
+
+
+@kernel()
+def _convolve_run(taps, fold, values, first, last, out):
+    """Convolve the values ``first`` to ``last`` of every plane along z, plane after plane."""
+    depth = len(values)
     reach = taps.size - 1
-    out[:] = np.float32(0.0)
-    for other in range(max(0, z - reach), min(len(values), z + reach + 1)):
-        _add_scaled(out, values[other, first:last], taps[abs(other - z)] * fold[other])
+    for z in range(depth):
+        target = out[z, first:last]
+        target[:] = np.float32(0.0)
+        _add_lines(values, max(0, z - reach), min(depth, z + reach + 1), z, taps, fold, first, last, target)
 
 
 @parallel_kernel()
 def _convolve_planes(taps, fold, values, out):
     """Convolve values (depth, plane) along the first axis, its normalisation folded in."""
-    depth, size = values.shape
-    n_runs = max(1, size // 4096)
-    for job in nb.prange(depth * n_runs):
-        z, run = job // n_runs, job % n_runs
-        first, last = size * run // n_runs, size * (run + 1) // n_runs
-        _convolve_plane(taps, fold, values, z, first, last, out[z, first:last])
-
-
-@kernel()
-def _add_row(out, fold_row, scale, weight, values, messages, accumulate):
-    """Scale a convolved row by its folded normalisation, leave its own pixels out, and add it to the messages."""
-    for k in range(out.size):
-        fold = scale * fold_row[k]
-        message = weight * fold * (out[k] - fold * values[k])
-        messages[k] = messages[k] + message if accumulate else message
-
-
-@kernel()
-def _add_rows(height, n_channels, taps, folds, source, values, weight, accumulate, messages, first, last):
-    """Do what `_add_messages` does for the rows ``first`` to ``last``."""
-    taps_y, taps_x = taps
-    fold_z, fold_y, fold_x = folds
     size = values.shape[1]
-    reach = taps_y.size - 1
-    pad = (taps_x.size - 1) * n_channels
-    row = np.zeros(size + 2 * pad, np.float32)
-    inside = row[pad : pad + size]
+    n_runs = max(1, size // VALUES_A_RUN)
+    for run in nb.prange(n_runs):
+        _convolve_run(taps, fold, values, size * run // n_runs, size * (run + 1) // n_runs, out)
+
+
+@kernel()
+def _add(target, source):
+    for k in range(target.size):
+        target[k] += source[k]
+
+
+@kernel()
+def _add_rows(height, n_channels, smoothing, weight, source, values, messages, first, last):
+    """Do what `_add_messages` does for the lines ``first`` to ``last``."""
+    size = values.shape[1]
+    width = size // n_channels
+    row = np.empty(size + 2 * (smoothing[1].size - 1) * n_channels, np.float32)
     out = np.empty(size, np.float32)
     for line in range(first, last):
-        z, y = line // height, line % height
-        inside[:] = np.float32(0.0)
-        for other in range(max(0, y - reach), min(height, y + reach + 1)):
-            _add_scaled(inside, source[z * height + other], taps_y[abs(other - y)] * fold_y[other])
-        for k in range(size):
-            inside[k] *= fold_x[k]
-        _convolve_row(taps_x, row, n_channels, out)
-        _add_row(out, fold_x, fold_z[z] * fold_y[y], weight, values[line], messages[line], accumulate)
+        smooth_part(height, n_channels, smoothing, weight, source, line, 0, width, values[line], row, out)
+        _add(messages[line], out)
 
 
 @parallel_kernel()
-def _add_messages(height, n_channels, taps, folds, source, values, weight, accumulate, messages):
-    """Convolve along y and x, normalise, and add ``weight * sum_{j != i} k~(i, j) values_j`` to the messages.
-
-    Parameters
-    ----------
-    height, n_channels : int
-    taps : (taps_y, taps_x), float32
-        Gaussians from their centre on.
-    folds : (fold_z, fold_y, fold_x), float32
-        1 / sqrt of the row sums along each axis; ``fold_x`` repeats each pixel's for its channels.
-    source : (depth * height, width * n_channels) float32
-        The values convolved along z, its normalisation folded in.
-    values, messages : like ``source``
-    accumulate : bool
-        Whether to add to the messages or to set them.
-    """
-    n_rows = len(values)
-    n_runs = max(1, n_rows // ROWS_A_RUN)
+def _add_messages(height, n_channels, smoothing, weight, source, values, messages):
+    """Add what `smooth_part` writes, for all lines: messages like ``values``, (depth * height, width * n_channels)."""
+    n_lines = len(values)
+    n_runs = max(1, n_lines // ROWS_A_RUN)
     for run in nb.prange(n_runs):
-        first, last = n_rows * run // n_runs, n_rows * (run + 1) // n_runs
-        _add_rows(height, n_channels, taps, folds, source, values, weight, accumulate, messages, first, last)
+        first, last = n_lines * run // n_runs, n_lines * (run + 1) // n_runs
+        _add_rows(height, n_channels, smoothing, weight, source, values, messages, first, last)
 
 
 class GridGaussian:
@@ -132,21 +221,37 @@ class GridGaussian:
     def __init__(self, shape: tuple[int, ...], sigmas: NDArray[np.float64]) -> None:
         self.shape = (1,) * (3 - len(shape)) + shape
         padded = np.concatenate([np.ones(3 - len(shape)), sigmas])
-        self.taps = [_taps(sigma, size) for sigma, size in zip(padded, self.shape, strict=True)]
-        row_sums = [_convolve(taps, np.ones(size)) for taps, size in zip(self.taps, self.shape, strict=True)]
-        self.folds = [1 / np.sqrt(sums) for sums in row_sums]
+        taps = [_taps(sigma, size) for sigma, size in zip(padded, self.shape, strict=True)]
+        row_sums = [_convolve(taps, np.ones(size)) for taps, size in zip(taps, self.shape, strict=True)]
+        folds = [1 / np.sqrt(sums) for sums in row_sums]
+        self.taps = [tap.astype(np.float32) for tap in taps]
+        self.folds = [fold.astype(np.float32) for fold in folds]
+        # sum_j k~(i, j) and k~(i, i), each a product of these over the axes.
+        self.sums = [(fold * _convolve(tap, fold)).astype(np.float32) for tap, fold in zip(taps, folds, strict=True)]
+        self.own = [(fold**2).astype(np.float32) for fold in folds]
 
     def total(self) -> NDArray[np.float32]:
         """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
-        along = [fold * _convolve(taps, fold) for taps, fold in zip(self.taps, self.folds, strict=True)]
-        own = [fold**2 for fold in self.folds]
-        whole: NDArray[np.float64] = np.einsum("i,j,k->ijk", *along) - np.einsum("i,j,k->ijk", *own)
-        return whole.astype(np.float32).ravel()
+        whole: NDArray[np.float32] = np.einsum("i,j,k->ijk", *self.sums) - np.einsum("i,j,k->ijk", *self.own)
+        return whole.ravel()
 
-    def add_messages(
-        self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32], *, accumulate: bool
-    ) -> None:
-        """Add (or set) ``weight * sum_{j != i} k~(i, j) Q_j``.
+    def along_lines(self, n_channels: int) -> tuple[NDArray[np.float32], ...]:
+        """Return ``smoothing`` as `smooth_part` takes it."""
+        fold_z, fold_y, fold_x = self.folds
+        return self.taps[1], self.taps[2], fold_z, fold_y, np.repeat(fold_x, n_channels)
+
+    def along_z(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the values, (depth * height, width * n_channels), convolved along z; themselves in a plane."""
+        depth = self.shape[0]
+        if depth == 1:
+            return values
+        source = np.empty_like(values)
+        with one_at_a_time:
+            _convolve_planes(self.taps[0], self.folds[0], values.reshape(depth, -1), source.reshape(depth, -1))
+        return source
+
+    def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
+        """Add ``weight * sum_{j != i} k~(i, j) Q_j``.
 
         Parameters
         ----------
@@ -155,22 +260,15 @@ class GridGaussian:
         depth, height, _ = self.shape
         n_channels = marginals.shape[1]
         values = marginals.reshape(depth * height, -1)
-        taps_z, taps_y, taps_x = (taps.astype(np.float32) for taps in self.taps)
-        fold_z, fold_y, fold_x = (fold.astype(np.float32) for fold in self.folds)
+        source = self.along_z(values)
         with one_at_a_time:
-            source = values
-            if depth > 1:
-                source = np.empty_like(values)
-                _convolve_planes(taps_z, fold_z, values.reshape(depth, -1), source.reshape(depth, -1))
             _add_messages(
                 height,
                 n_channels,
-                (taps_y, taps_x),
-                (fold_z, fold_y, np.repeat(fold_x, n_channels)),
+                self.along_lines(n_channels),
+                np.float32(weight),
                 source,
                 values,
-                np.float32(weight),
-                accumulate,
                 messages.reshape(values.shape),
             )
 

@@ -37,18 +37,19 @@ class Refinement:
     spacing: tuple[float, ...]
     free_energy: NDArray[np.float64]
     _shape: tuple[int, ...] = field(repr=False)
-    _kept: NDArray[np.float32] = field(repr=False)  # (n_points, n_labels - 1), the last label is the rest
+    _kept: NDArray[np.float32] = field(repr=False)  # (n_points, n_channels), see MeanFieldState
+    _n_labels: int = field(repr=False)
 
     @cached_property
     def labels(self) -> NDArray[np.unsignedinteger]:
         """(*spatial) uint8, or uint16 past 256 classes: index of the most probable class, the first of equals."""
-        return most_probable(self._kept).reshape(self._shape)
+        return most_probable(self._kept, self._n_labels).reshape(self._shape)
 
     @cached_property
     def marginals(self) -> NDArray[np.float32]:
         """(n_labels, *spatial) float32, 0..1, sums to 1 over the labels."""
-        marginals = np.empty((self._kept.shape[1] + 1, len(self._kept)), np.float32)
-        marginals[:-1] = self._kept.T
+        marginals = np.empty((self._n_labels, len(self._kept)), np.float32)
+        marginals[:-1] = self._kept[:, : self._n_labels - 1].T
         marginals[-1] = self._rest()
         return marginals.reshape(-1, *self._shape)
 
@@ -171,7 +172,9 @@ class Refiner:
                 yield Step(f"iteration {state.iteration + 1} of {params.n_iterations}", done / n_steps)
             else:
                 grid = self.grid
-                result = Refinement(params, grid.spacing, state.free_energy, grid.shape, state.marginals)
+                result = Refinement(
+                    params, grid.spacing, state.free_energy, grid.shape, state.marginals, unary.n_labels
+                )
                 yield Step("done", 1.0, result)
 
     @property

@@ -34,7 +34,8 @@ from .refine import Refiner
 from .tiling import GIB, Tile, TilePlan, cut
 from .unary import InputWarning, check_strokes, count_labels, probabilities_from_labels, refuse_labels, scaled
 
-TILE_MEMORY = GIB
+# With what is read and waits to be written, a process then stays below 2 GB.
+TILE_MEMORY = 3 * GIB // 4
 AGREEMENT = 0.999
 RESULTS = ("labels", "marginals", "entropy")
 
@@ -390,7 +391,7 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
         return
     import distributed
 
-    with distributed.Client(address, set_as_default=False) as client:
+    with distributed.Client(address) as client:
         threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         yield from _as_done(blocks, client.compute, distributed.wait, max(2, 2 * threads))
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .grid import Grid
 from .kernels import kernel, one_at_a_time, parallel_kernel
+from .lanes import padded
 from .vectormath import logf
 
 # Probabilities are clipped from below, so that no label is ever ruled out but by a stroke.
@@ -39,19 +40,16 @@ class Unary:
 
     Parameters
     ----------
-    differences : (n_points, n_labels - 1) float32
-        ``psi_L - psi_l``, L the last label.
+    differences : (n_points, n_channels) float32
+        ``psi_L - psi_l``, L the last label. Channels past n_labels - 1 fill vectors, and are ruled out everywhere.
     last_energy : float
         Sum of ``psi_L`` over the pixels, which makes the free energy absolute.
+    n_labels : int
     """
 
     differences: NDArray[np.float32]
     last_energy: float
-
-    @property
-    def n_labels(self) -> int:
-        """Number of labels."""
-        return int(self.differences.shape[1]) + 1
+    n_labels: int
 
 
 def probabilities_from_labels(
@@ -124,25 +122,19 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
     """
     planes = _planes(probabilities, grid)
     n_labels = max(2, len(planes))
-    differences = np.empty((grid.n_points, n_labels - 1), np.float32)
+    differences = np.empty((grid.n_points, padded(n_labels - 1)), np.float32)
     n_blocks = -(-grid.n_points // BLOCK)
     last_energies = np.empty(n_blocks)
     counts = np.empty((n_blocks, 3), np.int64)
     with one_at_a_time:
         _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
     _complain(planes, *counts.sum(axis=0).tolist())
-    unary = Unary(differences, float(last_energies.sum()))
+    unary = Unary(differences, float(last_energies.sum()), n_labels)
     return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))
 
 
-def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> int:
-    """Return the number of labels of a map, whose values need not be at hand.
-
-    Raises
-    ------
-    ValueError
-        Where its shape or type is not that of a map on the grid.
-    """
+def is_foreground(shape: tuple[int, ...], grid: Grid) -> bool:
+    """Tell whether a map of this shape is the foreground of two classes; raises where it does not fit the grid."""
     foreground = grid.matches(shape)
     if not foreground and not (len(shape) == len(grid.shape) + 1 and grid.matches(shape[1:])):
         raise ValueError(
@@ -154,6 +146,18 @@ def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> in
             f"probabilities have {shape[0]} class along their first axis: expected at least 2, or ({grid}) for the "
             "foreground of two classes"
         )
+    return foreground
+
+
+def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> int:
+    """Return the number of labels of a map, whose values need not be at hand.
+
+    Raises
+    ------
+    ValueError
+        Where its shape or type is not that of a map on the grid.
+    """
+    foreground = is_foreground(shape, grid)
     if dtype.kind == "b" or (dtype.kind in "iu" and dtype not in (np.uint8, np.uint16)):
         raise ValueError(
             f"probabilities hold {dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
@@ -184,7 +188,7 @@ def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
     array = np.asarray(probabilities)
     count_labels(array.shape, array.dtype, grid)
-    foreground = grid.matches(array.shape)
+    foreground = is_foreground(array.shape, grid)
     if foreground and array.dtype.kind == "u":
         refuse_labels(int(array.max()), array.dtype)
     planes = array.reshape(1 if foreground else len(array), -1)
@@ -255,7 +259,7 @@ def _clipped_logs(plane, inverse_sums, smallest, normalisers, logs):
 
 @kernel()
 def _classes_block(planes, smallest, first, last, sums, differences, last_logs, normalisers):
-    n_channels = differences.shape[1]
+    n_channels = len(planes) - 1
     for k in range(last - first):
         # Where all are 0, all are clipped to the same: uniform.
         sums[k] = np.float32(1.0) / sums[k] if sums[k] > np.float32(0.0) else np.float32(1.0)
@@ -266,6 +270,7 @@ def _classes_block(planes, smallest, first, last, sums, differences, last_logs, 
         _clipped_logs(planes[c, first:last], sums, smallest, normalisers, logs)
         for k in range(last - first):
             differences[first + k, c] = logs[k] - last_logs[k]
+    differences[first:last, n_channels:] = np.float32(-RULED_OUT)
 
 
 @kernel()
@@ -345,10 +350,10 @@ def _constrain(unary: Unary, strokes: NDArray[np.integer]) -> Unary:
     """Rule out every label but the stroke's, in place of what the map said there."""
     fixed = np.flatnonzero(strokes)
     classes = strokes[fixed].astype(np.intp) - 1
-    differences = unary.differences
+    differences = unary.differences[:, : unary.n_labels - 1]
     # As probabilities sum to 1, psi_L = log sum_l exp(psi_L - psi_l). A stroke's own label costs nothing.
     forgotten = np.log1p(np.exp(differences[fixed].astype(np.float64)).sum(axis=1)).sum()
     is_last = classes == differences.shape[1]
     differences[fixed] = np.where(is_last, -RULED_OUT, 0.0)[:, None]
     differences[fixed[~is_last], classes[~is_last]] = RULED_OUT
-    return Unary(differences, unary.last_energy - float(forgotten))
+    return Unary(unary.differences, unary.last_energy - float(forgotten), unary.n_labels)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.grid import robust_range
 from napari_densecrf.params import CRFParams
 from napari_densecrf.refine import Refinement, Refiner, refine
 
@@ -232,10 +233,3 @@ def measure(a_plan: Plan, window: Window) -> Steps:
     middle = Window(window.index, (y, min(height, y + 512)), (x, min(width, x + 512)))
     sample = read_image(a_plan, middle)[::4, ::4]
     yield Done(Measured(a_plan, 255.0 if a_plan.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))
-
-
-def robust_range(sample: NDArray[Any]) -> float:
-    """Return the span from the 0.5th to the 99.5th percentile of the finite intensities."""
-    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
-    low, high = np.percentile(sample, [0.5, 99.5]) if sample.size else (0.0, 0.0)
-    return float(high - low) or 1.0

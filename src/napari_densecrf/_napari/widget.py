@@ -21,6 +21,7 @@ from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams
 
 from . import choices, form, settings
+from .choose import Choose
 from .compare import Compare
 from .convergence import Convergence
 from .correct import Correct
@@ -41,7 +42,7 @@ READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
 DATA_EVENTS = ("data", "paint", "set_data")
 PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Keep, Run)
+SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Choose, Keep, Run)
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
 

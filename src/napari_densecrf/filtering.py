@@ -1,0 +1,234 @@
+"""Splat, blur and slice on a lattice that has been built (Numba).
+
+All values have their channels innermost, as many as `lanes.padded` gives: one channel is plain scalar code, two are a
+vector, more go through vectors of four.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from .kernels import kernel, parallel_kernel
+from .lanes import FOUR, ONE, TWO, load, plus, prefetch, spread, store, times
+
+# What a thread takes at once of gathering and blurring.
+VERTICES_A_RUN = 2048
+# Vertices and weights are the most of what an update reads; they are asked for so many points before their turn.
+POINTS_AHEAD = 128
+
+
+@kernel()
+def _splat_lanes(lanes, corners, vertices, weights, n_channels, values, slots):
+    """Do what `splat_points` does, over flat values and slots, by vectors of channels."""
+    for p in range(len(vertices)):
+        for c in range(0, n_channels, len(lanes)):
+            value = load(lanes, values, p * n_channels + c)
+            for r in range(len(corners)):
+                there = np.int64(vertices[p, r]) * n_channels + c
+                store(slots, there, plus(load(lanes, slots, there), times(spread(lanes, weights[p, r]), value)))
+
+
+@kernel()
+def splat_points(corners, vertices, weights, values, slots):
+    """Add values (n, n_channels) to the slots of their tile: slots += S values."""
+    n_points, n_channels = values.shape
+    flat_values = values.reshape(n_points * n_channels)
+    flat_slots = slots.reshape(len(slots) * n_channels)
+    if n_channels == 1:
+        for p in range(n_points):
+            value = flat_values[p]
+            for r in range(len(corners)):
+                flat_slots[vertices[p, r]] += weights[p, r] * value
+    elif n_channels == 2:
+        _splat_lanes(TWO, corners, vertices, weights, n_channels, flat_values, flat_slots)
+    else:
+        _splat_lanes(FOUR, corners, vertices, weights, n_channels, flat_values, flat_slots)
+
+
+@kernel()
+def _ask_for(corners, flat_vertices, flat_weights, p):
+    ahead = (p + POINTS_AHEAD) * len(corners)
+    prefetch(flat_vertices, ahead)
+    prefetch(flat_weights, ahead)
+
+
+@kernel()
+def _slice_lanes(lanes, corners, vertices, weights, n_channels, slots, values):
+    """Do what `slice_points` does, over flat values and slots, by vectors of channels."""
+    flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
+    for p in range(len(vertices)):
+        _ask_for(corners, flat_vertices, flat_weights, p)
+        for c in range(0, n_channels, len(lanes)):
+            total = spread(lanes, np.float32(0.0))
+            for r in range(len(corners)):
+                there = np.int64(vertices[p, r]) * n_channels + c
+                total = plus(total, times(spread(lanes, weights[p, r]), load(lanes, slots, there)))
+            store(values, p * n_channels + c, total)
+
+
+@kernel()
+def slice_points(corners, vertices, weights, slots, values):
+    """Write values (n, n_channels) from the slots of their tile: values = S^T slots."""
+    n_points, n_channels = values.shape
+    flat_values = values.reshape(n_points * n_channels)
+    flat_slots = slots.reshape(len(slots) * n_channels)
+    if n_channels == 1:
+        flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
+        for p in range(n_points):
+            total = np.float32(0.0)
+            _ask_for(corners, flat_vertices, flat_weights, p)
+            for r in range(len(corners)):
+                total += weights[p, r] * flat_slots[vertices[p, r]]
+            flat_values[p] = total
+    elif n_channels == 2:
+        _slice_lanes(TWO, corners, vertices, weights, n_channels, flat_slots, flat_values)
+    else:
+        _slice_lanes(FOUR, corners, vertices, weights, n_channels, flat_slots, flat_values)
+
+
+@kernel()
+def read_slots(slot_vertices, vertex_values, slots):
+    """Copy the values of a tile's vertices into its slots, (n_slots, n_channels)."""
+    n_channels = slots.shape[1]
+    flat_slots = slots.reshape(slots.size)
+    flat_values = vertex_values.reshape(vertex_values.size)
+    if n_channels == 1:
+        for k in range(slot_vertices.size):
+            flat_slots[k] = flat_values[slot_vertices[k]]
+    elif n_channels % 4 == 0:
+        for k in range(slot_vertices.size):
+            there = np.int64(slot_vertices[k]) * n_channels
+            for c in range(0, n_channels, 4):
+                store(flat_slots, k * n_channels + c, load(FOUR, flat_values, there + c))
+    else:
+        for k in range(slot_vertices.size):
+            there = np.int64(slot_vertices[k]) * n_channels
+            for c in range(n_channels):
+                flat_slots[k * n_channels + c] = flat_values[there + c]
+
+
+@kernel()
+def _splat_tile(corners, vertices, weights, points, values, slots):
+    first, last = points
+    slots[:] = np.float32(0.0)
+    splat_points(corners, vertices[first:last], weights[first:last], values[first:last], slots)
+
+
+@kernel()
+def _slice_tile(corners, vertices, weights, points, slot_vertices, vertex_values, values):
+    first, last = points
+    slots = np.empty((slot_vertices.size, values.shape[1]), np.float32)
+    read_slots(slot_vertices, vertex_values, slots)
+    slice_points(corners, vertices[first:last], weights[first:last], slots, values[first:last])
+
+
+@kernel()
+def tile_range(tile, tile_points, n_points):
+    """Return the first point of a tile, and the first behind it."""
+    return tile * tile_points, min((tile + 1) * tile_points, n_points)
+
+
+# A parallel kernel does nothing but hand its tiles out: Numba's transformations for parallel code are slow to compile.
+@parallel_kernel()
+def splat_tiles(corners, vertices, weights, tile_points, tile_slots, values, slots):
+    """Write slots (n_slots, n_channels) = S values (n_points, n_channels), each tile its own."""
+    for tile in nb.prange(tile_slots.size - 1):
+        points = tile_range(tile, tile_points, len(vertices))
+        _splat_tile(corners, vertices, weights, points, values, slots[tile_slots[tile] : tile_slots[tile + 1]])
+
+
+@parallel_kernel()
+def slice_tiles(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_values, values):
+    """Write values (n_points, n_channels) = S^T of those of the vertices, (n_vertices + 1, n_channels)."""
+    for tile in nb.prange(tile_slots.size - 1):
+        points = tile_range(tile, tile_points, len(vertices))
+        here = slot_vertices[tile_slots[tile] : tile_slots[tile + 1]]
+        _slice_tile(corners, vertices, weights, points, here, vertex_values, values)
+
+
+@kernel()
+def _blur_one(up, down, side, source, here, target):
+    """Do what `blur_axis` does for one channel and the vertices of ``up``, whose values are ``here``.
+
+    On slices, as Numba asks of every index it does not know whether it is negative.
+    """
+    for k in range(up.size):
+        target[k] = here[k] + side * (source[up[k]] + source[down[k]])
+
+
+@kernel()
+def _blur_lanes(lanes, up, down, first, last, side, n_channels, source, target):
+    """Do what `blur_axis` does, over flat values, by vectors of channels."""
+    sides = spread(lanes, side)
+    for v in range(first, last):
+        here = v * n_channels
+        above = np.int64(up[v]) * n_channels
+        below = np.int64(down[v]) * n_channels
+        for c in range(0, n_channels, len(lanes)):
+            beside = plus(load(lanes, source, above + c), load(lanes, source, below + c))
+            store(target, here + c, plus(load(lanes, source, here + c), times(sides, beside)))
+
+
+@kernel()
+def blur_axis(up, down, first, last, side, source, target):
+    """Blur vertices ``first`` to ``last`` along one axis: v + side * (v one step up + v one step down)."""
+    n_channels = source.shape[1]
+    flat_source = source.reshape(source.size)
+    flat_target = target.reshape(target.size)
+    if n_channels == 1:
+        _blur_one(up[first:last], down[first:last], side, flat_source, flat_source[first:last], flat_target[first:last])
+    elif n_channels == 2:
+        _blur_lanes(TWO, up, down, first, last, side, n_channels, flat_source, flat_target)
+    else:
+        _blur_lanes(FOUR, up, down, first, last, side, n_channels, flat_source, flat_target)
+
+
+@kernel()
+def _gather_lanes(lanes, vertex_slots, slots_of_vertex, slots, first, last, n_channels, values):
+    """Sum the slots of touched vertices, over flat values, by vectors of channels."""
+    for v in range(first, last):
+        for c in range(0, n_channels, len(lanes)):
+            total = spread(lanes, np.float32(0.0))
+            for k in range(vertex_slots[v], vertex_slots[v + 1]):
+                total = plus(total, load(lanes, slots, np.int64(slots_of_vertex[k]) * n_channels + c))
+            store(values, v * n_channels + c, total)
+
+
+@kernel()
+def _gather_run(vertex_slots, slots_of_vertex, slots, first, last, values):
+    """Sum the slots of the vertices ``first`` to ``last``; ring vertices have none."""
+    n_channels = values.shape[1]
+    touched = max(first, min(last, vertex_slots.size - 1))
+    flat_slots = slots.reshape(slots.size)
+    flat_values = values.reshape(values.size)
+    if n_channels % 4 == 0:
+        _gather_lanes(FOUR, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)
+    else:
+        _gather_lanes(ONE, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)
+    for k in range(touched * n_channels, last * n_channels):
+        flat_values[k] = np.float32(0.0)
+
+
+@parallel_kernel()
+def gather_and_blur_vertices(vertex_slots, slots_of_vertex, slots, up, down, n_passes, side, values, scratch):
+    """Sum the slots of each vertex, then blur along each axis in turn, back and forth between two arrays.
+
+    ``values`` and ``scratch`` are (n_vertices + 1, n_channels) float32; the last row, read where a neighbour is
+    missing, is 0. The result is in ``scratch`` after an odd number of blurs.
+    """
+    n_axes, n_vertices = up.shape
+    n_turns = n_passes * n_axes
+    n_runs = max(1, n_vertices // VERTICES_A_RUN)
+    for run in nb.prange(n_runs):
+        first = n_vertices * run // n_runs
+        _gather_run(vertex_slots, slots_of_vertex, slots, first, n_vertices * (run + 1) // n_runs, values)
+    for turn in range(n_turns):
+        # Only touched vertices, which come first, are read in the end.
+        n_wanted = vertex_slots.size - 1 if turn == n_turns - 1 else n_vertices
+        source = values if turn % 2 == 0 else scratch
+        target = scratch if turn % 2 == 0 else values
+        axis = turn % n_axes
+        for run in nb.prange(n_runs):
+            first = n_wanted * run // n_runs
+            blur_axis(up[axis], down[axis], first, n_wanted * (run + 1) // n_runs, side, source, target)

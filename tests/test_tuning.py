@@ -1,0 +1,282 @@
+"""Parameters proposed from the map alone, and fitted to strokes."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import napari_densecrf as ndc
+from cases import noisy_map
+
+GENTLE = ndc.CRFParams((ndc.PairwiseKernel(1.0, 8.0, 12.0), ndc.PairwiseKernel(0.5, 1.0)))
+HARSH = ndc.CRFParams((ndc.PairwiseKernel(20.0, 30.0, 400.0), ndc.PairwiseKernel(5.0, 4.0)))
+
+
+def blobs(size=72, seed=3):
+    """Return an image of bright blobs, their classes, and a speckled map."""
+    rng = np.random.default_rng(seed)
+    truth = (ndimage.gaussian_filter(rng.normal(size=(size, size)), 6) > 0.02).astype(int)
+    image = (60 + 100 * truth + rng.normal(0, 6, truth.shape)).astype(np.float32)
+    return image, truth, noisy_map(truth, 2, seed, blur=1.0, noise=1.2)
+
+
+def strokes_on(truth, n_strokes, seed=0, length=7):
+    """Return straight strokes inside the classes, in turn."""
+    rng = np.random.default_rng(seed)
+    strokes = np.zeros(truth.shape, np.uint8)
+    for k in range(n_strokes):
+        label = k % (truth.max() + 1)
+        inside = ndimage.binary_erosion(truth == label, np.ones((1, length + 2)))
+        inside &= ~ndimage.binary_dilation(strokes > 0, np.ones((5, length + 5)))
+        rows, columns = np.nonzero(inside)
+        pick = rng.integers(len(rows))
+        strokes[rows[pick], columns[pick] - length // 2 : columns[pick] + length // 2 + 1] = label + 1
+    return strokes
+
+
+def mean_iou(truth, labels):
+    classes = np.unique(truth)
+    return np.mean([((truth == k) & (labels == k)).sum() / ((truth == k) | (labels == k)).sum() for k in classes])
+
+
+# --- fit ---
+
+
+def test_fit_finds_better_values_than_a_harsh_start():
+    image, truth, probabilities = blobs()
+    found = ndc.fit(image, probabilities, strokes_on(truth, 8), HARSH)
+    assert found.agreement_after > found.agreement_before
+    assert found.n_evaluations == 60
+    before = ndc.refine(image, probabilities, HARSH).labels
+    after = ndc.refine(image, probabilities, found.params).labels
+    assert mean_iou(truth, after) > mean_iou(truth, before) + 0.1
+
+
+@pytest.mark.parametrize("start", [GENTLE, HARSH, ndc.CRFParams(), ndc.CRFParams((ndc.PairwiseKernel(0.0, 2.0),))])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_fit_is_never_below_its_start(start, seed):
+    image, truth, probabilities = blobs(40, seed)
+    found = ndc.fit(image, probabilities, strokes_on(truth, 5, seed), start)
+    assert found.agreement_after >= found.agreement_before
+    assert (found.params == start) == ("None of" in found.reason)
+
+
+def test_fit_gives_the_same_answer_twice():
+    image, truth, probabilities = blobs(40)
+    strokes = strokes_on(truth, 6)
+    assert ndc.fit(image, probabilities, strokes, HARSH) == ndc.fit(image, probabilities, strokes, HARSH)
+
+
+@pytest.mark.parametrize(
+    ("n_strokes", "words"), [(0, "there are none"), (1, "there is one"), (2, "All 2 strokes are on one class")]
+)
+def test_fit_says_when_strokes_are_too_few(n_strokes, words):
+    image, _, probabilities = blobs(40)
+    strokes = np.zeros(image.shape, np.uint8)
+    strokes[5, 5 : 5 + 10 * n_strokes : 10] = 1
+    found = ndc.fit(image, probabilities, strokes, GENTLE)
+    assert words in found.reason
+    assert found.params == GENTLE
+    assert found.agreement_before is found.agreement_after is None
+
+
+def test_a_stroke_is_not_shown_while_it_is_the_measure():
+    """Strokes against the map and the image: only where they are constraints do they get their class."""
+    image = np.zeros((24, 24), np.float32)
+    probabilities = np.full((2, 24, 24), 0.01, np.float32)
+    probabilities[0] = 0.99
+    strokes = np.zeros((24, 24), np.uint8)
+    strokes[4, 2:6] = 1
+    strokes[18, 2:6] = 2
+    still = ndc.CRFParams((ndc.PairwiseKernel(0.0, 1.0),))
+    assert ndc.fit(image, probabilities, strokes, still).agreement_before == 0.5
+
+
+def test_fit_keeps_what_it_does_not_search():
+    image, truth, probabilities = blobs(40)
+    start = ndc.CRFParams(
+        (ndc.PairwiseKernel(20.0, (30.0, 15.0), 400.0), ndc.PairwiseKernel(5.0, 4.0)), [[0, 2], [2, 0]], 3, 0.2
+    )
+    found = ndc.fit(image, probabilities, strokes_on(truth, 6), start).params
+    assert found != start
+    assert (found.compatibility, found.n_iterations, found.damping) == (start.compatibility, 3, 0.2)
+    y, x = found.kernels[0].position_sigma
+    assert y / x == pytest.approx(2)
+
+
+def test_fit_can_be_stopped_with_the_best_so_far():
+    image, truth, probabilities = blobs(40)
+    steps = list(islice(ndc.fit_steps(image, probabilities, strokes_on(truth, 6), HARSH), 30))
+    assert all(step.fit is None for step in steps)
+    assert [step.fraction for step in steps] == sorted(step.fraction for step in steps)
+    assert steps[-1].best.params != HARSH
+    assert steps[-1].best.agreement_after > steps[1].best.agreement_after
+
+
+def test_fit_looks_around_the_strokes_of_a_large_image():
+    image, truth, probabilities = blobs(48)
+    big, far = np.zeros((3, 400, 400), np.float32), np.zeros((400, 400), np.uint8)
+    big[0], big[1, :, :], big[2] = 60, 0.9, 0.1
+    big[0, 300:348, 20:68] = image
+    big[1:, 300:348, 20:68] = probabilities
+    far[300:348, 20:68] = strokes_on(truth, 6)
+    found = ndc.fit(big[0], big[1:], far, HARSH)
+    assert found.agreement_after > found.agreement_before
+
+
+def test_fit_takes_channels_foreground_maps_and_volumes():
+    image, truth, probabilities = blobs(40)
+    strokes = strokes_on(truth, 6)
+    foreground = ndc.fit(np.stack([image, image]), probabilities[1], strokes, HARSH, channel_axis=0)
+    assert foreground.agreement_after > foreground.agreement_before
+    volume = ndc.fit(
+        np.stack([image] * 4), np.stack([probabilities] * 4, 1), np.stack([strokes] * 4), HARSH, spacing=(2, 1, 1)
+    )
+    assert volume.agreement_after > volume.agreement_before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"strokes": np.zeros((5, 5), int)}, "strokes have shape"),
+        ({"strokes": np.full((40, 40), 3)}, "strokes hold 3"),
+        ({"probabilities": np.zeros((2, 5, 5))}, "probabilities have shape"),
+        ({"start": ndc.CRFParams(())}, "start has no kernels"),
+        ({"channel_axis": 4}, "channel_axis is 4"),
+    ],
+)
+def test_fit_refuses_what_does_not_fit(change, words):
+    image, truth, probabilities = blobs(40)
+    given = {"image": image, "probabilities": probabilities, "strokes": strokes_on(truth, 4), "start": GENTLE} | change
+    with pytest.raises(ValueError, match=words):
+        ndc.fit(**given)
+
+
+# --- suggest ---
+
+
+def test_a_suggestion_mends_a_speckled_map():
+    image, truth, probabilities = blobs()
+    suggestion = ndc.suggest(image, probabilities)
+    assert "would change" in suggestion.reason
+    refined = ndc.refine(image, probabilities, suggestion.params).labels
+    assert mean_iou(truth, refined) > mean_iou(truth, probabilities.argmax(axis=0)) + 0.05
+
+
+def test_a_suggestion_is_the_same_twice():
+    image, _, probabilities = blobs(40)
+    assert ndc.suggest(image, probabilities) == ndc.suggest(image, probabilities)
+
+
+def test_a_suggestion_follows_the_units_of_the_image():
+    image, _, probabilities = blobs(48)
+    plain = ndc.suggest(image, probabilities).params
+    scaled = ndc.suggest(image * 200, probabilities).params
+    assert scaled.kernels[0].intensity_sigma == pytest.approx(200 * plain.kernels[0].intensity_sigma, rel=0.01)
+    before = ndc.refine(image, probabilities, plain).labels
+    assert (before == ndc.refine(image * 200, probabilities, scaled).labels).mean() > 0.999
+
+
+def test_a_suggestion_follows_the_spacing():
+    image, _, probabilities = blobs(48)
+    pixels, microns = ndc.suggest(image, probabilities), ndc.suggest(image, probabilities, spacing=0.25)
+    assert microns.params.kernels[0].position_sigma == 0.25 * pixels.params.kernels[0].position_sigma
+
+
+def vessels(contrast, noise, size=96):
+    """Return an image of lines two pixels wide, their classes, and a sure map that has them well."""
+    rng = np.random.default_rng(2)
+    truth = np.zeros((size, size), int)
+    for row in range(8, size - 8, 11):
+        truth[row : row + 2] = 1
+        truth[:, row : row + 2] = 1
+    image = 100 + contrast * truth + rng.normal(0, noise, truth.shape)
+    foreground = ndimage.gaussian_filter(truth.astype(float), 0.7)
+    return image, truth, np.stack([1 - foreground, foreground])
+
+
+@pytest.mark.parametrize(("contrast", "noise"), [(0, 10), (-5, 20), (10, 20), (60, 5)])
+def test_thin_vessels_are_left_alone_or_kept(contrast, noise):
+    """Faint vessels that the image hardly shows, and clear ones that a long reach would empty."""
+    image, truth, probabilities = vessels(contrast, noise)
+    suggestion = ndc.suggest(image, probabilities)
+    assert suggestion.params is not None or suggestion.reason.startswith("Leave it as it is")
+    labels = probabilities.argmax(axis=0)
+    refined = labels if suggestion.params is None else ndc.refine(image, probabilities, suggestion.params).labels
+    assert mean_iou(truth, refined) > mean_iou(truth, labels) - 0.01
+
+
+def test_an_image_that_contradicts_the_map_has_no_suggestion():
+    """Noise alone: what pixels look like says nothing of their class, and would be printed into the labels."""
+    _, truth, _ = blobs()
+    image = np.random.default_rng(0).normal(100, 20, truth.shape)
+    sure = ndc.probabilities_from_labels(truth, 0.8)
+    suggestion = ndc.suggest(image, sure)
+    assert suggestion.params is None
+    assert suggestion.reason.startswith("Leave it as it is")
+
+
+def test_a_flat_image_and_a_sure_map_have_no_suggestion():
+    sure = np.stack([np.full((30, 30), 0.99), np.full((30, 30), 0.01)])
+    assert ndc.suggest(np.zeros((30, 30)), sure) == ndc.Suggestion(
+        None, "Leave it as it is: the map and the image agree, and no pixel would change."
+    )
+
+
+def test_a_suggestion_can_be_stopped():
+    image, _, probabilities = blobs(40)
+    steps = list(islice(ndc.suggest_steps(image, probabilities), 12))
+    assert all(step.suggestion is None for step in steps)
+    assert [step.fraction for step in steps] == sorted(step.fraction for step in steps)
+    assert isinstance(steps[-1].best, ndc.CRFParams)
+
+
+def test_suggest_takes_colour_channels_classes_foreground_and_volumes():
+    image, truth, probabilities = blobs(40)
+    colour = np.stack([image, 255 - image, image], -1).clip(0, 255).astype(np.uint8)
+    assert ndc.suggest(colour, probabilities, channel_axis=-1).params is not None
+    channels = ndc.suggest(np.stack([image, 3 * image]), probabilities[1], channel_axis=0)
+    assert channels.params is not None
+    classes = truth + truth[::-1]
+    three = noisy_map(classes, 3, 4, blur=0.7, noise=1.0)
+    assert ndc.suggest(image + image[::-1], three).params is not None
+    volume = ndc.suggest(np.stack([image] * 4), np.stack([probabilities] * 4, 1), spacing=(2, 1, 1))
+    assert volume.params is not None
+
+
+def test_a_large_image_is_judged_by_parts_and_read_nowhere_else():
+    class Watched:
+        """An array that counts what is read of it."""
+
+        def __init__(self, array):
+            self.array, self.shape, self.ndim, self.read = array, array.shape, array.ndim, 0
+
+        def __getitem__(self, index):
+            part = self.array[index]
+            self.read += part.size
+            return part
+
+    image, _, probabilities = blobs(64)
+    large = Watched(np.tile(image, (16, 16)))
+    suggestion = ndc.suggest(large, np.tile(probabilities, (1, 16, 16)))
+    assert suggestion.params is not None
+    assert large.read <= 1 << 18
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"probabilities": np.zeros((2, 5, 5))}, "probabilities have shape"),
+        ({"probabilities": np.zeros((1, 40, 40))}, "expected at least 2"),
+        ({"probabilities": np.zeros((2, 40, 40), bool)}, "probabilities_from_labels"),
+        ({"channel_axis": 4}, "channel_axis is 4"),
+        ({"image": np.full((40, 40), np.nan)}, "NaN"),
+        ({"spacing": (1, 2, 3)}, "spacing has 3 numbers"),
+    ],
+)
+def test_suggest_refuses_what_does_not_fit(change, words):
+    image, _, probabilities = blobs(40)
+    given = {"image": image, "probabilities": probabilities} | change
+    with pytest.raises(ValueError, match=words):
+        ndc.suggest(**given)

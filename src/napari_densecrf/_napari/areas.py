@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -56,14 +57,14 @@ def table(counts: NDArray[np.int64], names: list[str], a_plan: Plan, window: Win
     pixels = areas(counts) * window.step**2
     order = np.sort(np.argsort(-pixels[:, :2].max(axis=1), kind="stable")[:MAX_ROWS])
     pixel_area = a_plan.spacing[0] * a_plan.spacing[1] if a_plan.unit != "px" else None
-    rows = [_row(["", "before", "after", "gained", "lost"], "th")]
+    rows = [_row(("before", "after", "gained", "lost"), "th")]
     for k in order:
-        rows.append(_row([f"<b>{escape(names[k])}</b>", *(f"{n:,}" for n in pixels[k])]))
+        # A line of its own for the name: beside it four numbers do not fit into a narrow dock.
+        rows.append(f'<tr><td colspan="4" align="left"><b>{escape(names[k])}</b></td></tr>')
+        rows.append(_row([f"{n:,}" for n in pixels[k]]))
         if pixel_area is not None:
-            rows.append(_row([f"{a_plan.unit}²", *(_short(n * pixel_area) for n in pixels[k])]))
-    notes = []
-    if pixel_area is None:
-        notes.append("In pixels.")
+            rows.append(_row([_short(n * pixel_area) for n in pixels[k]]))
+    notes = ["In pixels." if pixel_area is None else f"In pixels, and below in {a_plan.unit}²."]
     if (window.y, window.x) != ((0, a_plan.shape[-2]), (0, a_plan.shape[-1])):
         notes.append("Of the visible part.")
     if len(names) > len(order):
@@ -71,13 +72,8 @@ def table(counts: NDArray[np.int64], names: list[str], a_plan: Plan, window: Win
     return f'<table width="100%" cellspacing="2">{"".join(rows)}</table>{" ".join(notes)}'
 
 
-def _row(cells: list[str], tag: str = "td") -> str:
-    first, *rest = cells
-    return (
-        f'<tr><{tag} align="left">{first}</{tag}>'
-        + "".join(f'<{tag} align="right">{cell}</{tag}>' for cell in rest)
-        + "</tr>"
-    )
+def _row(cells: Sequence[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f'<{tag} width="25%" align="right">{cell}</{tag}>' for cell in cells) + "</tr>"
 
 
 def _short(area: float) -> str:

@@ -50,3 +50,9 @@ def result_of(viewer, name="image refined"):
 
 def expected(widget, image, probabilities, **options):
     return ndc.refine(image, probabilities, widget.params, **options).labels
+
+
+def readable(widget, control):
+    """Tell whether a text says something and has room in the panel."""
+    native = control.native
+    return bool(control.value) and native.isVisibleTo(widget.panel) and native.maximumHeight() > 0

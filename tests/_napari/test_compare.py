@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
+from driving import WAIT_MS, after, expected, image_layer, picture, readable, result_of, settle
 
 
 @pytest.fixture
@@ -164,6 +164,8 @@ def test_two_sides_keep_their_numbers(compared, qtbot):
     assert widget.side.value == "A"
     assert widget.params == first
     assert widget.side_says.value == "B has Strength w1 20."
+    widget.panel.folds["Compare"].open = True
+    assert readable(widget, widget.side_says)
     assert_array_equal(result_of(viewer).data, expected(widget, image, probabilities))
     after(qtbot, widget, lambda: press(viewer, "U"))
     assert widget.params == second

@@ -8,7 +8,7 @@ import pytest
 from napari.utils.theme import get_theme
 from numpy.testing import assert_allclose
 
-from driving import WAIT_MS, after, image_layer, picture
+from driving import WAIT_MS, after, image_layer, picture, readable
 from napari_densecrf._napari.convergence import advice
 
 
@@ -47,6 +47,7 @@ def test_the_plots_follow_and_are_themed_like_napari(dock, qtbot):
         assert widget.convergence_hint.value == advice(
             widget.last_result.refinement.free_energy, getattr(widget.last_result.refinement, "largest_change", None)
         )
+    assert readable(widget, widget.convergence_hint)
     viewer.theme = "light"
     assert section.plots.native.backgroundBrush().color().name() == get_theme("light").background.as_hex("long")
     section.plots.show(np.array([3.0, 2.0, 1.0]), np.array([0.5, 0.1]))

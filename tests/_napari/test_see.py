@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
-from driving import WAIT_MS, after, image_layer, picture, result_of, settle
+from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
 from napari_densecrf._napari.areas import areas
 
 
@@ -54,6 +54,7 @@ def test_influence_is_what_a_script_gives(influenced, qtbot):
     _, widget, layer = influenced(*layers(image, probabilities))
     np.testing.assert_allclose(layer.data, relative(ndc.influence(image, widget.params, (12, 20))), atol=1e-5)
     assert "pixels pull" in widget.influence_says.value or "alone" in widget.influence_says.value
+    assert readable(widget, widget.influence_says)
     say(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 6.0))
     np.testing.assert_allclose(layer.data, relative(ndc.influence(image, widget.params, (12, 20))), atol=1e-5)
 
@@ -122,6 +123,16 @@ def test_influence_follows_the_slices_of_a_stack(influenced, qtbot):
     qtbot.waitUntil(lambda: np.allclose(layer.data, expected, atol=1e-5), timeout=WAIT_MS)
 
 
+def test_influence_in_a_volume_comes_from_other_slices_too(influenced, qtbot):
+    image, probabilities = picture((4, 30, 32), 2)
+    viewer, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
+    after(qtbot, widget, lambda: setattr(widget.slices, "value", "As a volume"))
+    z = widget.last_result.request.window.index[-1]
+    pull = ndc.influence(image, widget.params, (z, 9, 8))
+    expected = pull[z] / pull.max()
+    qtbot.waitUntil(lambda: np.allclose(layer.data, expected, atol=1e-5), timeout=WAIT_MS)
+
+
 def test_the_key_switches_and_folding_hides(influenced, qtbot):
     viewer, widget, layer = influenced(*layers(*picture()))
     fold = widget.panel.folds["See"]
@@ -130,7 +141,7 @@ def test_the_key_switches_and_folding_hides(influenced, qtbot):
     fold.open = False
     assert not layer.visible
     assert len(viewer.mouse_move_callbacks) == n_callbacks - 1
-    assert not widget.influence_says.visible
+    assert not widget.influence_says.value
     fold.open = True
     assert not viewer.layers["map"].visible
     key = next(action for key, action in viewer.keymap.items() if str(key) == "G")
@@ -251,6 +262,7 @@ def test_the_table_of_areas_has_pixels_and_units(dock, qtbot):
     assert f"{n_before:,}" in text
     assert f"{n_after:,}" in text
     assert "m²" in text
+    assert readable(widget, widget.area_table)
     # Two parts want the same of the result: one that is switched off takes it from no other.
     widget.changes.value = False
     assert widget.wants == {"changes"}

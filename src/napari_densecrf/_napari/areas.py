@@ -10,6 +10,7 @@ from magicgui.widgets import Label
 from numpy.typing import NDArray
 
 from .engine import CHANGES, Result
+from .panel import say
 from .plan import Plan
 from .toggled import Toggled
 from .window import Window
@@ -32,7 +33,7 @@ class Areas(Toggled):
             "The area of each class in the map and in the result, and what it gained and lost.",
             wants=CHANGES,
         )
-        self.table = Label(name="area_table", label="", visible=False)
+        self.table = Label(name="area_table", label="")
         self.controls["area_table"] = self.table
         self.details.append(self.table)
 
@@ -41,7 +42,7 @@ class Areas(Toggled):
         if result.counts is None:
             return
         window, a_plan = result.request.window, result.request.plan
-        self.say(self.table, table(result.counts, result.inputs.names, a_plan, window))
+        say(self.table, table(result.counts, result.inputs.names, a_plan, window))
 
 
 def areas(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -171,7 +171,7 @@ class Before(Toggled):
 
     def _draw_line(self, result: Result) -> None:
         a_plan, window = result.request.plan, result.request.window
-        if self.held or not self.active:
+        if self.held or not self.active or self.widget.viewer.dims.ndisplay != 2:
             self._line.clear()
             return
         if self.column is None or not window.x[0] <= self.column <= window.x[1]:

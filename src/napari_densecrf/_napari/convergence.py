@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from .engine import Result
-from .panel import Panel
+from .panel import Panel, say
 from .runner import Done, Runner
 from .section import Section
 
@@ -65,7 +65,7 @@ class Convergence(Section):
             # Importing takes longer than a window may hold still.
             self._runner = Runner("napari-densecrf import", warns=False)
             self._runner.finished.connect(self._make)
-            self._runner.failed.connect(lambda _, error: setattr(self.hint, "value", str(error)))
+            self._runner.failed.connect(lambda _, error: say(self.hint, str(error)))
             self._runner.submit(_import)
         self._show()
 
@@ -86,10 +86,10 @@ class Convergence(Section):
         if not self.fold.open:
             return
         if result is None:
-            self.hint.value = "Nothing has been refined yet."
+            say(self.hint, "Nothing has been refined yet.")
             return
         energy, change = per_iteration(result)
-        self.hint.value = advice(energy, change)
+        say(self.hint, advice(energy, change))
         if self.plots is not None:
             self.plots.show(energy, change)
 

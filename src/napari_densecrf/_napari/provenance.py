@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -32,8 +33,14 @@ def provenance_of_request(request: Request, inputs: Inputs) -> dict[str, Any]:
         "values": inputs.values.tolist(),
         "volume": request.read.z is not None,
         "window": {"index": list(window.index), "y": list(window.y), "x": list(window.x), "step": window.step},
-        "versions": {name: version(name) for name in ("napari-densecrf", "napari", "numba", "numpy")},
+        "versions": dict(_versions()),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of what takes part; looking them up reads files, too slow for each result."""
+    return {name: version(name) for name in ("napari-densecrf", "napari", "numba", "numpy")}
 
 
 def fingerprints(result: Result) -> dict[str, str]:

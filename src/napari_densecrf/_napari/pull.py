@@ -20,6 +20,7 @@ from . import form
 from .canvas import Drawing
 from .engine import Request, Result
 from .footprint import on_canvas, pixel_at, placed
+from .panel import say
 from .result import OneLayer, move, reveal
 from .runner import Done, Runner
 from .toggled import Toggled
@@ -47,7 +48,7 @@ class Found:
         The window that was looked at is the one that was read for it.
     pull : Pull
     strengths : (height, width) float32
-        0..1, as parts of the strongest pull.
+        0..1, as parts of the strongest pull; in the slice that is shown, where a slab was looked at.
     """
 
     request: Request
@@ -62,11 +63,11 @@ class PixelInfluence(Toggled):
         super().__init__(
             widget,
             "influence",
-            "Influence on the pixel under the mouse (G)",
+            "Influence of pixels (G)",
             "Bright: these pixels pull on the one under the mouse. Click to keep the pixel, click again to let go.",
             key="g",
         )
-        self.says = Label(name="influence_says", label="", visible=False)
+        self.says = Label(name="influence_says", label="")
         self.controls["influence_says"] = self.says
         self.details.append(self.says)
         self.pinned: tuple[float, float] | None = None
@@ -90,10 +91,10 @@ class PixelInfluence(Toggled):
         if self._runner is None:
             self._runner = Runner("napari-densecrf influence", warns=False)
             self._runner.finished.connect(self._show_found)
-            self._runner.failed.connect(lambda _, error: self.say(self.says, str(error)))
+            self._runner.failed.connect(lambda _, error: say(self.says, str(error)))
         self.widget.viewer.mouse_move_callbacks.append(self._on_move)
         self.widget.viewer.mouse_drag_callbacks.append(self._on_press)
-        self.say(self.says, NOWHERE)
+        say(self.says, NOWHERE)
         self._ask()
 
     def show(self, result: Result) -> None:
@@ -103,7 +104,6 @@ class PixelInfluence(Toggled):
     def stop(self) -> None:
         """Hide the layer and follow the mouse no more."""
         self._unfollow()
-        self.say(self.says, "")
         self.pinned = None
         self._hide()
 
@@ -164,21 +164,23 @@ class PixelInfluence(Toggled):
         )
         if not all(0 <= at < size for at, size in zip(index, window.shape, strict=True)):
             self._runner.cancel()
-            self.say(self.says, NOWHERE)
+            say(self.says, NOWHERE)
             self._hide()
             return
+        if window.z is not None:
+            index = (window.index[-1] - window.z[0], *index)
         params = self.widget.params
         self._runner.submit(lambda: self._steps(last, index, params), request.plan.image)
 
     def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams) -> Iterator[Done]:
         inputs, request = result.inputs, result.request
         if self._influence is None or self._image is not inputs.image:
-            spacing = [size * request.read.step for size in request.plan.spacing]
-            self._influence = Influence(inputs.image, spacing=spacing, channel_axis=inputs.channel_axis)
+            self._influence = Influence(inputs.image, spacing=request.spacing, channel_axis=inputs.channel_axis)
             self._image = inputs.image
         pull = self._influence.at(pixel, params)
         strongest = float(pull.values.max())
-        yield Done(Found(request, pull, pull.values / np.float32(strongest or 1.0)))
+        shown = pull.values if request.read.z is None else pull.values[pixel[0]]
+        yield Done(Found(request, pull, shown / np.float32(strongest or 1.0)))
 
     def _show_found(self, number: int, found: Found) -> None:
         viewer, image = self.widget.viewer, found.request.plan.image
@@ -197,7 +199,7 @@ class PixelInfluence(Toggled):
             for other in self._layers.all():
                 reveal(other, other is layer)
         self._mark(found)
-        self.say(self.says, _words(found.pull, found.request.read.step))
+        say(self.says, _words(found.pull, found.request.read.step))
 
     def _mark(self, found: Found) -> None:
         """Put a cross on a pixel that is kept."""

@@ -10,7 +10,7 @@ from napari_densecrf.params import CRFParams
 
 from . import form
 from .keys import Keys
-from .panel import Panel
+from .panel import Panel, say
 from .section import Section
 
 if TYPE_CHECKING:
@@ -44,10 +44,9 @@ class Sides(Section):
         panel.add_text(self.says)
 
     def connect(self) -> None:
-        """Listen to the choice, its key, the fold and the sliders."""
+        """Listen to the choice, its key and the sliders."""
         self.side.changed.connect(self._switch)
         self._keys.bind("u", lambda _: self.turn())
-        self.fold.button.toggled.connect(self._describe)
         for name in form.DEFAULTS:
             self.widget[name].changed.connect(self._describe)
 
@@ -75,9 +74,7 @@ class Sides(Section):
     def _describe(self, *_: object) -> None:
         """Say in what the other side differs."""
         other = self._stored.get(self._other)
-        words = "" if other is None else self._differences(other)
-        self.says.value = words
-        self.says.visible = self.fold.open and bool(words)
+        say(self.says, "" if other is None else self._differences(other))
 
     def _differences(self, other: CRFParams) -> str:
         here, there = form.values_of(self.widget.params), form.values_of(other)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, Label
 
 from .keys import Keys
-from .panel import Panel
+from .panel import Panel, say
 from .section import Section
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Toggled(Section):
         self.toggle = CheckBox(name=name, text=text, tooltip=tooltip)
         self.controls[name] = self.toggle
         self.active = False
-        # Texts and the like, which are there only while this acts and they say something.
+        # Texts below the toggle, empty while this does not act.
         self.details: list[Label] = []
         self._key, self._keys = key, Keys(widget.viewer)
         self._wants = wants
@@ -66,11 +66,6 @@ class Toggled(Section):
         """Switch the toggle."""
         self.toggle.value = not self.toggle.value
 
-    def say(self, detail: Label, words: str) -> None:
-        """Show a text, or nothing in its place."""
-        detail.value = words
-        detail.visible = self.active and bool(words)
-
     def start(self) -> None:
         """Begin to act."""
 
@@ -92,9 +87,6 @@ class Toggled(Section):
     def _turn(self, *_: Any) -> None:
         changed = self.active != (bool(self.toggle.value) and self.fold.open)
         self.active ^= changed
-        for detail in self.details:
-            # A fold that opens shows all that is in it.
-            detail.visible = self.active and bool(detail.value)
         if changed:
             self._begin_or_end()
 
@@ -106,6 +98,8 @@ class Toggled(Section):
         else:
             self.unwant()
             self.stop()
+            for detail in self.details:
+                say(detail, "")
 
     def unwant(self) -> None:
         """Have results no longer carry what this wanted, unless another part that acts wants it too."""

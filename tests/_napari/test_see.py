@@ -114,7 +114,7 @@ def test_a_pixel_unlike_all_others_is_said_to_stand_alone(influenced, qtbot):
 
 def test_influence_follows_the_slices_of_a_stack(influenced, qtbot):
     image, probabilities = picture((4, 30, 32), 3)
-    viewer, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
+    _, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
     assert layer.ndim == 2
     other = 0 if viewer.dims.current_step[-3] else 3
     after(qtbot, widget, lambda: viewer.dims.set_current_step(viewer.dims.ndim - 3, other))
@@ -125,7 +125,7 @@ def test_influence_follows_the_slices_of_a_stack(influenced, qtbot):
 
 def test_influence_in_a_volume_comes_from_other_slices_too(influenced, qtbot):
     image, probabilities = picture((4, 30, 32), 2)
-    viewer, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
+    _, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
     after(qtbot, widget, lambda: setattr(widget.slices, "value", "As a volume"))
     z = widget.last_result.request.window.index[-1]
     pull = ndc.influence(image, widget.params, (z, 9, 8))

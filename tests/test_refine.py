@@ -1,5 +1,6 @@
 """What must hold always: invariants, the same bits, nothing rebuilt, bad input named."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -337,3 +338,14 @@ def test_sums_near_one_pass_in_silence_and_others_do_not():
     assert_allclose(ndc.refine(IMAGE, MAP * 1.015, MILD).marginals, ndc.refine(IMAGE, MAP, MILD).marginals, atol=1e-4)
     with pytest.warns(ndc.InputWarning, match="renormalised"):
         ndc.refine(IMAGE, MAP * 1.5, MILD)
+
+
+def test_the_largest_change_is_that_of_the_marginals():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (30, 40)).astype(np.uint8)
+    probabilities = np.moveaxis(rng.dirichlet(np.ones(2), (30, 40)), -1, 0).astype(np.float32)
+    kernels = CRFParams().kernels
+    states = [ndc.refine(image, probabilities, CRFParams(kernels, n_iterations=n)).marginals for n in range(4)]
+    changes = ndc.refine(image, probabilities, CRFParams(kernels, n_iterations=3)).largest_change
+    expected = [np.abs(new - old).max() for old, new in itertools.pairwise(states)]
+    np.testing.assert_allclose(changes, expected, atol=1e-6)

@@ -176,18 +176,23 @@ print(numba.threading_layer(), hashlib.sha256(marginals.tobytes()).hexdigest())
 
 
 def test_many_threads_are_safe_under_every_threading_layer():
-    found = {}
-    for layer in ("workqueue", "omp", "tbb"):
-        done = subprocess.run(
+    running = {
+        layer: subprocess.Popen(
             [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)],
             env={**os.environ, "NUMBA_THREADING_LAYER": layer},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
-        if "No threading layer could be loaded" in done.stderr:
+        for layer in ("workqueue", "omp", "tbb")
+    }
+    found = {}
+    for layer, process in running.items():
+        said, complaints = process.communicate()
+        if "No threading layer could be loaded" in complaints:
             continue
-        assert done.returncode == 0, done.stderr
-        used, bits = done.stdout.split()
+        assert process.returncode == 0, complaints
+        used, bits = said.split()
         assert used == layer
         found[layer] = bits
     assert "workqueue" in found

@@ -44,7 +44,9 @@ def _sort_slots(slot_vertices, n_vertices):
     return starts, slots
 
 
-@kernel()
+# Inlined, as its code by itself sums in another order than its copy in its caller: which of the two is used depends on
+# whether this process compiled it or found it on disk.
+@kernel(forceinline=True)
 def _normalise_tile(corners, self_terms, vertices, weights, points, slot_vertices, ones, slots, self_share):
     """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
     n_vertices = len(corners)

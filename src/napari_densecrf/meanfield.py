@@ -30,6 +30,8 @@ from .params import CRFParams
 from .unary import Unary
 from .update import BLOCK, OTHER, PAIRWISE, start_tiles, update_tiles
 
+# What a thread takes at once of comparing.
+POINTS_A_RUN = 16384
 _NO_MESSAGES = np.empty((0, 1), np.float32)
 
 
@@ -82,11 +84,31 @@ class MeanFieldState:
         Of all labels but the last; channels past those are 0. The iteration after the next writes into the same array.
     free_energy : (iteration + 1,) float64
         F(Q) from the start on; the last waits for the next state, and is NaN until the end.
+    largest_change : (n_iterations,) float32
+        The most that any probability but the last label's has changed in each update; NaN for those to come.
     """
 
     iteration: int
     marginals: NDArray[np.float32]
     free_energy: NDArray[np.float64]
+    largest_change: NDArray[np.float32]
+
+
+@kernel()
+def _largest(old, new):
+    most = np.float32(0.0)
+    for k in range(old.size):
+        most = max(most, abs(new[k] - old[k]))
+    return most
+
+
+@parallel_kernel()
+def _largest_changes(old, new, changes):
+    """Write the largest |new - old| of each block of points; all labels but the last, whose change is their sum's."""
+    for block in nb.prange(changes.size):
+        first, last = tile_range(block, POINTS_A_RUN, len(old))
+        size = (last - first) * old.shape[1]
+        changes[block] = _largest(old[first:last].reshape(size), new[first:last].reshape(size))
 
 
 @kernel()
@@ -273,6 +295,13 @@ class MeanField:
         self.marginals, self.room = self.room, self.marginals
         return float(energies[PAIRWISE]), float(energies[OTHER]) + self.unary.last_energy
 
+    @one_at_a_time
+    def largest_change(self) -> float:
+        """Return the most that the last update has changed any probability but the last label's."""
+        changes = np.empty(-(-len(self.marginals) // POINTS_A_RUN), np.float32)
+        _largest_changes(self.room, self.marginals, changes)
+        return float(changes.max())
+
     def pairwise_energy(self) -> float:
         """Return the pairwise energy of the present Q."""
         return float(self._update(measure_only=True)[PAIRWISE])
@@ -341,12 +370,14 @@ def iterate(unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: C
     """
     solver = MeanField(unary, terms, params)
     trace = np.full(params.n_iterations + 1, np.nan)
+    changes = np.full(params.n_iterations, np.nan, np.float32)
     solver.start()
     others = 0.0
     for iteration in range(params.n_iterations):
-        yield MeanFieldState(iteration, solver.marginals, trace)
+        yield MeanFieldState(iteration, solver.marginals, trace, changes)
         pairwise, of_new = solver.update()
+        changes[iteration] = solver.largest_change()
         trace[iteration] = pairwise + others
         others = of_new
     trace[params.n_iterations] = solver.pairwise_energy() + others
-    yield MeanFieldState(params.n_iterations, solver.marginals, trace)
+    yield MeanFieldState(params.n_iterations, solver.marginals, trace, changes)

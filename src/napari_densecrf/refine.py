@@ -31,11 +31,14 @@ class Refinement:
         Size of a pixel along each spatial axis.
     free_energy : (n_iterations + 1,) float64
         F(Q) before the first update and after each; see docs/model.md.
+    largest_change : (n_iterations,) float32
+        0..1: the most that each update has changed any probability but the last label's.
     """
 
     params: CRFParams
     spacing: tuple[float, ...]
     free_energy: NDArray[np.float64]
+    largest_change: NDArray[np.float32]
     _shape: tuple[int, ...] = field(repr=False)
     _kept: NDArray[np.float32] = field(repr=False)  # (n_points, n_channels), see MeanFieldState
     _n_labels: int = field(repr=False)
@@ -173,7 +176,13 @@ class Refiner:
             else:
                 grid = self.grid
                 result = Refinement(
-                    params, grid.spacing, state.free_energy, grid.shape, state.marginals, unary.n_labels
+                    params,
+                    grid.spacing,
+                    state.free_energy,
+                    state.largest_change,
+                    grid.shape,
+                    state.marginals,
+                    unary.n_labels,
                 )
                 yield Step("done", 1.0, result)
 

@@ -30,7 +30,7 @@ LIMIT_LIKENESS = 0.5
 # Length of all borders, after over before, above which the image's noise is being printed into the labels.
 LIMIT_ROUGHNESS = 1.0
 # Largest share of a class that may be lost although it does not clearly look like what it becomes.
-LIMIT_DOUBTFUL_LOSS = 0.15
+LIMIT_DOUBTFUL_LOSS = 0.1
 DOUBTFUL_LIKENESS = 0.4
 
 
@@ -142,9 +142,9 @@ def suggest(
     pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
     it, as the map's sure pixels tell them: the likeness ``(I - new) . (old - new) / |old - new|^2`` is 0 where the
     pixel looks like the class it gets and 1 where it looks like the one it had. A setting passes where the mean
-    likeness is a little below one half, where borders do not get longer, as they do when noise is printed into the
-    labels, and where no class loses much that still looks like it. Of those that pass the one is proposed that changes
-    most for the best: the share of changed pixels, times how far their likeness lies below its limit.
+    likeness is below one half, where borders do not get longer, as they do when noise is printed into the labels, and
+    where no class loses much that still looks like it. Of those that pass the one is proposed whose changes are
+    clearest and most: the root of the share of changed pixels, times how far their likeness lies below one half.
     """
     for step in suggest_steps(image, probabilities, spacing=spacing, channel_axis=channel_axis):
         if step.suggestion is not None:
@@ -252,8 +252,8 @@ class _Effect:
 
     @property
     def support(self) -> float:
-        """Return the share of pixels that change, counted by how clearly the image asks for it."""
-        return self.changed * (LIMIT_LIKENESS - self.likeness)
+        """Return how clearly the image asks for the changes, and their share; by its root, so that clearness leads."""
+        return math.sqrt(self.changed) * (LIMIT_LIKENESS - self.likeness)
 
     @property
     def objection(self) -> str | None:

@@ -94,7 +94,7 @@ class Choose(Section):
     def _take(self, result: Any) -> None:
         if isinstance(result, Fitted):
             self.widget.set_params(result.fit.params)
-            self._say(_in_words(result.fit))
+            self._say(result.fit.reason)
         elif isinstance(result, Proposed):
             if result.suggestion.params is not None:
                 self.widget.set_params(result.suggestion.params)
@@ -136,10 +136,3 @@ def _refining(engine: Engine, request: Request) -> Steps:
         if isinstance(step, Done):
             result: Result = step.result
             yield Found(result)
-
-
-def _in_words(fit: Fit) -> str:
-    if fit.agreement_before is None or fit.agreement_after is None:
-        return fit.reason
-    before, after = (f"{100 * share:.0f} %" for share in (fit.agreement_before, fit.agreement_after))
-    return f"{fit.reason} Held-out strokes predicted: {before} before, {after} now."

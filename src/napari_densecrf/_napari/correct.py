@@ -46,13 +46,16 @@ class Correct(Section):
             text="Freeze",
             tooltip="Copy the refined labels into a layer that no slider changes, and that you can edit. (K)",
         )
-        self.controls = {control.name: control for control in (strokes, new, freeze, Label(name="stroke_classes"))}
+        self.controls = {control.name: control for control in (strokes, new, freeze)}
+        for name in ("stroke_classes", "frozen"):
+            self.controls[name] = Label(name=name)
 
     def lay_out(self, panel: Panel) -> None:
         """Put the buttons side by side, and below them which number is which class."""
         panel.add_line([self.controls["new_strokes"], self.controls["freeze"]])
         panel.add_row(self.controls["strokes"])
         panel.add_text(self.controls["stroke_classes"])
+        panel.add_text(self.controls["frozen"])
 
     def connect(self) -> None:
         """Listen to the buttons and their keys."""
@@ -114,8 +117,13 @@ class Correct(Section):
         if layer is None:
             show_info("Nothing has been refined yet.")
             return
-        frozen = frozen_copy(layer)
+        layers = self.widget.viewer.layers
+        active, frozen = layers.selection.active, frozen_copy(layer)
+        # Hidden, as it looks just like the result that it is a copy of.
+        frozen.visible = False
         self.widget.viewer.add_layer(frozen)
+        layers.selection.active = active
+        say(self.controls["frozen"], f"Kept as “{frozen.name}”.")
 
 
 def strokes_layer(a_plan: Plan, names: list[str], zoom: float) -> Labels:

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from napari.layers import Labels, Layer
 
-from napari_densecrf.params import CRFParams
+from napari_densecrf.params import CRFParams, PairwiseKernel
 
 from .engine import Request, Result
 from .plan import FromStrokes, Misfit, Plan, shape_of
@@ -33,14 +33,14 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
     if a_plan.channel_axis is not None:
         arguments.append("channel_axis=-1")
         places.append("channel_axis=-1")
-    yield "import napari_densecrf as ndc"
     yield "import numpy as np"
     if any(_file_of(layer) for layer in (a_plan.image, *_map_layers(a_plan), *([strokes] if strokes else []))):
         yield "import tifffile"
+    yield "import napari_densecrf as ndc"
     yield ""
     yield f"image = {_image(a_plan, window)}"
     if strokes is not None:
-        yield f"strokes = {_source(strokes)}{_at(_squeezed(strokes, a_plan, window))}"
+        yield f"strokes = {_taken(strokes, _squeezed(strokes, a_plan, window))}"
         arguments.append("strokes=strokes")
     yield from _map(a_plan, window, result, places)
     yield f"params = {_params(request.params)}"
@@ -61,19 +61,19 @@ def _map(a_plan: Plan, window: Window, result: Result, places: list[str]) -> Ite
     if isinstance(source, FromStrokes):
         yield f"probabilities = ndc.probabilities_from_strokes(image, strokes, {', '.join(places)})"
     elif isinstance(source, tuple):
-        planes = ", ".join(f"{_source(layer)}{_at(whole)}" for layer in source)
+        planes = ", ".join(_taken(layer, whole) for layer in source)
         yield f"probabilities = np.stack([{planes}])"
     elif isinstance(source, Labels):
         values = result.inputs.values.tolist()
-        yield f"rough = np.searchsorted({values}, {_source(source)}{_at(whole)})"
+        yield f"rough = np.searchsorted({values}, {_taken(source, whole)})"
         yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
     elif a_plan.class_axis is None:
-        yield f"probabilities = {_source(source)}{_at(whole)}"
+        yield f"probabilities = {_taken(source, whole)}"
     else:
         picks: list[Any] = list(whole)
         picks.insert(a_plan.class_axis, slice(None))
         gone = min(a_plan.class_axis, window.n_single)
-        data = f"{_source(source)}{_at(picks)}"
+        data = _taken(source, picks)
         moved = a_plan.class_axis - gone
         yield f"probabilities = {data if moved == 0 else f'np.moveaxis({data}, {moved}, 0)'}"
 
@@ -85,8 +85,8 @@ def _image(a_plan: Plan, window: Window) -> str:
         picks[axis] = pick
     if image.rgb:
         picks[-1] = slice(0, 3)
-        return f"{_source(image)}{_at(picks)}"
-    text = f"{_source(image)}{_at(picks)}"
+        return _taken(image, picks)
+    text = _taken(image, picks)
     if a_plan.channel_axis is None:
         return text
     axis = a_plan.channel_axis - sum(one < a_plan.channel_axis for one in a_plan.spatial_axes[: window.n_single])
@@ -109,6 +109,15 @@ def _squeezed(strokes: Labels, a_plan: Plan, window: Window) -> list[Any]:
 
 def _map_layers(a_plan: Plan) -> list[Layer]:
     return list(a_plan.map) if isinstance(a_plan.map, tuple) else [getattr(a_plan.map, "layer", a_plan.map)]
+
+
+def _taken(layer: Layer, picks: list[Any]) -> str:
+    """Return a layer's data and what is taken of it."""
+    whole = [
+        slice(None) if isinstance(pick, slice) and range(size)[pick] == range(size) else pick
+        for pick, size in zip(picks, shape_of(layer), strict=True)
+    ]
+    return f"{_source(layer)}{_at(whole)}"
 
 
 def _at(picks: list[Any]) -> str:
@@ -146,11 +155,15 @@ def _file_of(layer: Layer) -> Path | None:
 
 
 def _params(params: CRFParams) -> str:
-    """Return the parameters as Python writes them."""
-    text = repr(params)
-    for name in ("CRFParams", "PairwiseKernel"):
-        text = text.replace(f"{name}(", f"ndc.{name}(")
-    return text
+    """Return the parameters as Python writes them, what is left at its default left out."""
+    kernels = "".join(f"\n        {_kernel(kernel)}," for kernel in params.kernels)
+    others = [f"n_iterations={params.n_iterations}"] + ([f"damping={params.damping}"] if params.damping else [])
+    return f"ndc.CRFParams(\n    kernels=({kernels}\n    ),\n    {', '.join(others)},\n)"
+
+
+def _kernel(kernel: PairwiseKernel) -> str:
+    intensity = "" if kernel.intensity_sigma is None else f", intensity_sigma={kernel.intensity_sigma!r}"
+    return f"ndc.PairwiseKernel(weight={kernel.weight!r}, position_sigma={kernel.position_sigma!r}{intensity})"
 
 
 def shell_command(result: Result, strokes: Labels | None) -> str:

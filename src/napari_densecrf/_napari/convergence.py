@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 # What the free energy may rise by, in parts of its span, before it is said to: rounding is far below.
 RISE = 1e-4
-# Settled is where no marginal changes by more than this, or, where that is not known, where the last iteration lowers
-# the free energy by less than this part of all that was gained.
+# Settled is where no probability changes by more than this, or where the last iteration lowers the free energy by less
+# than this part of all that was gained: some pixels between two classes may go on for long, and nobody sees them.
 SETTLED_CHANGE = 0.05
-SETTLED_GAIN = 0.01
+SETTLED_GAIN = 0.001
 LINES = 8
 FREE_ENERGY, CHANGE = "#0072B2", "#E69F00"
 
@@ -108,10 +108,11 @@ class Plots:
         self.native = library.GraphicsLayoutWidget()
         self.native.ci.setContentsMargins(0, 0, 0, 0)
         self.native.ci.setSpacing(0)
-        self._theme: Any = None
         self._plots: list[Any] = []
         self.energy = self._add("free energy a pixel", FREE_ENERGY)
-        self.change: Any = None
+        self.change = self._add("largest change of a probability", CHANGE)
+        self._plots[1].setXLink(self._plots[0])
+        self._plots[1].setYRange(0, 1)
 
     def _add(self, name: str, colour: str) -> Any:
         """Add a plot below those there are, and return its curve."""
@@ -128,21 +129,13 @@ class Plots:
         pen = self._library.mkPen(colour, width=2)
         return plot.plot(pen=pen, symbol="o", symbolSize=7, symbolBrush=colour, symbolPen=None)
 
-    def show(self, energy: NDArray[np.float64], change: NDArray[np.float64] | None) -> None:
+    def show(self, energy: NDArray[np.float64], change: NDArray[np.float32]) -> None:
         """Show the free energy before the first iteration and after each, and the largest change of each."""
         self.energy.setData(np.arange(len(energy)), energy)
-        if change is not None and self.change is None:
-            self.change = self._add("largest change of a probability", CHANGE)
-            self._plots[1].setXLink(self._plots[0])
-            self._plots[1].setYRange(0, 1)
-            self.paint(self._theme)
-        if self.change is not None:
-            shown: Any = [] if change is None else change
-            self.change.setData(np.arange(1, len(shown) + 1), shown)
+        self.change.setData(np.arange(1, len(change) + 1), change)
 
     def paint(self, theme: Any) -> None:
         """Take on the colours of a theme of napari."""
-        self._theme = theme
         text = theme.text.as_hex()
         self.native.setBackground(theme.background.as_hex())
         for plot in self._plots:
@@ -154,26 +147,23 @@ class Plots:
                 axis.setTickFont(self.native.font())
 
 
-def per_iteration(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Return the free energy a pixel, (n_iterations + 1,), and the largest change, (n_iterations,), where known."""
+def per_iteration(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return the free energy a pixel, (n_iterations + 1,), and the largest change of a probability, (n_iterations,)."""
     refinement = result.refinement
-    change = getattr(refinement, "largest_change", None)
-    return refinement.free_energy / result.request.read.n_pixels, change
+    return refinement.free_energy / result.request.read.n_pixels, refinement.largest_change
 
 
-def advice(energy: NDArray[np.float64], change: NDArray[np.float64] | None = None) -> str:
+def advice(energy: NDArray[np.float64], change: NDArray[np.float32]) -> str:
     """Return one sentence: whether it has settled, and what helps if it has not."""
     if len(energy) < 2:
         return "No iterations: the labels are the map's own."
     span = float(np.ptp(energy))
     steps = np.diff(energy)
-    if span > 0 and (steps > RISE * span).any():
+    if (steps > RISE * span).any():
         return "It oscillates: use damping (under More)."
-    if change is not None and len(change):
-        settled = float(change[-1]) <= SETTLED_CHANGE
-    else:
-        settled = span == 0 or -float(steps[-1]) <= SETTLED_GAIN * span
-    return "It has settled." if settled else "It has not settled yet: use more iterations (under More)."
+    if change[-1] <= SETTLED_CHANGE or -steps[-1] <= SETTLED_GAIN * span:
+        return "It has settled."
+    return "It has not settled yet: use more iterations (under More)."
 
 
 def _import() -> Iterator[Done]:

@@ -9,6 +9,7 @@ from napari.utils.theme import get_theme
 from numpy.testing import assert_allclose
 
 from driving import WAIT_MS, after, image_layer, picture, readable
+from napari_densecrf._napari import settings
 from napari_densecrf._napari.convergence import advice
 
 
@@ -52,6 +53,15 @@ def test_the_plots_follow_and_are_themed_like_napari(dock, qtbot):
     widget.panel.folds["Convergence"].open = False
     after(qtbot, widget, lambda: setattr(widget.n_iterations, "value", 3))
     assert len(plotted()[0]) == 10
+
+
+def test_a_fold_that_was_left_open_shows_its_plots(dock, qtbot):
+    settings.save({"open": ["Convergence"]})
+    image, probabilities = picture()
+    _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    section = next(one for one in widget.sections if one.title == "Convergence")
+    qtbot.waitUntil(lambda: section.plots is not None, timeout=WAIT_MS)
+    assert len(section.plots.energy.getData()[0]) == widget.n_iterations.value + 1
 
 
 def test_a_widget_whose_fold_is_shut_does_not_import_the_plots():

@@ -54,6 +54,8 @@ class Convergence(Section):
         self.fold.button.toggled.connect(self._on_fold)
         self.widget.result_shown.connect(lambda _: self._show())
         self.widget.viewer.events.theme.connect(self._paint)
+        # It may have been left open the last time.
+        self._on_fold(self.fold.open)
 
     def close(self) -> None:
         """End the thread."""

@@ -114,7 +114,7 @@ def test_a_pixel_unlike_all_others_is_said_to_stand_alone(influenced, qtbot):
 
 def test_influence_follows_the_slices_of_a_stack(influenced, qtbot):
     image, probabilities = picture((4, 30, 32), 3)
-    _, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
+    viewer, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
     assert layer.ndim == 2
     other = 0 if viewer.dims.current_step[-3] else 3
     after(qtbot, widget, lambda: viewer.dims.set_current_step(viewer.dims.ndim - 3, other))

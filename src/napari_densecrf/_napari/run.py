@@ -95,7 +95,7 @@ class Run(Section):
             name="stop", text="Stop", enabled=False, tooltip="Keep what is done; Apply goes on from there."
         )
         self.controls = {control.name: control for control in (apply, stop, Label(name="job"))}
-        self._runner = Runner()
+        self._runner = Runner("napari-densecrf run", warns=False)
         self._job: Job | None = None
         self._bar: progress[Any] | None = None
         self._started = 0.0

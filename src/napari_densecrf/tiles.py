@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from statistics import median
 from typing import Any, TypeVar
 
 import dask.array as da
@@ -31,7 +30,7 @@ from .kernels import threads_at_most
 from .meanfield import compatibility_arrays
 from .params import CRFParams
 from .refine import Refiner
-from .tiling import GIB, Tile, TilePlan, cut
+from .tiling import GIB, Tile, TilePlan, cut, where
 from .unary import InputWarning, check_strokes, count_labels, probabilities_from_labels, refuse_labels, scaled
 
 # With what is read and waits to be written, a process then stays below 2 GB.
@@ -225,8 +224,9 @@ def _graph(problem: _Problem, plan: TilePlan, wanted: tuple[str, ...]) -> list[d
     inputs = (problem.image, problem.probabilities, problem.strokes)
     token = tokenize(*inputs, problem.params, problem.grid, plan.tile_shape, plan.halo, wanted)
     name = f"refine-tiles-{token}"
-    common = problem.common
-    tasks: dict[Any, Any] = {}
+    # A task of its own, so that a cluster is sent it once.
+    common = f"common-{name}"
+    tasks: dict[Any, Any] = {common: problem.common}
     parts: list[da.Array] = []
     for index, tile in plan.tiles():
         # One chunk each, so that one key names all of it.
@@ -327,14 +327,18 @@ def _cost(problem: _Problem) -> tuple[float, float]:
     sizes, seconds = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
-        # What is compiled or loaded on the way is no part of the cost: the first window is refined twice.
+        # What is compiled or loaded on the way is no part of the cost: the first window is refined twice. Nor is what
+        # other programs do meanwhile: the quickest counts.
         for k in (0, *range(len(windows))):
             started = time.perf_counter()
             refiner = problem.common.refiner(images[k], tuple(part.start for part in windows[k]))
-            refiner.refine(scaled(maps[k]), problem.params)
+            try:
+                refiner.refine(scaled(maps[k]), problem.params)
+            except ValueError as error:
+                raise ValueError(f"in the window [{where(windows[k])}]: {error}") from None
             seconds.append((time.perf_counter() - started) / refiner.grid.n_points)
             sizes.append(_bytes_a_point(problem, refiner))
-    return max(sizes), median(seconds[1:])
+    return max(sizes), min(seconds[1:])
 
 
 def _read(part: da.Array) -> NDArray[Any]:
@@ -394,6 +398,16 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
     with distributed.Client(address) as client:
         threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         yield from _as_done(blocks, client.compute, distributed.wait, max(2, 2 * threads))
+
+
+def least_worker_memory(address: str) -> int | None:
+    """Return the bytes that the smallest worker of a cluster may take; None where none has a limit."""
+    import distributed
+
+    with distributed.Client(address) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [int(worker["memory_limit"]) for worker in workers if worker["memory_limit"]]
+    return min(limits, default=None)
 
 
 def _compute_here(block: da.Array) -> NDArray[Any]:

@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -377,7 +377,7 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
     Parameters
     ----------
     blocks : iterable of (key, dask array)
-        Asked for one by one as there is room, so that it may be long.
+        Here they are asked for one by one as there is room; a cluster is given all at once.
     address : str, optional
         Of a scheduler of `dask.distributed`; None = here, where one tile is refined while the next is read.
 
@@ -386,18 +386,36 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
     (key, array)
         In the order in which they are done.
     """
-    if address is None:
-        with ThreadPoolExecutor(WAITING + 1) as pool:
-            try:
-                yield from _as_done(blocks, lambda block: pool.submit(_compute_here, block), wait, WAITING + 1)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-        return
+    return _finished_here(blocks) if address is None else _finished_there(list(blocks), address)
+
+
+def _finished_here(blocks: Iterable[tuple[Key, da.Array]]) -> Iterator[tuple[Key, NDArray[Any]]]:
+    running: dict[Future[NDArray[Any]], Key] = {}
+    waiting = iter(blocks)
+    with ThreadPoolExecutor(WAITING + 1) as pool:
+        try:
+            while True:
+                for key, block in islice(waiting, WAITING + 1 - len(running)):
+                    running[pool.submit(_compute_here, block)] = key
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished_there(blocks: list[tuple[Key, da.Array]], address: str) -> Iterator[tuple[Key, NDArray[Any]]]:
     import distributed
 
     with distributed.Client(address) as client:
-        threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-        yield from _as_done(blocks, client.compute, distributed.wait, max(2, 2 * threads))
+        # At once, as tiles share what is read for their halos: a scheduler that is given a task again while it forgets
+        # its result may lose its way.
+        futures = client.compute([block for _, block in blocks])
+        running = dict(zip(futures, (key for key, _ in blocks), strict=True))
+        del futures
+        for future, array in distributed.as_completed(list(running), with_results=True):
+            yield running.pop(future), array
 
 
 def least_worker_memory(address: str) -> int | None:
@@ -412,21 +430,6 @@ def least_worker_memory(address: str) -> int | None:
 
 def _compute_here(block: da.Array) -> NDArray[Any]:
     return np.asarray(block.compute(scheduler="synchronous"))
-
-
-def _as_done(
-    blocks: Iterable[tuple[Key, da.Array]], start: Callable[[da.Array], Any], wait_for: Any, most: int
-) -> Iterator[tuple[Key, NDArray[Any]]]:
-    running: dict[Any, Key] = {}
-    waiting = iter(blocks)
-    while True:
-        for key, block in islice(waiting, most - len(running)):
-            running[start(block)] = key
-        if not running:
-            return
-        done = wait_for(list(running), return_when="FIRST_COMPLETED").done
-        for future in done:
-            yield running.pop(future), future.result()
 
 
 def lazy(array: Any) -> da.Array:

@@ -18,7 +18,9 @@ R = TypeVar("R")
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
 # the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0.
 kernel = partial(nb.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
-parallel_kernel = partial(kernel, parallel=True)
+# Of what Numba can do to parallel code only the loops handed out: the rest is never used here, and slow to compile.
+_UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
+parallel_kernel = partial(kernel, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
 inlined = partial(kernel, inline="always")
 
 

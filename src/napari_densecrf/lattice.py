@@ -327,9 +327,10 @@ class Blur:
 
 
 # Measured against exact solutions (benchmarks/accuracy.py): marginals are nearest where short taps on a slightly finer
-# lattice make two passes; the best fineness is within 2 % of the rule above.
+# lattice make two passes; the best fineness is within 2 % of the rule above. With one pass the taps matter more: either
+# blur alone is nearer than the reference implementation on every case, 0.23 and 0.43 of its error.
 FINE = Blur(n_passes=2, side=0.3, fineness=1.175)
-COARSE = Blur(n_passes=1, side=0.42, fineness=1.0)
+COARSE = Blur(n_passes=1, side=0.46, fineness=1.0)
 # The fine lattice is worth its time while it is small: by itself, or against the points. And where points are scattered
 # so thinly that they have no common vertices, it only loses more of what leaves its one ring.
 FEW_VERTICES = 32768

@@ -23,8 +23,9 @@ N_PARTS = 8
 # The result is measured on the whole image up to this size.
 LARGEST_WHOLE = 1 << 20
 # What a confident pixel costs that changes, against a stroke that is predicted: see `_Trial.score`.
-CHANGE_COST = 0.3
-SMALLEST_GAIN = 1e-3
+CHANGE_COST = 1.0
+# Less than this is chance where strokes are few.
+SMALLEST_GAIN = 0.01
 SEED = 0
 
 # Ranges of the search: weights, position sigmas in pixels, intensity sigmas in 255ths of the robust range.

@@ -222,10 +222,13 @@ def test_a_killed_run_leaves_nothing_that_looks_whole_and_goes_on(large, name):
     assert not journal.parent.exists()
 
 
-def test_a_cluster_gives_the_same_file(large):
+def test_a_cluster_gives_the_same_file_or_says_that_its_workers_are_too_small(large, monkeypatch, capsys):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         assert main([*command(large, "there.npy"), "--scheduler", cluster.scheduler_address]) == 0
+        monkeypatch.setattr(jobs, "least_worker_memory", lambda address: 2**20)
+        assert main([*command(large, "refused.npy"), "--scheduler", cluster.scheduler_address]) == 2
+        assert "may take 0.00 GiB for it and what waits: say --tile-memory" in capsys.readouterr().err
     assert main(command(large, "here.npy")) == 0
     np.testing.assert_array_equal(np.load(large / "there.npy"), np.load(large / "here.npy"))
 

@@ -10,21 +10,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from .grid import Grid
 from .params import CRFParams, PairwiseKernel, Sigma
-from .tuning import Subject, Units, Window, units_of, whole, window_around, window_shape
+from .tuning import Subject, Units, Window, affordable, units_of, whole, window_around, window_shape
 from .unary import stroke_classes
 
 N_EVALUATIONS = 60
 # The first ones look everywhere, the rest around the best.
 N_SPREAD = 24
-N_FOLDS = 4
-# Channels of pixels in all parts together, which bounds the time of an evaluation.
+N_FOLDS = 3
+# Pixels of a gray slice with two labels, in all parts together, which bounds the time; see `affordable`.
 LARGEST = 1 << 17
 N_PARTS = 8
 # The result is measured on the whole image up to this size.
 LARGEST_WHOLE = 1 << 20
 # What a confident pixel costs that changes, against a stroke that is predicted: see `_Trial.score`.
 CHANGE_COST = 1.0
-SMALLEST_GAIN = 1e-3
+# Less than this is chance where strokes are few.
+SMALLEST_GAIN = 0.01
 SEED = 0
 
 # Ranges of the search: weights, position sigmas in pixels, intensity sigmas in 255ths of the robust range.
@@ -115,7 +116,7 @@ def fit(
 
     Notes
     -----
-    Strokes (connected pixels of one class) are dealt to up to four folds. Each parameter set is tried with the strokes
+    Strokes (connected pixels of one class) are dealt to up to three folds. Each parameter set is tried with the strokes
     of the other folds as hard constraints, and measured by those of the fold that was held out: by how many of their
     pixels get their class, and how probable that class is, the mean over strokes, then over classes; less the share of
     the map's margin (how much more probable it calls its first label than its second) on pixels that change, which
@@ -215,7 +216,7 @@ def _too_few(classes: list[int]) -> str | None:
 
 def _windows(subject: Subject, drawn: _Drawn) -> list[Window]:
     """Return the whole image, or windows around strokes that are not in one yet, the classes in turn."""
-    n_points = LARGEST // (subject.n_labels - 1)
+    n_points = affordable(subject, LARGEST)
     if subject.n_points <= n_points:
         return [whole(subject.shape)]
     size = window_shape(subject.shape, n_points // N_PARTS)

@@ -15,8 +15,8 @@ from .files import BadInput, Contents, read
 from .frames import Frames, lay_out
 from .outputs import PartialLabels, Target, check_path
 from .params import CRFParams
-from .tiles import TILE_MEMORY, finished, map_of_labels, plan_tiles, refine_tiles
-from .tiling import TilePlan
+from .tiles import TILE_MEMORY, finished, least_worker_memory, map_of_labels, plan_tiles, refine_tiles
+from .tiling import GIB, TilePlan
 
 FROM_FILE = "file"
 
@@ -122,6 +122,8 @@ def prepare(image: str, probabilities: str, output: str | Path, options: Options
         channel_axis=frames.channel_axis,
         tile_memory=options.tile_memory,
     )
+    if options.address is not None:
+        _check_workers(plan, options.address)
     # What only a lazy refinement checks, before anything is written.
     labels = refine_tiles(
         *first[:2], options.params, spacing=spacing, channel_axis=frames.channel_axis, strokes=first[2], plan=plan
@@ -132,6 +134,16 @@ def prepare(image: str, probabilities: str, output: str | Path, options: Options
         path, frames.shape, labels.dtype, frames.axes, tile_shape, sizes, inputs[0].unit, _about(inputs, options)
     )
     return Job(inputs, frames, plan, options, target)
+
+
+def _check_workers(plan: TilePlan, address: str) -> None:
+    """Raise `BadInput` where a tile, with as much again for what waits, passes what a worker may take."""
+    limit = least_worker_memory(address)
+    if limit is not None and 2 * plan.tile_bytes > limit:
+        raise BadInput(
+            f"a tile takes {plan.tile_bytes / GIB:.2f} GiB, and a worker of {address} may take {limit / GIB:.2f} GiB "
+            f"for it and what waits: say --tile-memory {limit / GIB / 2:.2g}"
+        )
 
 
 def run(job: Job) -> Iterator[tuple[int, list[int]]]:

@@ -77,7 +77,8 @@ class Target:
 
 def is_zarr(path: Path) -> bool:
     """Tell whether a path names a zarr, or something in one."""
-    return any(part.lower().endswith(".zarr") for part in (path.name, path.parent.parent.name))
+    inside = path.parent.name == "labels" and path.parent.parent.name.lower().endswith(".zarr")
+    return inside or path.name.lower().endswith(".zarr")
 
 
 def check_path(path: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .params import CRFParams, PairwiseKernel
-from .tuning import Part, Subject, Units, Window, units_of, whole, window_around, window_shape
+from .tuning import Part, Subject, Units, Window, affordable, units_of, whole, window_around, window_shape
 
-# Pixels in all parts together, with two labels and up to three channels, which bounds the time.
+# Pixels of a gray slice with two labels, in all parts together, which bounds the time; see `affordable`.
 LARGEST = 1 << 18
 N_PARTS = 4
 # Sigmas, in pixels, of the window in which a class has one look, and of the blur that calms a pixel's own.
@@ -179,7 +179,7 @@ def suggest_steps(
 
 def _windows(subject: Subject) -> list[Window]:
     """Return the whole image, or windows spread over it."""
-    n_points = LARGEST // max(1, subject.n_labels * (subject.n_channels + 1) // 8)
+    n_points = affordable(subject, LARGEST)
     if subject.n_points <= n_points:
         return [whole(subject.shape)]
     size = window_shape(subject.shape, n_points // N_PARTS)

@@ -12,11 +12,10 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from statistics import median
 from typing import Any, TypeVar
 
 import dask.array as da
@@ -31,7 +30,7 @@ from .kernels import threads_at_most
 from .meanfield import compatibility_arrays
 from .params import CRFParams
 from .refine import Refiner
-from .tiling import GIB, Tile, TilePlan, cut
+from .tiling import GIB, Tile, TilePlan, cut, where
 from .unary import InputWarning, check_strokes, count_labels, probabilities_from_labels, refuse_labels, scaled
 
 # With what is read and waits to be written, a process then stays below 2 GB.
@@ -225,8 +224,9 @@ def _graph(problem: _Problem, plan: TilePlan, wanted: tuple[str, ...]) -> list[d
     inputs = (problem.image, problem.probabilities, problem.strokes)
     token = tokenize(*inputs, problem.params, problem.grid, plan.tile_shape, plan.halo, wanted)
     name = f"refine-tiles-{token}"
-    common = problem.common
-    tasks: dict[Any, Any] = {}
+    # A task of its own, so that a cluster is sent it once.
+    common = f"common-{name}"
+    tasks: dict[Any, Any] = {common: problem.common}
     parts: list[da.Array] = []
     for index, tile in plan.tiles():
         # One chunk each, so that one key names all of it.
@@ -327,14 +327,18 @@ def _cost(problem: _Problem) -> tuple[float, float]:
     sizes, seconds = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
-        # What is compiled or loaded on the way is no part of the cost: the first window is refined twice.
+        # What is compiled or loaded on the way is no part of the cost: the first window is refined twice. Nor is what
+        # other programs do meanwhile: the quickest counts.
         for k in (0, *range(len(windows))):
             started = time.perf_counter()
             refiner = problem.common.refiner(images[k], tuple(part.start for part in windows[k]))
-            refiner.refine(scaled(maps[k]), problem.params)
+            try:
+                refiner.refine(scaled(maps[k]), problem.params)
+            except ValueError as error:
+                raise ValueError(f"in the window [{where(windows[k])}]: {error}") from None
             seconds.append((time.perf_counter() - started) / refiner.grid.n_points)
             sizes.append(_bytes_a_point(problem, refiner))
-    return max(sizes), median(seconds[1:])
+    return max(sizes), min(seconds[1:])
 
 
 def _read(part: da.Array) -> NDArray[Any]:
@@ -373,7 +377,7 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
     Parameters
     ----------
     blocks : iterable of (key, dask array)
-        Asked for one by one as there is room, so that it may be long.
+        Here they are asked for one by one as there is room; a cluster is given all at once.
     address : str, optional
         Of a scheduler of `dask.distributed`; None = here, where one tile is refined while the next is read.
 
@@ -382,37 +386,50 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
     (key, array)
         In the order in which they are done.
     """
-    if address is None:
-        with ThreadPoolExecutor(WAITING + 1) as pool:
-            try:
-                yield from _as_done(blocks, lambda block: pool.submit(_compute_here, block), wait, WAITING + 1)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-        return
+    return _finished_here(blocks) if address is None else _finished_there(list(blocks), address)
+
+
+def _finished_here(blocks: Iterable[tuple[Key, da.Array]]) -> Iterator[tuple[Key, NDArray[Any]]]:
+    running: dict[Future[NDArray[Any]], Key] = {}
+    waiting = iter(blocks)
+    with ThreadPoolExecutor(WAITING + 1) as pool:
+        try:
+            while True:
+                for key, block in islice(waiting, WAITING + 1 - len(running)):
+                    running[pool.submit(_compute_here, block)] = key
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished_there(blocks: list[tuple[Key, da.Array]], address: str) -> Iterator[tuple[Key, NDArray[Any]]]:
     import distributed
 
     with distributed.Client(address) as client:
-        threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-        yield from _as_done(blocks, client.compute, distributed.wait, max(2, 2 * threads))
+        # At once, as tiles share what is read for their halos: a scheduler that is given a task again while it forgets
+        # its result may lose its way.
+        futures = client.compute([block for _, block in blocks])
+        running = dict(zip(futures, (key for key, _ in blocks), strict=True))
+        del futures
+        for future, array in distributed.as_completed(list(running), with_results=True):
+            yield running.pop(future), array
+
+
+def least_worker_memory(address: str) -> int | None:
+    """Return the bytes that the smallest worker of a cluster may take; None where none has a limit."""
+    import distributed
+
+    with distributed.Client(address) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [int(worker["memory_limit"]) for worker in workers if worker["memory_limit"]]
+    return min(limits, default=None)
 
 
 def _compute_here(block: da.Array) -> NDArray[Any]:
     return np.asarray(block.compute(scheduler="synchronous"))
-
-
-def _as_done(
-    blocks: Iterable[tuple[Key, da.Array]], start: Callable[[da.Array], Any], wait_for: Any, most: int
-) -> Iterator[tuple[Key, NDArray[Any]]]:
-    running: dict[Any, Key] = {}
-    waiting = iter(blocks)
-    while True:
-        for key, block in islice(waiting, most - len(running)):
-            running[start(block)] = key
-        if not running:
-            return
-        done = wait_for(list(running), return_when="FIRST_COMPLETED").done
-        for future in done:
-            yield running.pop(future), future.result()
 
 
 def lazy(array: Any) -> da.Array:

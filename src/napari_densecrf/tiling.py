@@ -133,7 +133,12 @@ class Tile:
 
     def __str__(self) -> str:
         """Name the place."""
-        return ", ".join(f"{part.start}:{part.stop}" for part in self.inner)
+        return where(self.inner)
+
+
+def where(part: tuple[slice, ...]) -> str:
+    """Name a place as Python does: ``0:512, 512:1024``."""
+    return ", ".join(f"{along.start}:{along.stop}" for along in part)
 
 
 def cut(

@@ -160,6 +160,16 @@ def units_of(parts: Sequence[Part]) -> Units:
     return Units(pixel, robust_range(sample) / 255)
 
 
+def affordable(subject: Subject, n_points: int) -> int:
+    """Return how many pixels take as long as ``n_points`` of a gray slice with two labels.
+
+    A lattice of more dimensions has more vertices a pixel, and every further label is one more channel to filter.
+    """
+    n_dims = len(subject.shape) + min(subject.n_channels, 3)
+    by_lattice = {1: 1, 2: 1, 3: 1, 4: 2}.get(n_dims, 3)
+    return max(1, n_points // max(by_lattice, subject.n_labels // 2, subject.n_labels * subject.n_channels // 8))
+
+
 def whole(shape: Sequence[int]) -> Window:
     """Return the window of the whole image."""
     return tuple(slice(0, size) for size in shape)

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import numba as nb
 
-# A thread that waits for the others sleeps. By default it spins: where other programs, or the window, want the cores too,
+# A thread that waits for the others sleeps. By default it spins: where other programs, or the window, want the cores,
 # it takes them from the very thread that it waits for, and 512 x 512 took 5 to 30 times as long. OpenMP reads this when
 # Numba first loads it; a choice of the user's stands.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

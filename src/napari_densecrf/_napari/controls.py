@@ -88,7 +88,7 @@ class QLogSlider(QWidget):
         self.number.setSuffix(f" {unit}" if unit else "")
         self._pixel = pixel or 0.0
         self.pixels.setVisible(pixel is not None)
-        self.pixels.setMinimumWidth(self.pixels.fontMetrics().horizontalAdvance("88.8 px") + 2)
+        self.pixels.setMinimumWidth(self.pixels.fontMetrics().horizontalAdvance("888.8 px") + 2)
         self._describe()
 
     def _describe(self) -> None:

@@ -18,7 +18,7 @@ N_EVALUATIONS = 60
 N_SPREAD = 24
 N_FOLDS = 3
 # Pixels of a gray slice with two labels, in all parts together, which bounds the time; see `affordable`.
-LARGEST = 1 << 17
+LARGEST = 100_000
 N_PARTS = 8
 # The result is measured on the whole image up to this size.
 LARGEST_WHOLE = 1 << 20

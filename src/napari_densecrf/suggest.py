@@ -145,6 +145,9 @@ def suggest(
     likeness is below one half, where borders do not get longer, as they do when noise is printed into the labels, and
     where no class loses much that still looks like it. Of those that pass the one is proposed whose changes are
     clearest and most: the root of the share of changed pixels, times how far their likeness lies below one half.
+
+    Masked prediction, which hides pixels of the map and asks for their labels, is as safe a gate where it has to beat
+    the best blur of the map, but it refuses six of seven images, most of which gain.
     """
     for step in suggest_steps(image, probabilities, spacing=spacing, channel_axis=channel_axis):
         if step.suggestion is not None:

@@ -28,6 +28,9 @@ kernel = partial(nb.njit, nogil=True, cache=True, error_model="numpy", fastmath=
 _UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 parallel_kernel = partial(kernel, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
 inlined = partial(kernel, inline="always")
+# No liberties: sums in the order in which they are written. LLVM may order the others in one way where it compiles a
+# kernel by itself and in another where it compiles its caller, and which of the two runs depends on the cache.
+strict_kernel = partial(kernel, fastmath=False)
 
 
 class _OneAtATime:

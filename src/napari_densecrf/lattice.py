@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .filtering import gather_and_blur_vertices, read_slots, slice_tiles, splat_tiles, tile_range
 from .grid import Probe
-from .kernels import kernel, one_at_a_time, parallel_kernel
+from .kernels import kernel, one_at_a_time, parallel_kernel, strict_kernel
 from .lanes import padded
 from .memory import sparse_empty
 from .simplex import count_touched, index_points
@@ -44,9 +44,7 @@ def _sort_slots(slot_vertices, n_vertices):
     return starts, slots
 
 
-# Inlined, as its code by itself sums in another order than its copy in its caller: which of the two is used depends on
-# whether this process compiled it or found it on disk.
-@kernel(forceinline=True)
+@strict_kernel()
 def _normalise_tile(corners, self_terms, vertices, weights, points, slot_vertices, ones, slots, self_share):
     """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
     n_vertices = len(corners)

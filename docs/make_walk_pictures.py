@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import napari
 import numpy as np
 from PIL import Image
+from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QApplication
 
 WAIT_SECONDS = 180
@@ -126,4 +128,7 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images"
     target.mkdir(parents=True, exist_ok=True)
-    main(target)
+    with tempfile.TemporaryDirectory() as forgotten:
+        # The numbers of the last time would be there again.
+        QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, forgotten)
+        main(target)

@@ -12,10 +12,12 @@ from typing import ParamSpec, TypeVar
 
 import numba as nb
 
-# A thread that waits for the others sleeps. By default it spins: where other programs, or the window, want the cores,
-# it takes them from the very thread that it waits for, and 512 x 512 took 5 to 30 times as long. OpenMP reads this when
-# Numba first loads it; a choice of the user's stands.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# A thread that waits for the others spins for some microseconds, then sleeps. By default GNU OpenMP spins long: where
+# other programs or the window want the cores, it takes them from the very thread it waits for, and 512 x 512 took 5 to
+# 30 times as long. Where nothing else runs this costs nothing. It is read when Numba first loads OpenMP; what the user
+# has set stands.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 P = ParamSpec("P")
 R = TypeVar("R")

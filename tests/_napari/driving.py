@@ -5,7 +5,7 @@ from qtpy.QtWidgets import QApplication
 
 import napari_densecrf as ndc
 
-WAIT_MS = 60_000  # the first result waits for Numba
+WAIT_MS = 240_000  # the first result waits for Numba
 
 
 def picture(shape=(40, 50), n_labels=2, seed=0):

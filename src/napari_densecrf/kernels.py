@@ -25,13 +25,15 @@ R = TypeVar("R")
 # No GIL, so that a window stays alive; on disk, so that compiling is met once; numpy's division, as Python's check for
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
 # the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0.
-kernel = partial(nb.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+_compiled = partial(nb.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+# Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself and in another where
+# it compiles its caller, and which of the two runs would depend on what this process compiled and what it found on disk.
+kernel = partial(_compiled, forceinline=True)
 # Of what Numba can do to parallel code only the loops handed out: the rest is never used here, and slow to compile.
 _UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
-parallel_kernel = partial(kernel, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
-inlined = partial(kernel, inline="always")
-# No liberties: sums in the order in which they are written. LLVM may order the others in one way where it compiles a
-# kernel by itself and in another where it compiles its caller, and which of the two runs depends on the cache.
+parallel_kernel = partial(_compiled, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
+inlined = partial(_compiled, inline="always")
+# No liberties: sums in the order in which they are written, where inlining alone is not enough for the same bits.
 strict_kernel = partial(kernel, fastmath=False)
 
 

@@ -434,3 +434,22 @@ def test_a_slide_gets_a_result_of_several_resolutions(dock, qtbot):
     level = layer.data[int(np.log2(step))]
     assert level.shape == (side // step, side // step)
     assert_array_equal(level, (image > 100)[::step, ::step])
+
+
+def test_of_a_multiscale_image_the_level_that_is_shown_is_read(dock):
+    from napari.layers import Image
+
+    rng = np.random.default_rng(0)
+    finest = rng.integers(0, 255, (4096, 4096)).astype(np.uint8)
+    levels = [CountingArray(finest[::step, ::step]) for step in (1, 2, 4)]
+    foreground = np.where(finest > 100, np.uint8(200), np.uint8(60))
+    viewer, _widget = dock(Image(levels, multiscale=True, name="image"), image_layer(foreground, name="map"))
+    step = result_of(viewer).metadata["napari-densecrf"]["window"]["step"]
+    assert step in (2, 4)
+
+    def read_by_us(level):
+        return sum(size for size, thread in levels[level].reads if thread == "napari-densecrf")
+
+    assert read_by_us([1, 2, 4].index(step)) >= 512 * 512
+    # Of the finest the intensities' range was measured, on a few pixels.
+    assert read_by_us(0) <= 512 * 512

@@ -26,8 +26,8 @@ R = TypeVar("R")
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
 # the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0.
 _compiled = partial(nb.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
-# Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself and in another where
-# it compiles its caller, and which of the two runs would depend on what this process compiled and what it found on disk.
+# Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself, in another where
+# it compiles its caller, and which of the two runs would depend on what a process compiled and what it found on disk.
 kernel = partial(_compiled, forceinline=True)
 # Of what Numba can do to parallel code only the loops handed out: the rest is never used here, and slow to compile.
 _UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")

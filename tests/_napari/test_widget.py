@@ -333,7 +333,7 @@ class CountingArray:
     """An array that tells which parts of it were read, and in which thread."""
 
     def __init__(self, data):
-        self.data, self.shape, self.dtype, self.ndim = data, data.shape, data.dtype, data.ndim
+        self.data, self.shape, self.dtype, self.ndim, self.size = data, data.shape, data.dtype, data.ndim, data.size
         self.reads = []
 
     def __getitem__(self, at):  # noqa: D105

@@ -16,7 +16,7 @@ from .engine import CHANGES, Result
 from .footprint import centre_of_view, on_canvas, pixel_at, placed
 from .panel import Panel
 from .result import OneLayer, move, reveal
-from .toggled import Toggled
+from .toggled import Toggled, unfollow_mouse
 
 if TYPE_CHECKING:
     from .widget import DenseCRFWidget
@@ -211,12 +211,7 @@ class Before(Toggled):
 
     def _unfollow(self) -> None:
         viewer = self.widget.viewer
-        for callbacks, mine in (
-            (viewer.mouse_move_callbacks, self._on_move),
-            (viewer.mouse_drag_callbacks, self._on_press),
-        ):
-            with suppress(ValueError):
-                callbacks.remove(mine)
+        unfollow_mouse(viewer, self._on_move, self._on_press)
         if self._gripped:
             self._gripped = False
             with suppress(RuntimeError):

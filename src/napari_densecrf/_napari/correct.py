@@ -12,6 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info
 
 from . import choices
+from .keys import Keys
 from .panel import Panel, say
 from .plan import METADATA_KEY, STROKES_KEY, Misfit, Plan, plan_alone
 from .result import PALETTE, class_colours, place
@@ -30,6 +31,7 @@ class Correct(Section):
 
     def __init__(self, widget: Any) -> None:
         super().__init__(widget)
+        self._keys = Keys(widget.viewer)
         strokes = ComboBox(
             name="strokes",
             label="Strokes",
@@ -63,13 +65,12 @@ class Correct(Section):
         self.controls["freeze"].changed.connect(self._freeze)
         self.controls["strokes"].changed.connect(self._name_classes)
         self.widget.result_shown.connect(self._name_classes)
-        self.widget.viewer.bind_key("N", self._new_strokes, overwrite=True)
-        self.widget.viewer.bind_key("K", self._freeze, overwrite=True)
+        self._keys.bind("n", self._new_strokes)
+        self._keys.bind("k", self._freeze)
 
     def close(self) -> None:
         """Give the keys back."""
-        for key in ("N", "K"):
-            self.widget.viewer.bind_key(key, None, overwrite=True)
+        self._keys.release()
 
     def _new_strokes(self, *_: Any) -> None:
         """Add a layer to paint on, of the classes that there are, or of two."""

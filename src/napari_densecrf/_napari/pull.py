@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from .footprint import on_canvas, pixel_at, placed
 from .panel import say
 from .result import OneLayer, move, reveal
 from .runner import Done, Runner
-from .toggled import Toggled
+from .toggled import Toggled, unfollow_mouse
 
 if TYPE_CHECKING:
     from .widget import DenseCRFWidget
@@ -116,13 +115,7 @@ class PixelInfluence(Toggled):
             self._runner.close()
 
     def _unfollow(self) -> None:
-        viewer = self.widget.viewer
-        for callbacks, mine in (
-            (viewer.mouse_move_callbacks, self._on_move),
-            (viewer.mouse_drag_callbacks, self._on_press),
-        ):
-            with suppress(ValueError):
-                callbacks.remove(mine)
+        unfollow_mouse(self.widget.viewer, self._on_move, self._on_press)
 
     # --- the mouse -------------------------------------------------------------------------------------------------
 

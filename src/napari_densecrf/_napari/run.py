@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-import numpy as np
 import psutil
 from magicgui.widgets import Label, PushButton
 from napari.layers import Labels
@@ -123,8 +122,8 @@ class Run(Section):
         if request is None or shown is None:
             self._say("Refine a slice first.")
             return
-        if isinstance(request.plan.map, FromStrokes) and len(request.plan.shape) > 2:
-            self._say("Each slice would be learned anew: freeze slice by slice, or make a map of the whole first.")
+        if isinstance(request.plan.map, FromStrokes):
+            self._say("A map from strokes is made slice by slice, as each is shown: freeze what is right.")
             return
         job = self._resumed(request) or self._begun(request, shown.inputs)
         self._job = job
@@ -225,7 +224,8 @@ def applying(job: Job) -> Steps:
     for frame in job.left:
         yield Stage("reading", 0.0)
         inputs = read(job.request.plan, frame)
-        options = _options(job, inputs, frame)
+        spacing = job.request.plan.spacing if frame.z is None else job.request.plan.volume_spacing
+        options: dict[str, Any] = {"spacing": spacing, "channel_axis": inputs.channel_axis}
         plan = plan_tiles(inputs.image, inputs.probabilities, job.request.params, **options)
         if planned is None:
             planned = Planned(len(job.left), plan)
@@ -233,14 +233,6 @@ def applying(job: Job) -> Steps:
             yield Found(planned)
         yield from _pieces(job, frame, inputs, plan, options)
     yield Done(job)
-
-
-def _options(job: Job, inputs: Inputs, frame: Window) -> dict[str, Any]:
-    a_plan = job.request.plan
-    return {
-        "spacing": a_plan.spacing if frame.z is None else a_plan.volume_spacing,
-        "channel_axis": inputs.channel_axis,
-    }
 
 
 def _pieces(job: Job, frame: Window, inputs: Inputs, plan: TilePlan, options: dict[str, Any]) -> Steps:
@@ -255,7 +247,7 @@ def _pieces(job: Job, frame: Window, inputs: Inputs, plan: TilePlan, options: di
 
 def _check_memory(job: Job, planned: Planned) -> None:
     free = psutil.virtual_memory().available
-    needed = planned.plan.tile_bytes + sum(level.nbytes for level in [np.asarray(job.layer.data)])
+    needed = planned.plan.tile_bytes + job.layer.data.nbytes
     if needed > MEMORY_SHARE * free:
         raise Misfit(
             f"This would take {needed / GIB:.1f} GiB, of {free / GIB:.1f} free: use the command line, which writes to "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, Label
@@ -138,3 +139,10 @@ class Composed(Section):
         """Have the parts let go."""
         for part in self.parts:
             part.close()
+
+
+def unfollow_mouse(viewer: Any, on_move: Any, on_press: Any) -> None:
+    """Take callbacks of the mouse off a viewer, where they are on it."""
+    for callbacks, mine in ((viewer.mouse_move_callbacks, on_move), (viewer.mouse_drag_callbacks, on_press)):
+        with suppress(ValueError):
+            callbacks.remove(mine)

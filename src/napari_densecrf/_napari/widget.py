@@ -421,8 +421,7 @@ class DenseCRFWidget(Container):
 
     def _tidy_up(self) -> None:
         """Do what can wait until nothing moves: thumbnail, fingerprints, settings."""
-        result, measured = self.last_result, self._measured
-        layer = None if result is None else self._results.of(result.request.plan.image)
+        result, measured, layer = self.last_result, self._measured, self.result_layer
         if layer is None or result is None or measured is None:
             return
         layer.refresh(extent=False)

@@ -85,3 +85,16 @@ def test_closing_while_a_job_runs_ends_its_thread(dock, qtbot):
     qtbot.waitUntil(lambda: "of 30 done" in widget.job.value, timeout=WAIT_MS)
     viewer.close()
     qtbot.waitUntil(lambda: not run._runner._thread.is_alive(), timeout=WAIT_MS)
+
+
+def test_a_map_from_strokes_is_refused_in_a_sentence(dock, qtbot):
+    image, _ = picture((40, 50))
+    viewer, widget = dock(image_layer(image, name="image"), expect=False)
+    widget.new_strokes.changed.emit(True)
+    settle(qtbot, widget)
+    layer = viewer.layers["image strokes"]
+    layer.paint((10, 10), 1)
+    after(qtbot, widget, lambda: layer.paint((30, 30), 2))
+    widget.apply.changed.emit(True)
+    assert "slice by slice" in widget.job.value
+    assert "image applied" not in viewer.layers

@@ -9,7 +9,8 @@ import tifffile
 from numpy.testing import assert_array_equal
 from qtpy.QtWidgets import QApplication
 
-from driving import after, image_layer, picture, result_of, settle
+from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
+from napari_densecrf._napari.settings import TOGGLES, load, save
 from napari_densecrf.cli import main
 
 
@@ -127,12 +128,52 @@ def test_saved_labels_remember_how_they_were_made(dock, qtbot, tmp_path):
     assert widget.params == made
 
 
+def test_toggles_survive_the_window(dock, qtbot):
+    image, probabilities = picture()
+
+    def layers():
+        return image_layer(image, name="image"), image_layer(probabilities, name="map")
+
+    viewer, widget = dock(*layers())
+    after(qtbot, widget, lambda: setattr(widget.changes, "value", True))
+    widget.areas.value = True
+    widget.swipe.value = True
+    widget.region.value = "Visible part"
+    widget.panel.folds["See"].open = False
+    settle(qtbot, widget)
+    widget.live.value = False
+    # At once: what has just been changed is kept too.
+    viewer.close()
+    viewer, again = dock(*layers(), expect=False)
+    assert {name: again[name].value for name in TOGGLES} == {
+        "live": False, "region": "Visible part", "influence": False, "confidence": False, "changes": True, "areas": True
+    }  # fmt: skip
+    assert not again.swipe.value
+    assert not again.panel.folds["See"].open
+    qtbot.waitUntil(lambda: "Not live" in again.status.value, timeout=WAIT_MS)
+    again.panel.folds["See"].open = True
+    after(qtbot, again, lambda: again.update_now.changed.emit(True))
+    assert viewer.layers["image changes"].visible
+    assert readable(again, again.area_table)
+    # No result says so, as live is off; it is kept all the same.
+    again.changes.value = False
+    qtbot.waitUntil(lambda: not load()["toggles"]["changes"], timeout=WAIT_MS)
+
+
+@pytest.mark.parametrize("saved", [{"toggles": {"region": "gone", "live": None, "image": 3}, "open": 1}, {"open": {}}])
+def test_a_state_of_another_version_is_no_obstacle(dock, saved):
+    save(saved)
+    image, probabilities = picture()
+    _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"), expect=False)
+    assert widget.region.value == "Automatic"
+    assert not any(fold.open for fold in widget.panel.folds.values())
+
+
 def test_numbers_survive_the_window(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 7.7))
     widget.panel.folds["Keep"].open = True
-    qtbot.waitUntil(lambda: not widget._tidy_timer.isActive())
     viewer.close()
     bright = image.astype(np.uint16) * 100
     _viewer, again = dock(image_layer(bright, name="image"), image_layer(probabilities, name="map"))

@@ -20,7 +20,7 @@ from qtpy.QtCore import QTimer
 from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams
 
-from . import choices, form, settings
+from . import choices, form
 from .choose import Choose
 from .compare import Compare
 from .convergence import Convergence
@@ -36,6 +36,7 @@ from .run import Run
 from .runner import Runner, Work
 from .section import Section
 from .see import See
+from .settings import Remembered
 from .window import SLAB_VOXELS, WHOLE_PIXELS, margins, slab_margin, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
@@ -87,7 +88,7 @@ class DenseCRFWidget(Container):
         self.last_result: Result | None = None
         self.wants: set[str] = set()
         self._measured: Measured | None = None
-        self._saved = settings.load()
+        self._remembered = Remembered(self)
         self._complaint = ""
         self._notes: list[str] = []
         self._writing = False
@@ -99,6 +100,7 @@ class DenseCRFWidget(Container):
         self._connect()
         for section in self.sections:
             section.connect()
+        self._remembered.restore()
         self._set_status("Preparing: the first run compiles, which takes up to a minute …", BUSY)
         self._prepare()
         self.reset_choices()
@@ -107,6 +109,11 @@ class DenseCRFWidget(Container):
     def params(self) -> CRFParams:
         """The numbers of the controls, whole and frozen."""
         return form.params_of(self._controls)
+
+    def relative_numbers(self) -> dict[str, Any]:
+        """Return the numbers as they would be for other images too, or nothing before the image is known."""
+        known = self._measured
+        return {} if known is None else form.relative(self._controls, known.plan, known.robust_range)
 
     def result_of_image(self) -> Labels | None:
         """Return the result layer of the image at hand, if there is one."""
@@ -195,9 +202,6 @@ class DenseCRFWidget(Container):
         self.viewer.canvas.events.size.connect(self._on_view)
         self.viewer.layers.events.removed.connect(self._on_removed)
         self.viewer.layers.selection.events.changed.connect(self._on_selection)
-        for name in self._saved.get("open", []):
-            if name in self.panel.folds:
-                self.panel.folds[name].open = True
         self.native.destroyed.connect(self._close_quietly)
 
     def _on_control(self, *_: Any) -> None:
@@ -256,6 +260,8 @@ class DenseCRFWidget(Container):
                 self.cancel.enabled = True
                 self._bar_timer.start()
                 self._runner.submit(lambda: self.engine.steps(request), request.subject)
+            elif self._results.of(self.current_plan.image) is None:
+                self._set_status("Not live: Update refines", READY)
         except Misfit as misfit:
             self._runner.cancel()
             self._hide_bar()
@@ -376,7 +382,7 @@ class DenseCRFWidget(Container):
         )
         form.fit_ranges(self._controls, measured.plan, measured.robust_range, keep=alike)
         if last is None:
-            form.set_relative(self._controls, self._saved.get("numbers", {}), measured.plan, measured.robust_range)
+            form.set_relative(self._controls, self._remembered.numbers, measured.plan, measured.robust_range)
         self._schedule()
 
     def _write(self, result: Result) -> None:
@@ -420,14 +426,12 @@ class DenseCRFWidget(Container):
         yield f"{n_threads()} threads"
 
     def _tidy_up(self) -> None:
-        """Do what can wait until nothing moves: thumbnail, fingerprints, settings."""
-        result, measured, layer = self.last_result, self._measured, self.result_layer
-        if layer is None or result is None or measured is None:
+        """Do what can wait until nothing moves: thumbnail and fingerprints."""
+        result, layer = self.last_result, self.result_layer
+        if layer is None or result is None:
             return
         layer.refresh(extent=False)
         layer.metadata[METADATA_KEY]["fingerprints"] = fingerprints(result)
-        numbers = form.relative(self._controls, measured.plan, measured.robust_range)
-        settings.save({"numbers": numbers, "open": [name for name, fold in self.panel.folds.items() if fold.open]})
 
     def _complain(self, number: int, error: Any) -> None:
         if self._closed or not self._runner.current(number):
@@ -537,6 +541,7 @@ class DenseCRFWidget(Container):
         self._runner.close()
         for section in self.sections:
             section.close()
+        self._remembered.close()
         # When the program ends, Qt may have deleted these before.
         with suppress(RuntimeError):
             for timer in (self._timer, self._bar_timer, self._tidy_timer):

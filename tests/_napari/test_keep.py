@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from numpy.testing import assert_array_equal
 from qtpy.QtWidgets import QApplication
 
 from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
+from napari_densecrf._napari import provenance
 from napari_densecrf._napari.settings import TOGGLES, load, save
 from napari_densecrf.cli import main
 
@@ -113,7 +115,7 @@ def test_saved_labels_remember_how_they_were_made(dock, qtbot, tmp_path):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 7.7))
-    qtbot.waitUntil(lambda: "fingerprints" in result_of(viewer).metadata["napari-densecrf"])
+    qtbot.waitUntil(lambda: bool(result_of(viewer).metadata["napari-densecrf"]["fingerprints"]))
     made = widget.params
     target = tmp_path / "labels.tif"
     written = result_of(viewer).save(str(target), plugin="napari-densecrf")
@@ -126,6 +128,34 @@ def test_saved_labels_remember_how_they_were_made(dock, qtbot, tmp_path):
     widget.image.value, widget.probabilities.value = viewer.layers["image"], viewer.layers["map"]
     after(qtbot, widget, lambda: widget.restore.changed.emit(True))
     assert widget.params == made
+
+
+def test_fingerprints_are_taken_in_the_background_and_told_to_what_is_frozen(dock, qtbot, monkeypatch):
+    threads, sha256 = [], provenance.hashlib.sha256
+
+    def watched(data):
+        threads.append(threading.current_thread())
+        return sha256(data)
+
+    monkeypatch.setattr(provenance.hashlib, "sha256", watched)
+    # In pieces of a few rows, and of one.
+    monkeypatch.setattr(provenance, "PIECE_BYTES", 120)
+    image, probabilities = picture((40, 50), 3)
+    viewer, widget = dock(
+        image_layer(image, name="image"), image_layer(np.moveaxis(probabilities, 0, -1), name="map", rgb=False)
+    )
+    widget.freeze.changed.emit(True)
+    # A newer result is no reason to forget it.
+    after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 7.7))
+    expected = {
+        name: sha256(f"{array.dtype.str} {array.shape}".encode() + array.tobytes()).hexdigest()
+        for name, array in (("image", image), ("probabilities", probabilities))
+    }
+    for name in ("image frozen", "image refined"):
+        prints = viewer.layers[name].metadata["napari-densecrf"]["fingerprints"]
+        qtbot.waitUntil(lambda prints=prints: bool(prints), timeout=WAIT_MS)
+        assert prints == expected
+    assert threading.main_thread() not in threads
 
 
 def test_toggles_survive_the_window(dock, qtbot):

@@ -118,6 +118,7 @@ class Correct(Section):
         if layer is None:
             show_info("Nothing has been refined yet.")
             return
+        self.widget.sign()
         layers = self.widget.viewer.layers
         active, frozen = layers.selection.active, frozen_copy(layer)
         # Hidden, as it looks just like the result that it is a copy of.

@@ -30,7 +30,7 @@ from .keep import Keep
 from .layers import read_strokes
 from .panel import Panel, say, scrolled
 from .plan import METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, layers_of_map, plan
-from .provenance import fingerprints, provenance
+from .provenance import Fingerprints, provenance
 from .result import OneLayer, paint_like, put_in_place, result_layer, write
 from .run import Run
 from .runner import Runner, Work
@@ -89,6 +89,7 @@ class DenseCRFWidget(Container):
         self.wants: set[str] = set()
         self._measured: Measured | None = None
         self._remembered = Remembered(self)
+        self._fingerprints = Fingerprints()
         self._complaint = ""
         self._notes: list[str] = []
         self._writing = False
@@ -387,6 +388,8 @@ class DenseCRFWidget(Container):
 
     def _write(self, result: Result) -> None:
         a_plan = result.request.plan
+        if self.last_result is not None and self.last_result.request.plan.image is not a_plan.image:
+            self.sign()
         layer = self._results.fitting(result)
         first = layer is None
         if layer is None:
@@ -427,11 +430,15 @@ class DenseCRFWidget(Container):
 
     def _tidy_up(self) -> None:
         """Do what can wait until nothing moves: thumbnail and fingerprints."""
-        result, layer = self.last_result, self.result_layer
-        if layer is None or result is None:
-            return
-        layer.refresh(extent=False)
-        layer.metadata[METADATA_KEY]["fingerprints"] = fingerprints(result)
+        if self.result_layer is not None:
+            self.result_layer.refresh(extent=False)
+        self.sign()
+
+    def sign(self) -> None:
+        """Have the result that is shown carry the fingerprints of its inputs, and with it what is copied of it."""
+        layer = self.result_layer
+        if layer is not None and self.last_result is not None:
+            self._fingerprints.add(layer.metadata[METADATA_KEY]["fingerprints"], self.last_result)
 
     def _complain(self, number: int, error: Any) -> None:
         if self._closed or not self._runner.current(number):
@@ -542,6 +549,7 @@ class DenseCRFWidget(Container):
         for section in self.sections:
             section.close()
         self._remembered.close()
+        self._fingerprints.close()
         # When the program ends, Qt may have deleted these before.
         with suppress(RuntimeError):
             for timer in (self._timer, self._bar_timer, self._tidy_timer):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from vispy.gloo.program import Program
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
@@ -286,8 +287,36 @@ def test_the_reach_is_drawn_in_true_size_and_goes_after_a_second(dock, qtbot):
     circle = drawing._nodes[0].pos
     np.testing.assert_allclose(np.ptp(circle, axis=0), (14, 14), rtol=1e-2)
     np.testing.assert_allclose(circle[:-1].mean(axis=0), viewer.scene.camera.center[:-3:-1], atol=0.1)
+    # The mouse may be over the canvas without having moved there: napari has it at the origin.
     viewer.mouse_over_canvas, viewer.cursor.position = True, (0, 30, 12)
+    widget.smoothness_position_sigma.value = 7.5
+    np.testing.assert_allclose(drawing._nodes[0].pos[:-1].mean(axis=0), viewer.scene.camera.center[:-3:-1], atol=0.1)
+    for move in list(viewer.mouse_move_callbacks):
+        move(viewer, None)
     widget.smoothness_position_sigma.value = 8.0
     np.testing.assert_allclose(drawing._nodes[0].pos[:-1].mean(axis=0), (12, 30), atol=0.1)
     qtbot.waitUntil(lambda: drawing.shown == 0, timeout=5000)
     assert [layer.name for layer in viewer.layers] == names
+
+
+def test_the_first_ellipse_has_nothing_to_build(dock, qtbot, monkeypatch):
+    built, parse = [], Program._parse_variables_from_code
+
+    def watched(program, **options):
+        built.append(program)
+        parse(program, **options)
+
+    monkeypatch.setattr(Program, "_parse_variables_from_code", watched)
+    viewer, widget = dock(*layers(*picture()))
+    widget.live.value = False
+    settle(qtbot, widget)
+    drawing = next(one for one in widget.sections[0].parts if hasattr(one, "drawing")).drawing
+    qtbot.waitUntil(lambda: bool(drawing._nodes) and not drawing._timer.isActive(), timeout=WAIT_MS)
+    assert len(built) >= len(drawing._nodes) == 6
+    assert drawing.shown == 0
+    built.clear()
+    before = viewer.screenshot(flash=False)
+    widget.smoothness_position_sigma.value = 5.0
+    assert drawing.shown == 3
+    assert (viewer.screenshot(flash=False) != before).any()
+    assert not built

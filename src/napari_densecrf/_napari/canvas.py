@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from vispy.scene.visuals import Line
 
 # A light line on a dark one is seen on any picture.
 STROKES = ((4.0, (0.0, 0.0, 0.0, 0.6)), (2.0, (1.0, 1.0, 1.0, 1.0)))
 ON_TOP = 1_000_000
+# So far from all pixels a line is drawn, and not seen.
+FAR = np.full((2, 2), 1e6, np.float32)
+# Time for the canvas to be drawn once.
+FRAME_MS = 60
 
 
 class Drawing:
     """Lines over the layers, but in none: the list of layers stays the user's.
 
-    Nothing is made before it is first shown.
+    Nothing is made before it is first shown, or prepared.
     """
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
         self._nodes: list[Line] = []
+        self._preparing: Iterator[None] = iter(())
+        self._timer = QTimer()
+        self._timer.setInterval(FRAME_MS)
+        self._timer.timeout.connect(self._prepare_next)
 
     @property
     def shown(self) -> int:
         """How many lines are shown."""
         return sum(node.visible for node in self._nodes) // len(STROKES)
 
+    def prepare(self, n_lines: int) -> None:
+        """Have so many lines be quick to show: VisPy builds a program for each half when it is first drawn.
+
+        All at once these would hold the window for a tenth of a second; here they come one by one, out of sight.
+        """
+        if not self._nodes:
+            self._preparing = self._prepared(n_lines)
+            self._timer.start()
+
+    def _prepared(self, n_lines: int) -> Iterator[None]:
+        for width, colour in STROKES * n_lines:
+            node = self._node(width, colour)
+            self._nodes.append(node)
+            yield
+            node.visible = False
+
+    def _prepare_next(self) -> None:
+        if next(self._preparing, self) is self:
+            self._timer.stop()
+
     def draw(self, lines: Sequence[NDArray[np.float64]]) -> None:
         """Show these lines in place of those before, each (n, 2) points of the world along the two shown axes."""
+        self._timer.stop()
         while len(self._nodes) < len(STROKES) * len(lines):
             self._nodes += [self._node(width, colour) for width, colour in STROKES]
         for number, node in enumerate(self._nodes):
@@ -44,19 +73,22 @@ class Drawing:
 
     def clear(self) -> None:
         """Show no line."""
-        for node in self._nodes:
-            node.visible = False
+        # What is being prepared is not seen.
+        if not self._timer.isActive():
+            for node in self._nodes:
+                node.visible = False
 
     def close(self) -> None:
         """Take the lines out of the canvas, if it is still there."""
         with suppress(RuntimeError):
+            self._timer.stop()
             for node in self._nodes:
                 node.parent = None
         self._nodes.clear()
 
     def _node(self, width: float, colour: tuple[float, ...]) -> Line:
         node = Line(
-            pos=np.zeros((2, 2), np.float32),
+            pos=FAR,
             color=colour,
             width=width,
             method="agg",

@@ -35,6 +35,7 @@ GLOW = Colormap([[1, 0.1, 0, 0], [1, 0.35, 0, 0.7], [1, 1, 0.4, 1]], name="glow"
 GAMMA = 0.3
 # Half the length of the cross on a pixel that is kept, in pixels of the canvas.
 CROSS = 9.0
+CROSS_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class PixelInfluence(Toggled):
         self.widget.viewer.mouse_move_callbacks.append(self._on_move)
         self.widget.viewer.mouse_drag_callbacks.append(self._on_press)
         say(self.says, NOWHERE)
+        self._cross.prepare(CROSS_LINES)
         self._ask()
 
     def show(self, result: Result) -> None:

@@ -24,6 +24,8 @@ SLIDERS = ("appearance_position_sigma", "smoothness_position_sigma")
 ANGLES = np.linspace(0, 2 * np.pi, 97)
 # From here to both sides the mark of the centre goes, in parts of the radius.
 TICK = 0.08
+# The ellipse and the two strokes of the cross.
+N_LINES = 3
 
 
 class Radii(Section):
@@ -44,11 +46,15 @@ class Radii(Section):
         self._timer.setSingleShot(True)
         self._timer.setInterval(SHOWN_MS)
         self._timer.timeout.connect(self.drawing.clear)
+        # Before the mouse has moved, napari has it at the origin.
+        self._mouse_has_moved = False
 
     def connect(self) -> None:
-        """Listen to the sliders of the reaches."""
+        """Listen to the sliders of the reaches, and for the mouse."""
         for name in SLIDERS:
             self.widget[name].changed.connect(self._draw)
+        self.widget.result_shown.connect(lambda _: self.drawing.prepare(N_LINES))
+        self.widget.viewer.mouse_move_callbacks.append(self._on_move)
 
     def close(self) -> None:
         """Take the ellipse away."""
@@ -56,6 +62,11 @@ class Radii(Section):
         with suppress(RuntimeError):
             self._timer.stop()
         self.drawing.close()
+        with suppress(ValueError):
+            self.widget.viewer.mouse_move_callbacks.remove(self._on_move)
+
+    def _on_move(self, *_: Any) -> None:
+        self._mouse_has_moved = True
 
     def _draw(self, sigma: float) -> None:
         a_plan = self.widget.current_plan
@@ -68,7 +79,7 @@ class Radii(Section):
 
     def _centre(self, a_plan: Plan) -> tuple[float, float]:
         viewer: Any = self.widget.viewer
-        if viewer.mouse_over_canvas:
+        if viewer.mouse_over_canvas and self._mouse_has_moved:
             return pixel_at(a_plan, viewer.cursor.position)
         return self._pinned() or centre_of_view(a_plan, viewer)
 

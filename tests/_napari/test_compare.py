@@ -170,3 +170,24 @@ def test_two_sides_keep_their_numbers(compared, qtbot):
     after(qtbot, widget, lambda: press(viewer, "U"))
     assert widget.params == second
     assert_array_equal(result_of(viewer).data, expected(widget, image, probabilities))
+
+
+def test_an_image_of_other_units_has_no_second_side_yet(compared, qtbot):
+    viewer, widget, image, probabilities = compared()
+    widget.side.value = "B"
+    after(qtbot, widget, lambda: setattr(widget.appearance_intensity_sigma, "value", 44.0))
+    bright = image_layer(image.astype(np.uint16) * 200, name="bright")
+    viewer.add_layer(bright)
+    after(qtbot, widget, lambda: setattr(widget.image, "value", bright))
+    assert widget.side.value == "A"
+    assert not widget.side_says.value
+    there = widget.params
+    assert there.kernels[0].intensity_sigma > 1000
+    widget.side.value = "B"
+    assert widget.params == there
+    # One of the same range keeps them.
+    after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 20.0))
+    viewer.add_layer(image_layer(image[::-1].astype(np.uint16) * 210, name="other"))
+    after(qtbot, widget, lambda: setattr(widget.image, "value", viewer.layers["other"]))
+    after(qtbot, widget, lambda: press(viewer, "U"))
+    assert widget.params == there

@@ -49,6 +49,7 @@ class Sides(Section):
         self._keys.bind("u", lambda _: self.turn())
         for name in form.DEFAULTS:
             self.widget[name].changed.connect(self._describe)
+        self.widget.renumbered.connect(self._forget)
 
     def close(self) -> None:
         """Let go of the key."""
@@ -69,6 +70,14 @@ class Sides(Section):
         self._stored[self._on] = params
         self._on = side
         self.widget.set_params(self._stored.get(side, params))
+        self._describe()
+
+    def _forget(self) -> None:
+        """Begin anew with side A: the numbers of the other mean nothing in these units."""
+        self._stored.clear()
+        self._on = SIDES[0]
+        with self.side.changed.blocked():
+            self.side.value = self._on
         self._describe()
 
     def _describe(self, *_: object) -> None:

@@ -65,6 +65,7 @@ class DenseCRFWidget(Container):
     result_shown = Signal(object, description="A `Result` has been written.")
     found = Signal(object, description="What a longer piece of work has found so far.")
     done = Signal(object, description="What a longer piece of work has given.")
+    renumbered = Signal(description="The image is of other units or another range: the numbers are those proposed.")
     failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -384,6 +385,8 @@ class DenseCRFWidget(Container):
         form.fit_ranges(self._controls, measured.plan, measured.robust_range, keep=alike)
         if last is None:
             form.set_relative(self._controls, self._remembered.numbers, measured.plan, measured.robust_range)
+        if not alike:
+            self.renumbered.emit()
         self._schedule()
 
     def _write(self, result: Result) -> None:

@@ -173,7 +173,7 @@ def test_two_sides_keep_their_numbers(compared, qtbot):
 
 
 def test_an_image_of_other_units_has_no_second_side_yet(compared, qtbot):
-    viewer, widget, image, probabilities = compared()
+    viewer, widget, image, _ = compared()
     widget.side.value = "B"
     after(qtbot, widget, lambda: setattr(widget.appearance_intensity_sigma, "value", 44.0))
     bright = image_layer(image.astype(np.uint16) * 200, name="bright")

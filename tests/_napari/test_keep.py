@@ -3,6 +3,7 @@
 import json
 import shlex
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,28 +67,129 @@ def test_copied_python_understands_what_the_widget_does(dock, qtbot, kind):
     assert_array_equal(run(copied(widget.copy_python), viewer), shown)
 
 
-def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path):
-    image, probabilities = picture((40, 50), 3)
-    tifffile.imwrite(tmp_path / "image.tif", image)
-    np.save(tmp_path / "map.npy", probabilities)
-    viewer, widget = dock(expect=False)
-    viewer.open(tmp_path / "image.tif", plugin="napari")
-    after(qtbot, widget, lambda: viewer.open(tmp_path / "map.npy", plugin="napari"))
-    after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 7.123))
+def opened(viewer, path, data, **options):
+    """Write a file and open it, as a layer that is named after it."""
+    np.save(path, data) if path.suffix == ".npy" else tifffile.imwrite(path, data)
+    return viewer.open(path, plugin="napari", **options)[0]
+
+
+def run_command(widget):
     program, *arguments = shlex.split(copied(widget.copy_command))
     assert program == "napari-densecrf"
-    assert main(arguments) == 0
-    assert_array_equal(tifffile.imread(tmp_path / "image_refined.tif"), result_of(viewer).data)
-    script = copied(widget.copy_python)
-    assert "viewer" not in script
-    assert_array_equal(run(script, None), result_of(viewer).data)
+    assert main([*arguments, "--quiet"]) == 0
+    output = Path(arguments[arguments.index("-o") + 1])
+    return np.load(output) if output.suffix == ".npy" else tifffile.imread(output)
 
 
-def test_a_command_that_cannot_be_is_explained(dock, qtbot):
-    image, probabilities = picture()
-    _viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+# The axes of the image and of the map, C its channels and their classes.
+KINDS = {
+    "plain": ("YX", "CYX"),
+    "foreground": ("YX", "YX"),
+    "channels, classes last": ("CYX", "YXC"),
+    "colours": ("YXC", "CYX"),
+    "time-lapse": ("TYX", "CTYX"),
+    "time-lapse of channels": ("TCYX", "CTYX"),
+    "volume": ("ZYX", "CZYX"),
+    "time-lapse of volumes, classes between": ("TZYX", "TCZYX"),
+    "two axes that count": ("TIYX", "CTIYX"),
+}
+SIZES = {"T": 5, "I": 2, "Z": 4, "Y": 30, "X": 32}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path, kind):
+    image_axes, map_axes = KINDS[kind]
+    rng = np.random.default_rng(0)
+    colours = kind == "colours"
+    shape = [3 if letter == "C" else SIZES[letter] for letter in image_axes]
+    image = rng.integers(0, 255, shape).astype(np.uint8)
+    classes = rng.dirichlet(np.ones(3), [SIZES[letter] for letter in map_axes if letter != "C"]).astype(np.float32)
+    probabilities = np.moveaxis(classes, -1, map_axes.index("C")) if "C" in map_axes else classes[..., 0].copy()
+    viewer, widget = dock(expect=False)
+    layer = opened(viewer, tmp_path / "image.tif", image, rgb=colours)
+    layer.scale = [{"Z": 2.5, "Y": 0.5, "X": 0.25}.get(letter, 1) for letter in image_axes][: layer.ndim]
+    opened(viewer, tmp_path / "map.npy", probabilities, rgb=False)
+    widget.image.value = viewer.layers["image"]
+    after(qtbot, widget, lambda: setattr(widget.probabilities, "value", viewer.layers["map"]))
+    if "Z" in image_axes:
+        after(qtbot, widget, lambda: setattr(widget.slices, "value", "As a volume"))
+    after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 7.123))
+    labels = run_command(widget)
+    assert widget.kept.value == "Copied."
+    index = widget.last_result.request.window.index
+    assert labels.shape == tuple(SIZES[letter] for letter in image_axes if letter != "C")
+    assert_array_equal(labels[index], widget.last_result.labels)
+    assert "viewer" not in copied(widget.copy_python)
+    assert_array_equal(run(copied(widget.copy_python), None), widget.last_result.labels)
+
+
+def test_the_copied_command_has_strokes_and_rough_labels(dock, qtbot, tmp_path):
+    image, probabilities = picture((40, 50), 3)
+    viewer, widget = dock(expect=False)
+    opened(viewer, tmp_path / "image.tif", image)
+    opened(viewer, tmp_path / "rough.tif", probabilities.argmax(axis=0).astype(np.uint8), layer_type="labels")
+    after(qtbot, widget, lambda: setattr(widget.probabilities, "value", viewer.layers["rough"]))
+    strokes = opened(viewer, tmp_path / "strokes.tif", np.zeros((40, 50), np.uint8), layer_type="labels")
+    after(qtbot, widget, lambda: setattr(widget.strokes, "value", strokes))
+    assert_array_equal(run_command(widget), result_of(viewer).data)
+    # What is painted after it was opened is not in the file.
+    after(qtbot, widget, lambda: strokes.paint((10, 10), 3))
     assert not copied(widget.copy_command)
-    assert "save “image”" in widget.kept.value
+    assert "save “strokes”" in widget.kept.value
+    tifffile.imwrite(tmp_path / "strokes.tif", strokes.data)
+    assert_array_equal(run_command(widget), result_of(viewer).data)
+    after(qtbot, widget, lambda: viewer.layers["rough"].paint((10, 10), 7))
+    tifffile.imwrite(tmp_path / "rough.tif", viewer.layers["rough"].data)
+    assert not copied(widget.copy_command)
+    assert "other than 0, 1, 2" in widget.kept.value
+
+
+def test_the_copied_command_reads_what_ilastik_exports(dock, qtbot, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    image, probabilities = picture((3, 30, 32), 3)
+    viewer, widget = dock(expect=False)
+    opened(viewer, tmp_path / "image.tif", image)
+    with h5py.File(tmp_path / "map.h5", "w") as file:
+        file["exported_data"] = np.moveaxis(probabilities, 0, -1)[:, None]
+        tags = {"axes": [{"key": axis, "resolution": 0} for axis in "tzyxc"]}
+        file["exported_data"].attrs["axistags"] = json.dumps(tags)
+    after(qtbot, widget, lambda: viewer.open(tmp_path / "map.h5", plugin="napari-densecrf"))
+    assert_array_equal(run_command(widget)[widget.last_result.request.window.index], widget.last_result.labels)
+
+
+def test_a_command_for_more_than_is_shown_says_so(dock, qtbot, tmp_path):
+    image, probabilities = picture((90, 30, 32))
+    viewer, widget = dock(expect=False)
+    opened(viewer, tmp_path / "image.tif", image)
+    after(qtbot, widget, lambda: opened(viewer, tmp_path / "map.npy", probabilities))
+    widget.appearance_position_sigma.value = 3.0
+    after(qtbot, widget, lambda: setattr(widget.slices, "value", "As a volume"))
+    labels = run_command(widget)
+    assert "whole volume" in widget.kept.value
+    assert (labels[widget.last_result.request.window.index] == widget.last_result.labels).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("memory", "save “image”"), ("layers", "2 layers"), ("strokes", "made of strokes"), ("alpha", "alpha channel")],
+)
+def test_a_command_that_cannot_be_is_explained(dock, qtbot, kind, words):
+    image, probabilities = picture()
+    if kind == "alpha":
+        image = np.dstack([image] * 4)
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    if kind == "layers":
+        for k, plane in enumerate(probabilities):
+            viewer.add_layer(image_layer(plane, name=f"class {k}"))
+        viewer.layers.selection = {viewer.layers[f"class {k}"] for k in range(2)}
+        after(qtbot, widget, lambda: setattr(widget.probabilities, "value", widget.probabilities.choices[-1]))
+    elif kind == "strokes":
+        widget.new_strokes.changed.emit(True)
+        layer = viewer.layers["image strokes"]
+        layer.data[5:9, 5:20], layer.data[20:25, 5:20] = 1, 2
+        after(qtbot, widget, lambda: setattr(widget.probabilities, "value", widget.probabilities.choices[-1]))
+    assert not copied(widget.copy_command)
+    assert words in widget.kept.value
 
 
 def test_restore_brings_numbers_and_inputs_back(dock, qtbot):

@@ -129,6 +129,9 @@ def test_shapes_are_understood():
     assert (channels.channel_axis, channels.class_axis) == (0, 0)
     time = plans.plan(image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22))))
     assert (time.channel_axis, time.class_axis, time.shape) == (1, 0, (6, 20, 22))
+    # As many channels as classes, and the time could be either.
+    time = plans.plan(image_layer(np.zeros((6, 3, 20, 22)), rgb=False), image_layer(np.zeros((3, 6, 20, 22))))
+    assert (time.channel_axis, time.class_axis, time.shape) == (1, 0, (6, 20, 22))
     with pytest.raises(plans.Misfit, match="20 x 22"):
         plans.plan(gray, image_layer(np.zeros((3, 9, 9))))
 

@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QApplication
 from napari_densecrf.params import CRFParams
 
 from . import choices
+from .command import differs, shell_command
 from .panel import Panel, say
 from .plan import METADATA_KEY, FromStrokes, Misfit, layers_of_map
-from .script import python_script, shell_command
+from .script import python_script
 from .section import Section
 from .writer import read_provenance
 
@@ -63,7 +64,8 @@ class Keep(Section):
             self._say(str(misfit))
             return
         QApplication.clipboard().setText(text)
-        self._say("Copied.")
+        remark = differs(result.request) if write is shell_command else ""
+        self._say(f"Copied. {remark}".rstrip())
 
     def _restore(self) -> None:
         layer = self.widget.viewer.layers.selection.active

@@ -169,14 +169,15 @@ def plan(image: Layer | None, source: Map | None) -> Plan:
     if image.rgb and shape[-1] == 4:
         # Alpha is no colour: it is left out when the data is read.
         shape = (*shape[:-1], 3)
-    axes = range(len(shape))
+    fits = []
     for channel_axis in _channel_axes(image, shape):
-        spatial = tuple(axis for axis in axes if axis != channel_axis)
-        if len(spatial) < 2:
-            continue
-        fit = _fit(source, tuple(shape[axis] for axis in spatial))
+        spatial = tuple(axis for axis in range(len(shape)) if axis != channel_axis)
+        fit = _fit(source, tuple(shape[axis] for axis in spatial)) if len(spatial) >= 2 else None
         if fit is not None:
-            return Plan(image, source, spatial, channel_axis, *fit)
+            fits.append(Plan(image, source, spatial, channel_axis, *fit))
+    if fits:
+        # As many channels as classes, in a time-lapse: classes come first or last rather than between.
+        return min(fits, key=lambda a_plan: a_plan.class_axis not in (None, 0, len(a_plan.shape)))
     first = layers_of_map(source)[0]
     wanted = _words(shape[:-1] if image.rgb else shape)
     raise Misfit(

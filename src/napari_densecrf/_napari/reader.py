@@ -11,6 +11,9 @@ import numpy as np
 from napari_densecrf.files import HDF5, ILASTIK_DATASET, Contents, read
 from napari_densecrf.tiles import lazy
 
+# In a layer's metadata: which of its axes each axis of its file is, None for one that was left out.
+FILE_AXES = "file_axes"
+
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -40,6 +43,7 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
 def _layer(contents: Contents) -> LayerData:
     pixels = contents.pixels if isinstance(contents.pixels, np.ndarray) else lazy(contents.pixels)
     letters = contents.axes or "TZYXC"[-pixels.ndim :]
+    in_file = letters
     has_classes = "C" in letters and pixels.shape[letters.index("C")] > 1
     # Axes of one pixel mean nothing in a window; classes come first, as the widget and `refine` have them.
     kept = [k for k, letter in enumerate(letters) if pixels.shape[k] > 1 or letter in "YX"]
@@ -47,16 +51,18 @@ def _layer(contents: Contents) -> LayerData:
     letters = "".join(letters[k] for k in kept)
     order = "C" * has_classes + "".join(letter for letter in "TZYX" if letter in letters)
     order += "".join(letter for letter in letters if letter not in order)
+    file_axes = [order.index(letter) if letter in order else None for letter in in_file]
     pixels = pixels.transpose([letters.index(letter) for letter in order])
     about: dict[str, Any] = {
         "name": Path(contents.path).stem,
         "scale": [contents.sizes.get(letter, 1.0) for letter in order],
         "axis_labels": ["class" if letter == "C" else letter.lower() for letter in order],
+        "metadata": {FILE_AXES: file_axes},
     }
     if not has_classes:
         return pixels, about, "labels" if pixels.dtype.kind in "iu" else "image"
     # ilastik's own names, where the file has none.
     names = contents.classes or tuple(f"Label {k + 1}" for k in range(pixels.shape[0]))
-    about |= {"metadata": {"classes": list(names)}, "colormap": "magma"}
+    about |= {"metadata": {"classes": list(names), FILE_AXES: file_axes}, "colormap": "magma"}
     about["contrast_limits"] = (0, 1) if pixels.dtype.kind == "f" else (0, int(np.iinfo(pixels.dtype).max))
     return pixels, about, "image"

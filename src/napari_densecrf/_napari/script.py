@@ -1,8 +1,7 @@
-"""What was done in the window, as text that does it again: Python, or one shell command."""
+"""What was done in the window, as Python that does it again."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from napari.layers import Labels, Layer
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
 from .engine import Request, Result
-from .plan import FromStrokes, Misfit, Plan, shape_of
+from .plan import FromStrokes, Plan, shape_of
 from .window import Window, whole_of
 
 
@@ -34,7 +33,7 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
         arguments.append("channel_axis=-1")
         places.append("channel_axis=-1")
     yield "import numpy as np"
-    if any(_file_of(layer) for layer in (a_plan.image, *_map_layers(a_plan), *([strokes] if strokes else []))):
+    if any(file_of(layer) for layer in (a_plan.image, *_map_layers(a_plan), *([strokes] if strokes else []))):
         yield "import tifffile"
     yield "import napari_densecrf as ndc"
     yield ""
@@ -133,14 +132,14 @@ def _pick(pick: Any) -> str:
 
 
 def _source(layer: Layer) -> str:
-    path = _file_of(layer)
+    path = file_of(layer)
     if path is None:
         return f"viewer.layers[{layer.name!r}].data{'[0]' if layer.multiscale else ''}"
     reader = "np.load" if path.suffix == ".npy" else "tifffile.imread"
     return f"{reader}({str(path)!r})"
 
 
-def _file_of(layer: Layer) -> Path | None:
+def file_of(layer: Layer) -> Path | None:
     """Return the tif or npy file that holds just this layer's data, if there is one."""
     path = Path(layer.source.path) if layer.source.path else None
     if path is None or layer.multiscale or not path.is_file():
@@ -151,7 +150,14 @@ def _file_of(layer: Layer) -> Path | None:
     elif path.suffix in (".tif", ".tiff"):
         with tifffile.TiffFile(path) as file:
             shape = file.series[0].shape
-    return path if shape == shape_of(layer) else None
+    return path if shape == shape_of(layer) and not _painted_on(layer, path) else None
+
+
+def _painted_on(layer: Layer, path: Path) -> bool:
+    """Tell whether labels are no longer those of their file."""
+    if not isinstance(layer, Labels):
+        return False
+    return not np.array_equal(np.load(path) if path.suffix == ".npy" else tifffile.imread(path), layer.data)
 
 
 def _params(params: CRFParams) -> str:
@@ -164,42 +170,3 @@ def _params(params: CRFParams) -> str:
 def _kernel(kernel: PairwiseKernel) -> str:
     intensity = "" if kernel.intensity_sigma is None else f", intensity_sigma={kernel.intensity_sigma!r}"
     return f"ndc.PairwiseKernel(weight={kernel.weight!r}, position_sigma={kernel.position_sigma!r}{intensity})"
-
-
-def shell_command(result: Result, strokes: Labels | None) -> str:
-    """Return the command that refines the same files with the same numbers.
-
-    Raises
-    ------
-    Misfit
-        Where a layer is not a file that the command could read.
-    """
-    a_plan = result.request.plan
-    if isinstance(a_plan.map, (tuple, Labels, FromStrokes)) or a_plan.class_axis not in (None, 0):
-        raise Misfit("The command reads one file of probabilities with the classes first: use Copy as Python.")
-    if len(a_plan.shape) > 2:
-        raise Misfit("This is one slice of a stack: use Copy as Python.")
-    files = {}
-    for layer in (a_plan.image, a_plan.map, *([strokes] if strokes else [])):
-        path = _file_of(layer)
-        if path is None:
-            raise Misfit(f"The command reads files: save “{layer.name}” as tif or npy, and open it.")
-        files[layer] = str(path)
-    image = files[a_plan.image]
-    words = ["napari-densecrf", "refine", image, files[a_plan.map]]
-    words += ["-o", str(Path(image).with_name(f"{Path(image).stem}_refined.tif"))]
-    words += ["--spacing", ",".join(repr(float(size)) for size in a_plan.spacing)]
-    if a_plan.channel_axis is not None:
-        words += ["--channel-axis", str(a_plan.channel_axis)]
-    if strokes is not None:
-        words += ["--strokes", files[strokes]]
-    return shlex.join([*words, *_options(result.request.params)])
-
-
-def _options(params: CRFParams) -> Iterator[str]:
-    for kernel in params.kernels:
-        kind = "smoothness" if kernel.intensity_sigma is None else "appearance"
-        yield from (f"--{kind}-weight", repr(kernel.weight), f"--{kind}-position-sigma", repr(kernel.position_sigma))
-        if kernel.intensity_sigma is not None:
-            yield from (f"--{kind}-intensity-sigma", repr(kernel.intensity_sigma))
-    yield from ("--iterations", str(params.n_iterations), "--damping", repr(params.damping))

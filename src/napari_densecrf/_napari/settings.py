@@ -66,7 +66,7 @@ class Remembered:
         """Set toggles and folds, then listen to them."""
         widget, folds = self._widget, self._widget.panel.folds
         toggles = self.state.get("toggles")
-        for name, value in (toggles.items() if isinstance(toggles, dict) else ()):
+        for name, value in toggles.items() if isinstance(toggles, dict) else ():
             # A later version may have other choices.
             if name in TOGGLES:
                 with suppress(TypeError, ValueError):

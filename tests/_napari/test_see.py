@@ -320,3 +320,23 @@ def test_the_first_ellipse_has_nothing_to_build(dock, qtbot, monkeypatch):
     assert drawing.shown == 3
     assert (viewer.screenshot(flash=False) != before).any()
     assert not built
+
+
+def test_influence_is_made_and_drawn_once_for_a_move_of_a_slider(influenced, qtbot):
+    viewer, widget, _ = influenced(*layers(*picture()))
+    settle(qtbot, widget)
+    seen, radii = part(widget, "influence"), widget.sections[0].parts[1]
+    made, told = [], []
+    seen._runner.finished.connect(lambda *_: made.append(radii.drawing.shown))
+    viewer.layers.events.connect(lambda event: told.append(event.type))
+    shown = []
+    seen.drawn.insert(0, lambda: shown.append(radii.drawing.shown))
+    after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 6.0))
+    qtbot.waitUntil(lambda: bool(made) and not seen.busy, timeout=WAIT_MS)
+    # The labels came too: they change nothing of what pulls. And the ellipse came with the layer, not before.
+    assert len(made) == 1
+    assert shown == [0]
+    assert radii.drawing.shown == 3
+    assert widget.live.value
+    # napari's list of layers would paint itself anew.
+    assert "set_data" not in told

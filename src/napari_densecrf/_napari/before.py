@@ -15,7 +15,7 @@ from .canvas import Drawing, show_grip
 from .engine import CHANGES, Result
 from .footprint import centre_of_view, on_canvas, pixel_at, placed
 from .panel import Panel
-from .result import OneLayer, move, reveal
+from .result import OneLayer, move, redraw, reveal
 from .toggled import Toggled, unfollow_mouse
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Before(Toggled):
             layer.editable = False
         else:
             layer.data[...] = values
-            layer.refresh(thumbnail=False, highlight=False, extent=False)
+            redraw(layer)
         move(layer, placed(a_plan, window))
         if self._hidden is not shown:
             self._give_back()

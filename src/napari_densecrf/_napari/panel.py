@@ -29,8 +29,12 @@ UNLIMITED = 16777215
 
 def say(control: Any, words: str) -> None:
     """Show words in a text of the panel; without words it takes no room."""
-    control.value = words
-    control.native.setMaximumHeight(UNLIMITED if words else 0)
+    if control.value != words:
+        control.value = words
+    height = UNLIMITED if words else 0
+    # Setting it lays the panel out, changed or not.
+    if control.native.maximumHeight() != height:
+        control.native.setMaximumHeight(height)
 
 
 class _DoubleClick(QObject):

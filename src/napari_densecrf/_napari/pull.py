@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from .canvas import Drawing
 from .engine import Request, Result
 from .footprint import on_canvas, pixel_at, placed
 from .panel import say
-from .result import OneLayer, move, reveal
+from .result import OneLayer, move, redraw, reveal
 from .runner import Done, Runner
 from .toggled import Toggled, unfollow_mouse
 
@@ -75,6 +75,10 @@ class PixelInfluence(Toggled):
         self._runner: Runner | None = None
         self._layers = OneLayer(widget.viewer, _layer)
         self._cross = Drawing(widget.viewer)
+        # Called when the layer has been drawn anew.
+        self.drawn: list[Callable[[], object]] = []
+        # What was asked for last: a result that changes nothing of it is no reason to ask again.
+        self._asked: Any = None
         # Of the thread alone: the image that it keeps ready.
         self._image: NDArray[Any] | None = None
         self._influence: Influence | None = None
@@ -86,12 +90,17 @@ class PixelInfluence(Toggled):
             self.widget[name].changed.connect(self._ask)
         self.widget.viewer.layers.events.removed.connect(self._on_removed)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the layer is about to be drawn anew."""
+        return self.active and self._runner is not None and self._runner.busy
+
     def start(self) -> None:
         """Follow the mouse."""
         if self._runner is None:
             self._runner = Runner("napari-densecrf influence", warns=False)
             self._runner.finished.connect(self._show_found)
-            self._runner.failed.connect(lambda _, error: say(self.says, str(error)))
+            self._runner.failed.connect(self._fail)
         self.widget.viewer.mouse_move_callbacks.append(self._on_move)
         self.widget.viewer.mouse_drag_callbacks.append(self._on_press)
         say(self.says, NOWHERE)
@@ -141,6 +150,8 @@ class PixelInfluence(Toggled):
     def pin(self, pixel: tuple[float, float] | None) -> None:
         """Keep to a (y, x) pixel of the image, or let go of it."""
         self.pinned = pixel
+        # The cross comes and goes, whichever pixel it is.
+        self._asked = None
         self._ask()
 
     # --- the thread ------------------------------------------------------------------------------------------------
@@ -165,6 +176,10 @@ class PixelInfluence(Toggled):
         if window.z is not None:
             index = (window.index[-1] - window.z[0], *index)
         params = self.widget.params
+        image, asked = last.inputs.image, (request.plan, window, index, params.kernels)
+        if self._asked is not None and self._asked[0] is image and self._asked[1] == asked:
+            return
+        self._asked = (image, asked)
         self._runner.submit(lambda: self._steps(last, index, params), request.plan.image)
 
     def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams) -> Iterator[Done]:
@@ -189,12 +204,18 @@ class PixelInfluence(Toggled):
                 layer.data = found.strengths
             else:
                 layer.data[...] = found.strengths
-                layer.refresh(thumbnail=False, highlight=False, extent=False)
+                redraw(layer)
             move(layer, placed(found.request.plan, found.request.read))
             for other in self._layers.all():
                 reveal(other, other is layer)
         self._mark(found)
+        for then in self.drawn:
+            then()
         say(self.says, _words(found.pull, found.request.read.step))
+
+    def _fail(self, _: int, error: Any) -> None:
+        self._asked = None
+        say(self.says, str(error))
 
     def _mark(self, found: Found) -> None:
         """Put a cross on a pixel that is kept."""
@@ -208,6 +229,7 @@ class PixelInfluence(Toggled):
     # --- the rest --------------------------------------------------------------------------------------------------
 
     def _hide(self) -> None:
+        self._asked = None
         self._cross.clear()
         for layer in self._layers.all():
             reveal(layer, False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from qtpy.QtCore import QTimer
 from .canvas import Drawing
 from .footprint import centre_of_view, on_canvas, pixel_at
 from .plan import Plan
+from .pull import PixelInfluence
 from .section import Section
 from .window import whole_slice
 
@@ -34,13 +34,15 @@ class Radii(Section):
     Parameters
     ----------
     widget : DenseCRFWidget
-    pinned : callable
-        Gives the (y, x) pixel that is kept, or None.
+    influence : PixelInfluence
+        Knows the pixel that is kept. Where its layer is about to be drawn, the ellipse waits for it: the canvas is
+        drawn once for both.
     """
 
-    def __init__(self, widget: DenseCRFWidget, pinned: Callable[[], tuple[float, float] | None]) -> None:
+    def __init__(self, widget: DenseCRFWidget, influence: PixelInfluence) -> None:
         super().__init__(widget)
-        self._pinned = pinned
+        self._influence = influence
+        self._waiting: float | None = None
         self.drawing = Drawing(widget.viewer)
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -52,7 +54,8 @@ class Radii(Section):
     def connect(self) -> None:
         """Listen to the sliders of the reaches, and for the mouse."""
         for name in SLIDERS:
-            self.widget[name].changed.connect(self._draw)
+            self.widget[name].changed.connect(self._on_slider)
+        self._influence.drawn.append(self._draw_waiting)
         self.widget.result_shown.connect(lambda _: self.drawing.prepare(N_LINES))
         self.widget.viewer.mouse_move_callbacks.append(self._on_move)
 
@@ -68,7 +71,18 @@ class Radii(Section):
     def _on_move(self, *_: Any) -> None:
         self._mouse_has_moved = True
 
+    def _on_slider(self, sigma: float) -> None:
+        if self._influence.busy:
+            self._waiting = sigma
+        else:
+            self._draw(sigma)
+
+    def _draw_waiting(self) -> None:
+        if self._waiting is not None:
+            self._draw(self._waiting)
+
     def _draw(self, sigma: float) -> None:
+        self._waiting = None
         a_plan = self.widget.current_plan
         if a_plan is None or self.widget.viewer.dims.ndisplay != 2:
             return
@@ -81,7 +95,7 @@ class Radii(Section):
         viewer: Any = self.widget.viewer
         if viewer.mouse_over_canvas and self._mouse_has_moved:
             return pixel_at(a_plan, viewer.cursor.position)
-        return self._pinned() or centre_of_view(a_plan, viewer)
+        return self._influence.pinned or centre_of_view(a_plan, viewer)
 
 
 def around(a_plan: Plan, centre: tuple[float, float], sigma: float) -> list[NDArray[np.float64]]:

@@ -24,7 +24,7 @@ class See(Composed):
         super().__init__(
             widget,
             influence,
-            Radii(widget, lambda: influence.pinned),
+            Radii(widget, influence),
             Confidence(widget),
             Changes(widget),
             Areas(widget),

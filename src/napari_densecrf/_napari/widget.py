@@ -434,7 +434,7 @@ class DenseCRFWidget(Container):
     def _tidy_up(self) -> None:
         """Do what can wait until nothing moves: thumbnail and fingerprints."""
         if self.result_layer is not None:
-            self.result_layer.refresh(extent=False)
+            self.result_layer.refresh(data_displayed=False, highlight=False, extent=False)
         self.sign()
 
     def sign(self) -> None:

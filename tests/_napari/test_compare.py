@@ -191,3 +191,29 @@ def test_an_image_of_other_units_has_no_second_side_yet(compared, qtbot):
     after(qtbot, widget, lambda: setattr(widget.image, "value", viewer.layers["other"]))
     after(qtbot, widget, lambda: press(viewer, "U"))
     assert widget.params == there
+
+
+def test_in_3d_the_whole_result_is_shown_and_it_is_said_why(compared, qtbot):
+    viewer, widget, _, _ = compared((4, 30, 32), 3)
+    widget.swipe.value = True
+    layer = stand_in(qtbot, viewer)
+    widget.influence.value = True
+    settle(qtbot, widget)
+    viewer.dims.ndisplay = 3
+    assert not layer.visible
+    assert result_of(viewer).visible
+    assert before_of(widget)._line.shown == 0
+    for says in (widget.swipe_says, widget.influence_says):
+        assert says.value == "Only in the 2D view."
+        assert readable(widget, says)
+    let_go = press(viewer, "H")
+    assert viewer.status == "Only in the 2D view."
+    assert result_of(viewer).visible
+    let_go()
+    after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 9.0))
+    assert "2D" in viewer.status
+    assert not layer.visible
+    viewer.dims.ndisplay = 2
+    qtbot.waitUntil(lambda: layer.visible, timeout=WAIT_MS)
+    assert not widget.swipe_says.value
+    assert "2D" not in widget.influence_says.value

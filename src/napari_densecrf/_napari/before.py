@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import PushButton
+from magicgui.widgets import Label, PushButton
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
@@ -16,7 +16,7 @@ from .engine import CHANGES, Result
 from .footprint import centre_of_view, on_canvas, pixel_at, placed
 from .panel import Panel
 from .result import OneLayer, move, redraw, reveal
-from .toggled import Toggled, unfollow_mouse
+from .toggled import FLAT_ONLY, Toggled, unfollow_mouse
 
 if TYPE_CHECKING:
     from .widget import DenseCRFWidget
@@ -39,13 +39,16 @@ class Before(Toggled):
             "A line to drag across the image: left of it what the map alone says, right of it the result.",
             key="w",
             wants=CHANGES,
+            flat=True,
         )
+        says = Label(name="swipe_says", label="")
+        self.details.append(says)
         self.button = PushButton(
             name="before",
             text="Hold to see the map alone (H)",
             tooltip="While this or the key H is held: what the map alone says, before any refinement.",
         )
-        self.controls = {"before": self.button, **self.controls}
+        self.controls = {"before": self.button, **self.controls, "swipe_says": says}
         self.held = False
         # The column of the image's pixels where the line is.
         self.column: float | None = None
@@ -72,6 +75,8 @@ class Before(Toggled):
         if held == self.held:
             return
         self.held = held
+        if held and not self.in_2d:
+            self.widget.viewer.status = FLAT_ONLY
         last = self.widget.last_result
         if held and not self.active and last is not None and last.said is None:
             self.widget.want(CHANGES)
@@ -119,7 +124,7 @@ class Before(Toggled):
     def _compare(self) -> None:
         """Show the layer that stands in for the result, or the result."""
         result = self.widget.last_result
-        if not (self.active or self.held):
+        if not (self.active or self.held) or not self.in_2d:
             self._line.clear()
             self._give_back()
         elif result is not None and result.said is not None and result.request.plan.image in self.widget.viewer.layers:
@@ -171,7 +176,7 @@ class Before(Toggled):
 
     def _draw_line(self, result: Result) -> None:
         a_plan, window = result.request.plan, result.request.window
-        if self.held or not self.active or self.widget.viewer.dims.ndisplay != 2:
+        if self.held or not self.active:
             self._line.clear()
             return
         if self.column is None or not window.x[0] <= self.column <= window.x[1]:

@@ -66,6 +66,7 @@ class PixelInfluence(Toggled):
             "Influence of pixels (G)",
             "Bright: these pixels pull on the one under the mouse. Click to keep the pixel, click again to let go.",
             key="g",
+            flat=True,
         )
         self.says = Label(name="influence_says", label="")
         self.controls["influence_says"] = self.says

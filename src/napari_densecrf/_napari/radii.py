@@ -84,7 +84,10 @@ class Radii(Section):
     def _draw(self, sigma: float) -> None:
         self._waiting = None
         a_plan = self.widget.current_plan
-        if a_plan is None or self.widget.viewer.dims.ndisplay != 2:
+        if a_plan is None:
+            return
+        if self.widget.viewer.dims.ndisplay != 2:
+            self.widget.viewer.status = "The reach is drawn in the 2D view only."
             return
         index = whole_slice(a_plan, self.widget.viewer.dims.point).index
         ellipse = around(a_plan, self._centre(a_plan), sigma)

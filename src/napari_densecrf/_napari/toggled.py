@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .widget import DenseCRFWidget
 
 
+FLAT_ONLY = "Only in the 2D view."
+
+
 class Toggled(Section):
     """Acts while its toggle is on and its fold is open; a toggle that is switched on opens the fold.
 
@@ -28,6 +31,8 @@ class Toggled(Section):
         Switches the toggle.
     wants : str, optional
         What results shall carry meanwhile; see `DenseCRFWidget.wants`.
+    flat : bool
+        Whether it acts in the 2D view alone; in 3D the first of its texts says so.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Toggled(Section):
         *,
         key: str | None = None,
         wants: str | None = None,
+        flat: bool = False,
     ) -> None:
         super().__init__(widget)
         self.toggle = CheckBox(name=name, text=text, tooltip=tooltip)
@@ -47,7 +53,7 @@ class Toggled(Section):
         # Texts below the toggle, empty while this does not act.
         self.details: list[Label] = []
         self._key, self._keys = key, Keys(widget.viewer)
-        self._wants = wants
+        self._wants, self._flat = wants, flat
 
     def lay_out(self, panel: Panel) -> None:
         """Put the toggle and its texts into the panel."""
@@ -60,6 +66,8 @@ class Toggled(Section):
         self.toggle.changed.connect(self._on_toggle)
         self.fold.button.toggled.connect(self._turn)
         self.widget.result_shown.connect(self._on_result)
+        if self._flat:
+            self.widget.viewer.dims.events.ndisplay.connect(self._turn)
         if self._key:
             self._keys.bind(self._key, lambda _: self.switch())
 
@@ -79,6 +87,8 @@ class Toggled(Section):
     def close(self) -> None:
         """Let go of the keys."""
         self._keys.release()
+        if self._flat:
+            self.widget.viewer.dims.events.ndisplay.disconnect(self._turn)
 
     def _on_toggle(self, on: bool) -> None:
         if on:
@@ -86,13 +96,24 @@ class Toggled(Section):
         self._turn()
 
     def _turn(self, *_: Any) -> None:
-        changed = self.active != (bool(self.toggle.value) and self.fold.open)
+        wanted = bool(self.toggle.value) and self.fold.open
+        off = self._flat and not self.in_2d
+        changed = self.active != (wanted and not off)
         self.active ^= changed
         if changed:
             self._begin_or_end()
+        if off:
+            say(self.details[0], FLAT_ONLY if wanted else "")
+
+    @property
+    def in_2d(self) -> bool:
+        """Whether the view is flat."""
+        return bool(self.widget.viewer.dims.ndisplay == 2)
 
     def _begin_or_end(self) -> None:
         if self.active:
+            if self._flat:
+                say(self.details[0], "")
             self.start()
             if self._wants:
                 self.widget.want(self._wants)

@@ -185,6 +185,15 @@ def test_confidence_is_one_minus_entropy_and_follows(dock, qtbot):
     assert not widget.wants
 
 
+def test_the_layer_that_was_active_is_so_again(dock, qtbot):
+    viewer, widget = dock(*layers(*picture()))
+    viewer.layers.selection.active = viewer.layers["image"]
+    after(qtbot, widget, lambda: setattr(widget.changes, "value", True))
+    assert viewer.layers.selection.active.name == "image changes"
+    widget.changes.value = False
+    assert viewer.layers.selection.active.name == "image"
+
+
 def test_changes_are_named_pairs(dock, qtbot):
     image, probabilities = picture((30, 32), 3)
     names = ["sky", "leaf", "stem"]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.testing import assert_array_equal
+from qtpy.QtCore import QPoint
+from qtpy.QtWidgets import QScrollArea
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
@@ -456,3 +458,26 @@ def test_of_a_multiscale_image_the_level_that_is_shown_is_read(dock):
     assert read_by_us([1, 2, 4].index(step)) >= 512 * 512
     # Of the finest the intensities' range was measured, on a few pixels.
     assert read_by_us(0) <= 512 * 512
+
+
+def test_a_fold_that_is_clicked_comes_into_view(dock, qtbot):
+    image, probabilities = picture()
+    _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    area, folds = widget.native.findChild(QScrollArea), widget.panel.folds
+
+    def seen(part):
+        return area.viewport().rect().contains(part.mapTo(area.viewport(), QPoint(0, part.height() - 1)))
+
+    # Opened by the program they move nothing.
+    for title in ("More", "See", "Compare", "Correct", "Choose", "Keep"):
+        folds[title].open = True
+    qtbot.waitUntil(lambda: not seen(folds["Run"].button), timeout=5000)
+    assert area.verticalScrollBar().value() == 0
+    folds["Run"].button.click()
+    qtbot.waitUntil(lambda: seen(widget.apply.native), timeout=5000)
+    assert seen(folds["Run"].button)
+    folds["Convergence"].button.click()
+    section = next(one for one in widget.sections if one.title == "Convergence")
+    qtbot.waitUntil(lambda: section.plots is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: seen(section.plots.native), timeout=5000)
+    assert seen(folds["Convergence"].button)

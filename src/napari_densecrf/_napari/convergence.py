@@ -78,6 +78,7 @@ class Convergence(Section):
             self._runner.close()
         self._paint()
         self._show()
+        self.fold.come_into_view()
 
     def _paint(self, *_: Any) -> None:
         if self.plots is not None:

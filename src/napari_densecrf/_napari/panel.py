@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from magicgui.widgets import Widget
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -25,6 +25,8 @@ FILLING = Qt.AlignmentFlag(0)
 
 # Qt's own word for no limit, which its bindings do not all have.
 UNLIMITED = 16777215
+# Between what is scrolled to and the end of what is seen.
+MARGIN = 6
 
 
 def say(control: Any, words: str) -> None:
@@ -63,6 +65,9 @@ class Fold:
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.button.setArrowType(Qt.ArrowType.RightArrow)
         self.button.toggled.connect(self._turn)
+        self.button.clicked.connect(self._on_click)
+        # Whether the user has opened it, rather than the program.
+        self._sought = False
         self._parts: list[QWidget] = []
 
     @property
@@ -83,6 +88,25 @@ class Fold:
         self.button.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
         for part in self._parts:
             part.setVisible(shown)
+
+    def _on_click(self, shown: bool) -> None:
+        self._sought = shown
+        self.come_into_view()
+
+    def come_into_view(self) -> None:
+        """Scroll to what a click has opened, once it has been laid out; its title stays in view."""
+        if self._sought:
+            QTimer.singleShot(0, self._scroll)
+
+    def _scroll(self) -> None:
+        # The window may have gone meanwhile.
+        with suppress(RuntimeError):
+            area = self.button.parentWidget()
+            while area is not None and not isinstance(area, QScrollArea):
+                area = area.parentWidget()
+            if area is not None:
+                for part in (*self._parts[-1:], self.button):
+                    area.ensureWidgetVisible(part, 0, MARGIN)
 
 
 class Panel(QWidget):

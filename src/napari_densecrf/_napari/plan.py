@@ -114,11 +114,11 @@ class Plan:
         """Say in one line what was understood."""
         *leading, height, width = self.shape
         stack = f"{' x '.join(map(str, leading))} slices of " if leading else ""
-        colours = "RGB" if self.image.rgb else "gray"
+        colours = " RGB" if self.image.rgb else " gray"
         if self.channel_axis is not None and not self.image.rgb:
-            colours = f"{shape_of(self.image)[self.channel_axis]} channels"
+            colours = f", {shape_of(self.image)[self.channel_axis]} channels"
         size = f", {self.spacing[1]:.3g} {self.unit}/pixel" if self.unit != "px" else ""
-        return f"{stack}{height} x {width} {colours}, {self._map_words()}{size}"
+        return f"{stack}{height} x {width}{colours}, {self._map_words()}{size}"
 
     def _map_words(self) -> str:
         if isinstance(self.map, FromStrokes):

@@ -52,7 +52,8 @@ class OneLayer:
 
     def owns(self, layer: Layer) -> bool:
         """Tell whether a layer is or was one of these."""
-        return any(layer is one for one in self._layers.values())
+        # Not `is`: what napari gives to plugins may be a proxy of the layer, which equals it.
+        return any(layer == one for one in self._layers.values())
 
     def fitting(self, result: Result) -> Any:
         """Return the layer of a result's image where its shape fits; remove one that does not fit."""

@@ -429,7 +429,9 @@ class DenseCRFWidget(Container):
         yield f"{window.n_pixels:,} pixels"
         if window.step > 1:
             yield f"1/{window.step} of the resolution, as shown"
-        yield f"{n_threads()} threads"
+        if not first:
+            # The first says more that matters more, and one line holds no more.
+            yield f"{n_threads()} threads"
 
     def _tidy_up(self) -> None:
         """Do what can wait until nothing moves: thumbnail and fingerprints."""

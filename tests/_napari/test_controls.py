@@ -43,3 +43,10 @@ def test_each_change_is_told_once(slider):
     slider.setValue(7.25)
     slider.number.setValue(8.5)
     assert told == [7.25, 8.5]
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.975, "1.5 px"), (26.0, "40 px"), (1300.0, "2000 px")])
+def test_the_pixels_beside_a_number_are_plain_digits(slider, value, words):
+    slider.setUnit("µm", 0.65)
+    slider.setValue(value)
+    assert slider.pixels.text() == words

@@ -48,7 +48,8 @@ class QLogSlider(QWidget):
         self.slider.setRange(0, POSITIONS)
         self.slider.setPageStep(POSITIONS // 20)
         self.slider.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.slider.setMinimumWidth(40)
+        # In a narrow dock the numbers need the room.
+        self.slider.setMinimumWidth(24)
         self.number = _Number()
         self.pixels = QLabel()
         self.pixels.setVisible(False)
@@ -88,11 +89,13 @@ class QLogSlider(QWidget):
         self.number.setSuffix(f" {unit}" if unit else "")
         self._pixel = pixel or 0.0
         self.pixels.setVisible(pixel is not None)
-        self.pixels.setMinimumWidth(self.pixels.fontMetrics().horizontalAdvance("888.8 px") + 2)
+        self.pixels.setMinimumWidth(self.pixels.fontMetrics().horizontalAdvance("88.8 px") + 2)
         self._describe()
 
     def _describe(self) -> None:
-        self.pixels.setText(f"{self._value / self._pixel:.3g} px" if self._pixel else "")
+        n_pixels = self._value / self._pixel if self._pixel else 0.0
+        digits = f"{n_pixels:.3g}" if n_pixels < 100 else f"{n_pixels:.0f}"
+        self.pixels.setText(f"{digits} px" if self._pixel else "")
 
     def _at(self, position: int) -> float:
         low, high = self._range

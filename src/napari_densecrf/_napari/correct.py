@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -107,10 +108,10 @@ class Correct(Section):
             return
         colours = layer.colormap.map(np.arange(1, len(names) + 1))
         parts = [
-            f'<span style="color:{_hex(colour)}">■</span> {k} {name}'
+            f'<span style="color:{_hex(colour)}">■</span>&nbsp;{k}&nbsp;{escape(name).replace(" ", "&nbsp;")}'
             for k, (name, colour) in enumerate(zip(names[:MOST_KEYS], colours, strict=False), start=1)
         ]
-        say(self.controls["stroke_classes"], " &nbsp; ".join(parts))
+        say(self.controls["stroke_classes"], "&nbsp; ".join(parts))
 
     def _freeze(self, *_: Any) -> None:
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""

@@ -306,7 +306,7 @@ class Influence:
         self._is_exact = self.grid.n_points <= exact_points
         self._row_sums: dict[_Sigmas, NDArray[np.float64]] = {}
 
-    def at(self, pixel: Sequence[int], params: CRFParams) -> Pull:
+    def at(self, pixel: Sequence[int], params: CRFParams, *, most_anchors: int = MOST_ANCHORS) -> Pull:
         """Return which pixels pull on this one.
 
         Parameters
@@ -314,6 +314,8 @@ class Influence:
         pixel : sequence of int
             Its index, one number per spatial axis.
         params : CRFParams
+        most_anchors : int
+            Fewer are quicker and less exact, see the notes on the class: for a picture that moves.
 
         Returns
         -------
@@ -333,7 +335,7 @@ class Influence:
             if term.intensity_sigma is None:
                 box, pull = self._smoothness(index, term.position_sigma)
             else:
-                box, pull, row_sum = self._appearance(index, term)
+                box, pull, row_sum = self._appearance(index, term, most_anchors)
                 self_share = max(self_share, 1 / row_sum)
             values[box] += np.float32(term.weight) * pull
         values[index] = 0.0
@@ -353,7 +355,9 @@ class Influence:
             along.append(k / np.sqrt(row_sums[place] * row_sums[part]))
         return box, reduce(np.multiply.outer, along).astype(np.float32)
 
-    def _appearance(self, pixel: tuple[int, ...], kernel: PairwiseKernel) -> tuple[_Box, NDArray[np.float32], float]:
+    def _appearance(
+        self, pixel: tuple[int, ...], kernel: PairwiseKernel, most_anchors: int
+    ) -> tuple[_Box, NDArray[np.float32], float]:
         """Return where the appearance kernel of the pixel reaches, its k~ there, and the pixel's row sum."""
         sigmas = self.grid.pixel_sigmas(kernel.position_sigma)
         assert kernel.intensity_sigma is not None
@@ -370,7 +374,7 @@ class Influence:
             k, _ = _kernel_of(points, steps, here)
             pull = k * (1 / np.sqrt(row_sums[here] * row_sums)).astype(np.float32)
             return box, pull.reshape(shape), float(row_sums[here])
-        pull, row_sum = _carried(points, steps, here)
+        pull, row_sum = _carried(points, steps, here, most_anchors)
         return box, pull.reshape(shape), row_sum
 
     def _box(self, pixel: tuple[int, ...], sigmas: NDArray[np.float64]) -> _Box:
@@ -472,7 +476,9 @@ def _expansion(
     )
 
 
-def _carried(points: NDArray[np.float32], steps: NDArray[np.float32], pixel: int) -> tuple[NDArray[np.float32], float]:
+def _carried(
+    points: NDArray[np.float32], steps: NDArray[np.float32], pixel: int, most_anchors: int
+) -> tuple[NDArray[np.float32], float]:
     """Return k~(pixel, j) of all points, their row sums carried from anchors, and the pixel's own row sum.
 
     The first anchor is the pixel; each further one is where it helps most, by the pull on the pixel and by how far
@@ -484,7 +490,7 @@ def _carried(points: NDArray[np.float32], steps: NDArray[np.float32], pixel: int
     carried, weights = np.zeros((2, n_points), np.float32)
     nearest = np.full(n_points, np.inf, np.float32)
     anchor = pixel
-    for _ in range(min(MOST_ANCHORS, max(LEAST_ANCHORS, MOST_VISITS // n_points))):
+    for _ in range(min(most_anchors, max(LEAST_ANCHORS, MOST_VISITS // n_points))):
         if anchor != pixel:
             _, moments = _kernel_of(points, steps, anchor)
         expansion = _expansion(moments, n_dims, n_points)

@@ -8,6 +8,7 @@ from vispy.gloo.program import Program
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
 from napari_densecrf._napari.areas import areas
+from napari_densecrf.influence import Influence
 
 
 def part(widget, name):
@@ -329,6 +330,22 @@ def test_the_first_ellipse_has_nothing_to_build(dock, qtbot, monkeypatch):
     assert drawing.shown == 3
     assert (viewer.screenshot(flash=False) != before).any()
     assert not built
+
+
+def test_influence_is_quick_while_it_moves_and_exact_at_rest(influenced, qtbot):
+    image, probabilities = picture((90, 100))
+    _, widget, layer = influenced(*layers(image, probabilities))
+    exact = relative(ndc.influence(image, widget.params, (12, 20)))
+    qtbot.waitUntil(lambda: np.allclose(layer.data, exact, atol=1e-5), timeout=WAIT_MS)
+    drawn = []
+    part(widget, "influence").drawn.append(lambda: drawn.append(layer.data.copy()))
+    say(qtbot, widget, lambda: part(widget, "influence").pin((30, 40)))
+    quick = relative(Influence(image).at((30, 40), widget.params, most_anchors=6).values)
+    exact = relative(ndc.influence(image, widget.params, (30, 40)))
+    assert not np.allclose(quick, exact, atol=1e-5)
+    qtbot.waitUntil(lambda: np.allclose(layer.data, exact, atol=1e-5), timeout=WAIT_MS)
+    np.testing.assert_allclose(drawn[0], quick, atol=1e-5)
+    assert len(drawn) == 2
 
 
 def test_influence_is_made_and_drawn_once_for_a_move_of_a_slider(influenced, qtbot):

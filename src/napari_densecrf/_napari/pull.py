@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from napari.layers import Image
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 
-from napari_densecrf.influence import Influence, Pull
+from napari_densecrf.influence import EXACT_POINTS, LEAST_ANCHORS, MOST_ANCHORS, Influence, Pull
 from napari_densecrf.params import CRFParams
 
 from . import form
@@ -22,6 +23,7 @@ from .footprint import on_canvas, pixel_at, placed
 from .panel import say
 from .result import OneLayer, move, redraw, reveal
 from .runner import Done, Runner
+from .timers import a_timer
 from .toggled import Toggled, unfollow_mouse
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ ALONE = "This pixel stands alone: θβ is below the noise."
 GLOW = Colormap([[1, 0.1, 0, 0], [1, 0.35, 0, 0.7], [1, 1, 0.4, 1]], name="glow")
 # The pixels that look alike pull by thousands, each with a hundredth of what a neighbour does.
 GAMMA = 0.3
+# While mouse or slider move fewer anchors do, in half the time; so long after the last move it is as exact as it gets.
+REST_MS = 150
+# How often the words below the toggle may change; each time takes as long as a third of drawing the layer.
+WORDS_MS = 100
 # Half the length of the cross on a pixel that is kept, in pixels of the canvas.
 CROSS = 9.0
 CROSS_LINES = 2
@@ -80,6 +86,9 @@ class PixelInfluence(Toggled):
         self.drawn: list[Callable[[], object]] = []
         # What was asked for last: a result that changes nothing of it is no reason to ask again.
         self._asked: Any = None
+        self._rest = a_timer(REST_MS, self._ask_exactly)
+        self._words = ""
+        self._words_timer = a_timer(WORDS_MS, lambda: say(self.says, self._words))
         # Of the thread alone: the image that it keeps ready.
         self._image: NDArray[Any] | None = None
         self._influence: Influence | None = None
@@ -104,7 +113,7 @@ class PixelInfluence(Toggled):
             self._runner.failed.connect(self._fail)
         self.widget.viewer.mouse_move_callbacks.append(self._on_move)
         self.widget.viewer.mouse_drag_callbacks.append(self._on_press)
-        say(self.says, NOWHERE)
+        self._say(NOWHERE)
         self._cross.prepare(CROSS_LINES)
         self._ask()
 
@@ -116,11 +125,16 @@ class PixelInfluence(Toggled):
         """Hide the layer and follow the mouse no more."""
         self._unfollow()
         self.pinned = None
+        self._words_timer.stop()
         self._hide()
 
     def close(self) -> None:
         """End the thread."""
         super().close()
+        # When the program ends, Qt may have deleted them before.
+        with suppress(RuntimeError):
+            self._rest.stop()
+            self._words_timer.stop()
         self._unfollow()
         self._cross.close()
         if self._runner is not None:
@@ -158,8 +172,18 @@ class PixelInfluence(Toggled):
     # --- the thread ------------------------------------------------------------------------------------------------
 
     def _ask(self, *_: Any) -> None:
+        """Ask for a picture that moves, and for an exact one when it has come to rest."""
+        if self.active:
+            self._submit(LEAST_ANCHORS)
+            self._rest.start()
+
+    def _ask_exactly(self) -> None:
+        if self.active:
+            self._submit(MOST_ANCHORS)
+
+    def _submit(self, most_anchors: int) -> None:
         last = self.widget.last_result
-        if not self.active or self._runner is None or last is None:
+        if self._runner is None or last is None:
             return
         request, window = last.request, last.request.read
         pixel = self.pinned or self._under_mouse
@@ -171,24 +195,28 @@ class PixelInfluence(Toggled):
         )
         if not all(0 <= at < size for at, size in zip(index, window.shape, strict=True)):
             self._runner.cancel()
-            say(self.says, NOWHERE)
+            self._say(NOWHERE)
             self._hide()
             return
         if window.z is not None:
             index = (window.index[-1] - window.z[0], *index)
         params = self.widget.params
+        if window.n_pixels <= EXACT_POINTS:
+            # There anchors are not needed.
+            most_anchors = MOST_ANCHORS
         image, asked = last.inputs.image, (request.plan, window, index, params.kernels)
-        if self._asked is not None and self._asked[0] is image and self._asked[1] == asked:
+        before = self._asked
+        if before is not None and before[0] is image and before[1] == asked and before[2] >= most_anchors:
             return
-        self._asked = (image, asked)
-        self._runner.submit(lambda: self._steps(last, index, params), request.plan.image)
+        self._asked = (image, asked, most_anchors)
+        self._runner.submit(lambda: self._steps(last, index, params, most_anchors), request.plan.image)
 
-    def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams) -> Iterator[Done]:
+    def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams, most_anchors: int) -> Iterator[Done]:
         inputs, request = result.inputs, result.request
         if self._influence is None or self._image is not inputs.image:
             self._influence = Influence(inputs.image, spacing=request.spacing, channel_axis=inputs.channel_axis)
             self._image = inputs.image
-        pull = self._influence.at(pixel, params)
+        pull = self._influence.at(pixel, params, most_anchors=most_anchors)
         strongest = float(pull.values.max())
         shown = pull.values if request.read.z is None else pull.values[pixel[0]]
         yield Done(Found(request, pull, shown / np.float32(strongest or 1.0)))
@@ -212,11 +240,18 @@ class PixelInfluence(Toggled):
         self._mark(found)
         for then in self.drawn:
             then()
-        say(self.says, _words(found.pull, found.request.read.step))
+        self._say(_words(found.pull, found.request.read.step))
+
+    def _say(self, words: str) -> None:
+        """Show words at once, or where others have just been shown, soon."""
+        self._words = words
+        if not self._words_timer.isActive():
+            say(self.says, words)
+            self._words_timer.start()
 
     def _fail(self, _: int, error: Any) -> None:
         self._asked = None
-        say(self.says, str(error))
+        self._say(str(error))
 
     def _mark(self, found: Found) -> None:
         """Put a cross on a pixel that is kept."""

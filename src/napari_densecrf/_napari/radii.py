@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
 
 from .canvas import Drawing
 from .footprint import centre_of_view, on_canvas, pixel_at
 from .plan import Plan
 from .pull import PixelInfluence
 from .section import Section
+from .timers import a_timer
 from .window import whole_slice
 
 if TYPE_CHECKING:
@@ -44,10 +44,7 @@ class Radii(Section):
         self._influence = influence
         self._waiting: float | None = None
         self.drawing = Drawing(widget.viewer)
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(SHOWN_MS)
-        self._timer.timeout.connect(self.drawing.clear)
+        self._timer = a_timer(SHOWN_MS, self.drawing.clear)
         # Before the mouse has moved, napari has it at the origin.
         self._mouse_has_moved = False
 

@@ -6,9 +6,10 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSettings, QTimer
+from qtpy.QtCore import QSettings
 
 from . import form
+from .timers import a_timer
 
 if TYPE_CHECKING:
     from .widget import DenseCRFWidget
@@ -50,10 +51,7 @@ class Remembered:
     def __init__(self, widget: DenseCRFWidget) -> None:
         self._widget = widget
         self.state = load()
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PATIENCE_MS)
-        self._timer.timeout.connect(self._save)
+        self._timer = a_timer(PATIENCE_MS, self._save)
         self._unsaved = False
 
     @property

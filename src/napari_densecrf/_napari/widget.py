@@ -15,7 +15,6 @@ from napari.layers import Labels, Layer
 from napari.utils import progress
 from napari.utils.notifications import show_warning
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_densecrf.kernels import n_threads
 from napari_densecrf.params import CRFParams
@@ -37,6 +36,7 @@ from .runner import Runner, Work
 from .section import Section
 from .see import See
 from .settings import Remembered
+from .timers import a_timer
 from .window import SLAB_VOXELS, WHOLE_PIXELS, margins, slab_margin, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
@@ -96,9 +96,9 @@ class DenseCRFWidget(Container):
         self._writing = False
         self._closed = False
         self._bar: progress[Any] | None = None
-        self._timer = _timer(0, self._ask)
-        self._bar_timer = _timer(500, self._show_bar)
-        self._tidy_timer = _timer(300, self._tidy_up)
+        self._timer = a_timer(0, self._ask)
+        self._bar_timer = a_timer(500, self._show_bar)
+        self._tidy_timer = a_timer(300, self._tidy_up)
         self._connect()
         for section in self.sections:
             section.connect()
@@ -561,12 +561,3 @@ class DenseCRFWidget(Container):
                 timer.stop()
             if self._bar is not None:
                 self._bar.close()
-
-
-def _timer(interval_ms: int, action: Any) -> QTimer:
-    """Return a timer that acts once, so long after it was last started."""
-    timer = QTimer()
-    timer.setSingleShot(True)
-    timer.setInterval(interval_ms)
-    timer.timeout.connect(action)
-    return timer

@@ -476,6 +476,12 @@ def test_a_fold_that_is_clicked_comes_into_view(dock, qtbot):
     folds["Run"].button.click()
     qtbot.waitUntil(lambda: seen(widget.apply.native), timeout=5000)
     assert seen(folds["Run"].button)
+    # A key that opens a fold shows it too.
+    widget.swipe.value = False
+    folds["Compare"].open = False
+    area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+    widget.swipe.value = True
+    qtbot.waitUntil(lambda: seen(widget.swipe.native), timeout=5000)
     folds["Convergence"].button.click()
     section = next(one for one in widget.sections if one.title == "Convergence")
     qtbot.waitUntil(lambda: section.plots is not None, timeout=WAIT_MS)

@@ -91,8 +91,7 @@ class Correct(Section):
         layer.mode = "paint"
         widget.strokes.value = layer
         widget.reset_choices()
-        if not self.widget.panel.folds[self.title].open:
-            self.widget.panel.folds[self.title].open = True
+        self.fold.seek()
 
     def _class_names(self) -> list[str]:
         result = self.widget.last_result

@@ -67,7 +67,7 @@ class Fold:
         self.button.toggled.connect(self._turn)
         self.button.clicked.connect(self._on_click)
         # Whether the user has opened it, rather than the program.
-        self._sought = False
+        self.sought = False
         self._parts: list[QWidget] = []
 
     @property
@@ -90,12 +90,18 @@ class Fold:
             part.setVisible(shown)
 
     def _on_click(self, shown: bool) -> None:
-        self._sought = shown
+        self.sought = shown
         self.come_into_view()
+
+    def seek(self) -> None:
+        """Open it as a click does, for a key or a button that belongs to it."""
+        if not self.open:
+            self.open = True
+            self._on_click(True)
 
     def come_into_view(self) -> None:
         """Scroll to what a click has opened, once it has been laid out; its title stays in view."""
-        if self._sought:
+        if self.sought:
             QTimer.singleShot(0, self._scroll)
 
     def _scroll(self) -> None:
@@ -104,7 +110,7 @@ class Fold:
             area = self.button.parentWidget()
             while area is not None and not isinstance(area, QScrollArea):
                 area = area.parentWidget()
-            if area is not None:
+            if area is not None and self.sought:
                 for part in (*self._parts[-1:], self.button):
                     area.ensureWidgetVisible(part, 0, MARGIN)
 

@@ -73,6 +73,7 @@ class Remembered:
         opened = self.state.get("open")
         for title, fold in folds.items():
             fold.open = isinstance(opened, list) and title in opened
+            fold.sought = False
             fold.button.toggled.connect(self.note)
         for name in (*TOGGLES, *form.DEFAULTS):
             widget[name].changed.connect(self.note)

@@ -92,7 +92,7 @@ class Toggled(Section):
 
     def _on_toggle(self, on: bool) -> None:
         if on:
-            self.fold.open = True
+            self.fold.seek()
         self._turn()
 
     def _turn(self, *_: Any) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
 from napari_densecrf._napari import provenance
+from napari_densecrf._napari.command import joined
 from napari_densecrf._napari.settings import TOGGLES, load, save
 from napari_densecrf.cli import main
 
@@ -167,6 +168,12 @@ def test_a_command_for_more_than_is_shown_says_so(dock, qtbot, tmp_path):
     labels = run_command(widget)
     assert "whole volume" in widget.kept.value
     assert (labels[widget.last_result.request.window.index] == widget.last_result.labels).mean() > 0.99
+
+
+def test_a_command_is_quoted_for_its_shell():
+    words = ["refine", "my image.tif", "C:\\data\\map.tif"]
+    assert joined(words, windows=True) == 'refine "my image.tif" C:\\data\\map.tif'
+    assert shlex.split(joined(words, windows=False)) == words
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +53,12 @@ def shell_command(result: Result, strokes: Labels | None) -> str:
         words += ["--from-labels", CONFIDENCE]
     if strokes is not None:
         words += ["--strokes", _file_and_axes(strokes, "")[0]]
-    return shlex.join([*words, *_options(request.params)])
+    return joined([*words, *_options(request.params)], windows=os.name == "nt")
+
+
+def joined(words: list[str], *, windows: bool) -> str:
+    """Return words as the shell of a system wants them: both of Windows' know double quotes alone."""
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)
 
 
 def differs(request: Request) -> str:

@@ -138,6 +138,25 @@ def test_shapes_are_understood():
         plans.plan(gray, image_layer(np.zeros((3, 9, 9))))
 
 
+@pytest.mark.parametrize("foreground", [False, True])
+def test_of_two_images_the_active_one_is_taken_with_its_own_map(dock, qtbot, foreground):
+    image, probabilities = picture()
+    source = probabilities[0] if foreground else probabilities
+    names = ("left", "right", "left map", "right map")
+    made = [image_layer(source if "map" in name else image, name=name) for name in names]
+    viewer, widget = dock(*made)
+    # The last that was added is active.
+    assert (widget.image.value.name, widget.probabilities.value.name) == ("right", "right map")
+    viewer.layers.selection.active = viewer.layers["left"]
+    viewer.layers.remove("right map")
+    settle(qtbot, widget)
+    # What was chosen stays, as long as something fits it.
+    assert (widget.image.value.name, widget.probabilities.value.name) == ("right", "left map")
+    viewer.layers.remove("right")
+    settle(qtbot, widget)
+    assert (widget.image.value.name, widget.probabilities.value.name) == ("left", "left map")
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_channels_and_class_axes_give_what_a_script_gives(dock, last):
     image, probabilities = picture((24, 26), 3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from os.path import commonprefix
+
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from .plan import METADATA_KEY, STROKES_KEY, FromStrokes, Map, Misfit, Plan, could_be_map, plan
+from .plan import METADATA_KEY, STROKES_KEY, FromStrokes, Map, Misfit, Plan, could_be_map, layers_of_map, plan
 
 
 def images(viewer: ViewerModel) -> list[Image]:
@@ -43,22 +45,28 @@ def choose(
 ) -> tuple[Image | None, Map | None]:
     """Return the image and map to work on: what was chosen if it fits, else the pair that tells the most.
 
-    Of several, the active layer comes first. Where no pair fits, return what might have been meant, to be named.
+    Of several that tell as much, the image that was chosen comes first, then the active layer, then names that begin
+    alike. Where no pair fits, return what might have been meant, to be named.
     """
     if understood(image, source):
         return image, source
     active = viewer.layers.selection.active
-    candidates = sorted(images(viewer), key=lambda layer: (layer is not active, not layer.rgb))
+    candidates = sorted(images(viewer), key=lambda layer: not layer.rgb)
     offered = [choice for _, choice in maps(viewer, painted)]
-    offered.sort(key=lambda choice: choice is not active)
-    pairs = [
-        (a_image, choice)
-        for a_image in ([image] if image is not None else []) + candidates
-        for choice in offered
-        if understood(a_image, choice)
-    ]
+    pairs = [(a_image, choice) for a_image in candidates for choice in offered if understood(a_image, choice)]
+
+    def preference(pair: tuple[Image, Map]) -> tuple[int, bool, bool, int]:
+        a_image, layers = pair[0], layers_of_map(pair[1])
+        return (
+            _rank(*pair),
+            image is not None and a_image is not image,
+            # napari gives plugins a proxy of the active layer, which equals it.
+            active not in (a_image, *layers),
+            -len(commonprefix([a_image.name, layers[0].name])),
+        )
+
     if pairs:
-        return min(pairs, key=lambda pair: _rank(*pair))
+        return min(pairs, key=preference)
     if image is None:
         # A picture more likely than a map: the fewer axes the likelier.
         plain = [layer for layer in candidates if layer is not source]
@@ -74,10 +82,13 @@ def _rank(image: Image, choice: Map) -> int:
     if found is None:
         return 9
     if isinstance(choice, FromStrokes):
-        return 4
+        return 5
     if found.class_axis is not None:
         return 0 if found.channel_axis is None or image.rgb else 1
-    return 2 if isinstance(choice, Labels) else 3
+    if isinstance(choice, Labels):
+        return 2
+    # Whole numbers of the foreground alone may just as well be another picture.
+    return 3 if all(layer.dtype.kind == "f" for layer in layers_of_map(choice)) else 4
 
 
 def understood(image: Image | None, choice: Map | None) -> Plan | None:

@@ -185,50 +185,85 @@ def blur_axis(up, down, first, last, side, source, target):
 
 
 @kernel()
-def _gather_lanes(lanes, vertex_slots, slots_of_vertex, slots, first, last, n_channels, values):
-    """Sum the slots of touched vertices, over flat values, by vectors of channels."""
-    for v in range(first, last):
-        for c in range(0, n_channels, len(lanes)):
-            total = spread(lanes, np.float32(0.0))
-            for k in range(vertex_slots[v], vertex_slots[v + 1]):
-                total = plus(total, load(lanes, slots, np.int64(slots_of_vertex[k]) * n_channels + c))
-            store(values, v * n_channels + c, total)
+def list_slots(slot_vertices, n_vertices):
+    """List the slots of each vertex, for `gather_and_blur_vertices`: the first, and apart from it the others.
+
+    So a gather has no loops of a few turns, whose lengths no processor foresees.
+
+    Returns
+    -------
+    first_slots : (n_vertices,) uint32
+        n_slots for a vertex of the ring, which has none.
+    later : (n, 2) uint32
+        Vertex and slot of all others, run by run of vertices, a vertex's slots in their order.
+    later_starts : (n_runs + 1,) int64
+        Where those of each run begin.
+    """
+    n_slots = slot_vertices.size
+    first_slots = np.full(n_vertices, n_slots, np.uint32)
+    later_starts = np.zeros(-(-n_vertices // VERTICES_A_RUN) + 1, np.int64)
+    for k in range(n_slots):
+        vertex = slot_vertices[k]
+        if first_slots[vertex] == n_slots:
+            first_slots[vertex] = k
+        else:
+            later_starts[vertex // VERTICES_A_RUN + 1] += 1
+    for run in range(later_starts.size - 1):
+        later_starts[run + 1] += later_starts[run]
+    later = np.empty((later_starts[-1], 2), np.uint32)
+    following = later_starts.copy()
+    for k in range(n_slots):
+        vertex = slot_vertices[k]
+        if first_slots[vertex] != k:
+            place = following[vertex // VERTICES_A_RUN]
+            later[place, 0] = vertex
+            later[place, 1] = k
+            following[vertex // VERTICES_A_RUN] = place + 1
+    return first_slots, later, later_starts
 
 
 @kernel()
-def _gather_run(vertex_slots, slots_of_vertex, slots, first, last, values):
-    """Sum the slots of the vertices ``first`` to ``last``; ring vertices have none."""
+def _gather_lanes(lanes, first_slots, later, slots, first, n_channels, values):
+    """Sum the slots of a run of vertices, over flat values, by vectors of channels."""
+    for k in range(first_slots.size):
+        here, there = (first + k) * n_channels, np.int64(first_slots[k]) * n_channels
+        for c in range(0, n_channels, len(lanes)):
+            store(values, here + c, load(lanes, slots, there + c))
+    for k in range(len(later)):
+        here, there = np.int64(later[k, 0]) * n_channels, np.int64(later[k, 1]) * n_channels
+        for c in range(0, n_channels, len(lanes)):
+            store(values, here + c, plus(load(lanes, values, here + c), load(lanes, slots, there + c)))
+
+
+@kernel()
+def _gather_run(first_slots, later, slots, first, values):
     n_channels = values.shape[1]
-    touched = max(first, min(last, vertex_slots.size - 1))
     flat_slots = slots.reshape(slots.size)
     flat_values = values.reshape(values.size)
     if n_channels % 4 == 0:
-        _gather_lanes(FOUR, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)
+        _gather_lanes(FOUR, first_slots, later, flat_slots, first, n_channels, flat_values)
     else:
-        _gather_lanes(ONE, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)
-    for k in range(touched * n_channels, last * n_channels):
-        flat_values[k] = np.float32(0.0)
+        _gather_lanes(ONE, first_slots, later, flat_slots, first, n_channels, flat_values)
 
 
 @parallel_kernel()
-def gather_and_blur_vertices(vertex_slots, slots_of_vertex, slots, up, down, n_passes, side, values, scratch):
+def gather_and_blur_vertices(first_slots, later, later_starts, slots, up, down, n_passes, side, values, scratch):
     """Sum the slots of each vertex, then blur along each axis in turn, back and forth between two arrays.
 
-    ``values`` and ``scratch`` are (n_vertices + 1, n_channels) float32; the last row, read where a neighbour is
-    missing, is 0. The result is in ``scratch`` after an odd number of blurs.
+    ``slots`` is (n_slots + 1, n_channels), ``values`` and ``scratch`` are (n_vertices + 1, n_channels), all float32;
+    their last rows, read where a vertex has no slot or a neighbour is missing, are 0. The result is in ``scratch``
+    after an odd number of blurs.
     """
     n_axes, n_vertices = up.shape
-    n_turns = n_passes * n_axes
-    n_runs = max(1, n_vertices // VERTICES_A_RUN)
+    n_runs = later_starts.size - 1
     for run in nb.prange(n_runs):
-        first = n_vertices * run // n_runs
-        _gather_run(vertex_slots, slots_of_vertex, slots, first, n_vertices * (run + 1) // n_runs, values)
-    for turn in range(n_turns):
-        # Only touched vertices, which come first, are read in the end.
-        n_wanted = vertex_slots.size - 1 if turn == n_turns - 1 else n_vertices
+        first = run * VERTICES_A_RUN
+        last = min(first + VERTICES_A_RUN, n_vertices)
+        _gather_run(first_slots[first:last], later[later_starts[run] : later_starts[run + 1]], slots, first, values)
+    for turn in range(n_passes * n_axes):
         source = values if turn % 2 == 0 else scratch
         target = scratch if turn % 2 == 0 else values
         axis = turn % n_axes
         for run in nb.prange(n_runs):
-            first = n_wanted * run // n_runs
-            blur_axis(up[axis], down[axis], first, n_wanted * (run + 1) // n_runs, side, source, target)
+            first = run * VERTICES_A_RUN
+            blur_axis(up[axis], down[axis], first, min(first + VERTICES_A_RUN, n_vertices), side, source, target)

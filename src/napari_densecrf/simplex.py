@@ -73,6 +73,12 @@ def _elevate(feature, dim, sums, coordinate):
 
 
 @kernel()
+def _copy(source, target):
+    for p in range(BLOCK):
+        target[p] = source[p]
+
+
+@kernel()
 def _round(strides, offset, start):
     """Turn coordinates (d + 1, BLOCK) into offsets from the nearest multiples of d + 1, and start the walk there.
 
@@ -222,7 +228,7 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
                 for p in range(count):
                     feature[p] = channel[p] * step
             _elevate(feature, dim, sums, offset[(dim + 1) * BLOCK : (dim + 2) * BLOCK])
-        offset[:BLOCK] = sums
+        _copy(sums, offset[:BLOCK])
         _round(strides, offset, start)
         _sort_descending(strides, offset)
         _write_weights(strides, offset, weights, block, count)
@@ -273,21 +279,3 @@ def index_points(strides, scales, grid, intensities, channel_steps, tile_points,
             strides, scales, grid, intensities, channel_steps, first, last, vertices, weights, keys[tile]
         )
     return counts
-
-
-@kernel()
-def count_touched(strides, scales, grid, origins, intensities, channel_steps, vertices, weights, keys):
-    """Return how many vertices the windows of a probe touch, each by itself, all counted together.
-
-    The parameters are those of `index_points` for one window; ``origins`` (n_windows, n_axes) int64 and
-    ``intensities`` (n_windows, n_points, n_channels) are those of all; vertices, weights and keys are room to work.
-    """
-    shape, _, steps = grid
-    count = 0
-    for window in range(len(origins)):
-        here = (shape, origins[window], steps)
-        n_points = len(vertices)
-        count += _index_tile(
-            strides, scales, here, intensities[window], channel_steps, 0, n_points, vertices, weights, keys
-        )
-    return count

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from .filtering import read_slots, slice_points, splat_points, tile_range
 from .gaussian import smooth_part, total_of_part
 from .kernels import kernel, parallel_kernel
-from .lanes import FOUR, TWO, larger, largest_of, load, plus, spread, store, sum_of, times
+from .lanes import FOUR, SIXTEEN, TWO, larger, largest_of, load, plus, spread, store, sum_of, times, wide
 from .unary import RULED_OUT
 from .vectormath import expf, logf
 
 BLOCK = 512
 # Parts of lines so short that the rows that the smoothness kernel reads stay in the first caches from line to line.
 VALUES_A_PART = 4096
+# exp of so much, for each of 65536 labels, is still a float32.
+LARGE = np.float32(60.0)
 # What a pass does: set Q to softmax(-psi), update it, or measure its pairwise energy.
 START, UPDATE, MEASURE = range(3)
 # What it reports: the pairwise energy of the old marginals; unary energy less entropy of the new; their difference.
@@ -110,7 +112,7 @@ def _messages_of_one(compatibility, lattice_weight, self_share, received, total,
 
 @kernel()
 def _receive(lanes, here, there, lattice_weight, self_share, received, marginals, messages):
-    """Add ``w (received - k~_ii Q_i)``, the sum over j != i, to the messages of a point; return their sum."""
+    """Add ``w (received - k~_ii Q_i)``, the sum over j != i, to messages of a point; return their sum."""
     weight = spread(lanes, lattice_weight)
     own = spread(lanes, -lattice_weight * self_share)
     shared = spread(lanes, np.float32(0.0))
@@ -123,8 +125,24 @@ def _receive(lanes, here, there, lattice_weight, self_share, received, marginals
 
 
 @kernel()
-def _couple(lanes, here, there, coupling, offsets, total, messages, differences):
+def _add_to_point(lanes, here, there, rest, messages):
+    for k in range(here, there, len(lanes)):
+        store(messages, k, plus(load(lanes, messages, k), spread(lanes, rest)))
+
+
+@kernel()
+def _dot(a, b):
+    total = np.float32(0.0)
+    for k in range(a.size):
+        total += a[k] * b[k]
+    return total
+
+
+@kernel()
+def _couple(lanes, here, there, compatibility, total, messages, differences):
     """Write ``K a(l) + sum_l' C(l, l') M(l')`` of a point."""
+    offsets = compatibility.offsets
+    coupling = compatibility.coupling.reshape(compatibility.coupling.size)
     for c in range(0, there - here, len(lanes)):
         difference = times(spread(lanes, total), load(lanes, offsets, c))
         for other in range(there - here):
@@ -148,34 +166,28 @@ def _messages_of_several(lanes, compatibility, lattice_weight, self_share, recei
     messages : (n_points * n_channels,) float32, in and out
         What the other kernels sent, weighted; then the differences.
     """
-    coupling, offsets, last_costs, cost_of_last, potts = compatibility
-    n_points, n_channels = total.size, offsets.size
-    flat_coupling = coupling.reshape(coupling.size)
-    differences = np.empty(n_channels, np.float32)
-    minus = spread(lanes, np.float32(-1.0))
+    n_points = total.size
+    n_channels = messages.size // n_points
+    middle = wide(n_channels)
+    costs = np.float32(0.0)
     of_last = np.float64(0.0)
-    gained = spread(lanes, np.float32(0.0))
+    differences = np.empty(n_channels, np.float32)
     for p in range(n_points):
-        here, there = p * n_channels, (p + 1) * n_channels
-        shared = _receive(lanes, here, there, lattice_weight, self_share[p], received, marginals, messages)
-        if potts:
+        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
+        shared = _receive(SIXTEEN, here, between, lattice_weight, self_share[p], received, marginals, messages)
+        shared += _receive(lanes, between, there, lattice_weight, self_share[p], received, marginals, messages)
+        if compatibility.potts:
             # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
             of_last += shared
-            rest = spread(lanes, shared - total[p])
-            for k in range(here, there, len(lanes)):
-                difference = plus(load(lanes, messages, k), rest)
-                store(messages, k, difference)
-                gained = plus(gained, times(load(lanes, marginals, k), difference))
+            _add_to_point(SIXTEEN, here, between, shared - total[p], messages)
+            _add_to_point(lanes, between, there, shared - total[p], messages)
         else:
-            of_last += cost_of_last * (total[p] - shared)
-            _couple(lanes, here, there, flat_coupling, offsets, total[p], messages, differences)
-            for c in range(0, n_channels, len(lanes)):
-                difference = load(lanes, differences, c)
-                cost = times(load(lanes, last_costs, c), load(lanes, messages, here + c))
-                gained = plus(gained, times(load(lanes, marginals, here + c), difference))
-                gained = plus(gained, times(minus, cost))
-                store(messages, here + c, difference)
-    return 0.5 * (of_last - np.float64(sum_of(gained)))
+            of_last += compatibility.cost_of_last * (total[p] - shared)
+            costs += _dot(compatibility.last_costs, messages[here:there])
+            _couple(lanes, here, there, compatibility, total[p], messages, differences)
+            for c in range(n_channels):
+                messages[here + c] = differences[c]
+    return 0.5 * (of_last + np.float64(costs) - np.float64(_dot(marginals, messages)))
 
 
 @kernel()
@@ -188,8 +200,23 @@ def _damp(damping, kept, differences):
 
 
 @kernel()
-def _sigmoid(unary, differences, marginals):
-    """Do what `_softmax` does for two labels, all arrays (n_points,).
+def _sum_of_logs(factors):
+    """Return the sum of the logs of (n,) float32 from 1 to 2: of products of sixteen, as a log costs many products."""
+    size = factors.size // 16
+    total = np.float32(0.0)
+    for k in range(size):
+        product = np.float32(1.0)
+        for j in range(16):
+            product *= factors[j * size + k]
+        total += logf(product)
+    for k in range(16 * size, factors.size):
+        total += logf(factors[k])
+    return total
+
+
+@kernel()
+def _sigmoid(unary, differences, marginals, factors):
+    """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is room to work.
 
     exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
     """
@@ -202,9 +229,10 @@ def _sigmoid(unary, differences, marginals):
         larger_one = one / (one + small)
         q = larger_one if z >= nothing else small * larger_one
         marginals[p] = q
-        gained = q * differences[p] - max(z, nothing) - logf(one + small)
-        energy += gained if size < np.float32(0.5 * RULED_OUT) else nothing
-    return np.float64(energy)
+        counted = size < np.float32(0.5 * RULED_OUT)
+        factors[p] = one + small if counted else one
+        energy += q * differences[p] - max(z, nothing) if counted else nothing
+    return np.float64(energy) - np.float64(_sum_of_logs(factors))
 
 
 @kernel()
@@ -223,6 +251,58 @@ def _normalisers(largest, rests, energy):
 
 
 @kernel()
+def _add_up(unary, differences, z):
+    """Write ``z = psi_L - psi_l + e_L - e_l``, flat; tell whether any is too large for exp in a sum."""
+    excess = np.int32(0)
+    for k in range(z.size):
+        both = unary[k] + differences[k]
+        z[k] = both
+        excess |= np.int32(both > LARGE)
+    return excess != 0
+
+
+@kernel()
+def _lower(lanes, n_channels, z, largest, rests):
+    """Take the largest z of each point, or the last label's 0, off all of them; write it, and what is left of the 0."""
+    for p in range(largest.size):
+        here, there = p * n_channels, (p + 1) * n_channels
+        most = spread(lanes, np.float32(0.0))
+        for k in range(here, there, len(lanes)):
+            most = larger(most, load(lanes, z, k))
+        largest[p] = largest_of(most)
+        rests[p] = -largest[p]
+        for k in range(here, there, len(lanes)):
+            store(z, k, plus(load(lanes, z, k), spread(lanes, rests[p])))
+
+
+@kernel()
+def _sum_of_point(lanes, here, there, z):
+    total = spread(lanes, np.float32(0.0))
+    for k in range(here, there, len(lanes)):
+        total = plus(total, load(lanes, z, k))
+    return sum_of(total)
+
+
+@kernel()
+def _scale_point(lanes, here, there, factor, z, marginals):
+    for k in range(here, there, len(lanes)):
+        store(marginals, k, times(load(lanes, z, k), spread(lanes, factor)))
+
+
+@kernel()
+def _divide(lanes, n_channels, exponentials, rests, marginals):
+    """Write ``Q = exp z / (exp z_L + sum exp z)``, flat; ``rests`` is exp z_L, and then the sum."""
+    middle = wide(n_channels)
+    for p in range(rests.size):
+        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
+        total = rests[p] + _sum_of_point(SIXTEEN, here, between, exponentials)
+        total += _sum_of_point(lanes, between, there, exponentials)
+        rests[p] = total
+        _scale_point(SIXTEEN, here, between, np.float32(1.0) / total, exponentials, marginals)
+        _scale_point(lanes, between, there, np.float32(1.0) / total, exponentials, marginals)
+
+
+@kernel()
 def _softmax(lanes, unary, differences, marginals, z):
     """Write ``Q = exp z / (1 + sum exp z)``, ``z = psi_L - psi_l + e_L - e_l``; return its own energy.
 
@@ -231,39 +311,25 @@ def _softmax(lanes, unary, differences, marginals, z):
     are (n_points, n_channels) float32; ``z`` is room to work.
     """
     n_points, n_channels = unary.shape
-    largest = np.empty(n_points, np.float32)
-    rests = np.empty(n_points, np.float32)
-    flat_unary, flat_differences = unary.reshape(unary.size), differences.reshape(unary.size)
-    flat_marginals, flat_z = marginals.reshape(unary.size), z.reshape(unary.size)
-    for p in range(n_points):
-        here = p * n_channels
-        most = spread(lanes, np.float32(0.0))
-        for k in range(here, here + n_channels, len(lanes)):
-            both = plus(load(lanes, flat_unary, k), load(lanes, flat_differences, k))
-            store(flat_z, k, both)
-            most = larger(most, both)
-        largest[p] = largest_of(most)
-        rests[p] = -largest[p]
-        # Relative to the largest z, so that nothing overflows.
-        lower = spread(lanes, rests[p])
-        for k in range(here, here + n_channels, len(lanes)):
-            store(flat_z, k, plus(load(lanes, flat_z, k), lower))
+    largest = np.zeros(n_points, np.float32)
+    rests = np.ones(n_points, np.float32)
+    flat_differences, flat_marginals = differences.reshape(unary.size), marginals.reshape(unary.size)
+    flat_z = z.reshape(unary.size)
+    # Relative to the largest z where it must be, so that nothing overflows: near strokes, or with enormous weights.
+    relative = _add_up(unary.reshape(unary.size), flat_differences, flat_z)
+    if relative:
+        _lower(lanes, n_channels, flat_z, largest, rests)
+        _exponentials(rests)
     _exponentials(flat_z)
-    _exponentials(rests)
-    gained = spread(lanes, np.float32(0.0))
-    for p in range(n_points):
-        here = p * n_channels
-        total = spread(lanes, np.float32(0.0))
-        for k in range(here, here + n_channels, len(lanes)):
-            total = plus(total, load(lanes, flat_z, k))
-        rests[p] += sum_of(total)
-        inverse = spread(lanes, np.float32(1.0) / rests[p])
-        counted = spread(lanes, np.float32(largest[p] < np.float32(0.5 * RULED_OUT)))
-        for k in range(here, here + n_channels, len(lanes)):
-            q = times(load(lanes, flat_z, k), inverse)
-            store(flat_marginals, k, q)
-            gained = plus(gained, times(times(counted, q), load(lanes, flat_differences, k)))
-    return np.float64(_normalisers(largest, rests, sum_of(gained)))
+    _divide(lanes, n_channels, flat_z, rests, flat_marginals)
+    gained = np.float32(0.0)
+    if relative:
+        for p in range(n_points):
+            if largest[p] < np.float32(0.5 * RULED_OUT):
+                gained += _dot(marginals[p], differences[p])
+    else:
+        gained = _dot(flat_marginals, flat_differences)
+    return np.float64(_normalisers(largest, rests, gained))
 
 
 @kernel()
@@ -284,7 +350,9 @@ def _marginals(unary, differences, marginals, z):
     """Choose between `_sigmoid` and the vectors of `_softmax`."""
     n_points, n_channels = unary.shape
     if n_channels == 1:
-        return _sigmoid(unary.reshape(n_points), differences.reshape(n_points), marginals.reshape(n_points))
+        return _sigmoid(
+            unary.reshape(n_points), differences.reshape(n_points), marginals.reshape(n_points), z.reshape(n_points)
+        )
     if n_channels == 2:
         return _softmax(TWO, unary, differences, marginals, z)
     return _softmax(FOUR, unary, differences, marginals, z)

@@ -30,39 +30,35 @@ def _splat_lanes(lanes, channels, corners, vertices, weights, n_channels, values
 
 
 @kernel()
-def splat_points(corners, vertices, weights, values, slots):
-    """Add values (n, n_channels) to the slots of their tile: slots += S values."""
-    n_points, n_channels = values.shape
-    flat_values = values.reshape(n_points * n_channels)
-    flat_slots = slots.reshape(len(slots) * n_channels)
+def splat_points(corners, vertices, weights, n_channels, values, slots):
+    """Add values (n * n_channels,) to the slots of their tile, flat too: slots += S values."""
     if n_channels == 1:
-        for p in range(n_points):
-            value = flat_values[p]
+        for p in range(len(vertices)):
+            value = values[p]
             for r in range(len(corners)):
-                flat_slots[vertices[p, r]] += weights[p, r] * value
+                slots[vertices[p, r]] += weights[p, r] * value
     elif n_channels == 2:
-        _splat_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, flat_values, flat_slots)
+        _splat_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, values, slots)
     else:
         middle = wide(n_channels)
         if middle > 0:
-            _splat_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, flat_values, flat_slots)
+            _splat_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, values, slots)
         if middle < n_channels:
-            _splat_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, flat_values, flat_slots)
+            _splat_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, values, slots)
 
 
 @kernel()
-def _ask_for(corners, flat_vertices, flat_weights, p):
+def _ask_for(corners, vertices, weights, p):
     ahead = (p + POINTS_AHEAD) * len(corners)
-    prefetch(flat_vertices, ahead)
-    prefetch(flat_weights, ahead)
+    prefetch(vertices, ahead)
+    prefetch(weights, ahead)
 
 
 @kernel()
 def _slice_lanes(lanes, channels, corners, vertices, weights, n_channels, slots, values):
     """Do what `slice_points` does, over flat values and slots, by vectors of the channels from one to another."""
-    flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
     for p in range(len(vertices)):
-        _ask_for(corners, flat_vertices, flat_weights, p)
+        _ask_for(corners, vertices, weights, p)
         for c in range(channels[0], channels[1], len(lanes)):
             total = spread(lanes, np.float32(0.0))
             for r in range(len(corners)):
@@ -72,63 +68,60 @@ def _slice_lanes(lanes, channels, corners, vertices, weights, n_channels, slots,
 
 
 @kernel()
-def slice_points(corners, vertices, weights, slots, values):
-    """Write values (n, n_channels) from the slots of their tile: values = S^T slots."""
-    n_points, n_channels = values.shape
-    flat_values = values.reshape(n_points * n_channels)
-    flat_slots = slots.reshape(len(slots) * n_channels)
+def slice_points(corners, vertices, weights, n_channels, slots, values):
+    """Write values (n * n_channels,) from the slots of their tile, flat too: values = S^T slots."""
     if n_channels == 1:
-        flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
-        for p in range(n_points):
+        for p in range(len(vertices)):
             total = np.float32(0.0)
-            _ask_for(corners, flat_vertices, flat_weights, p)
+            _ask_for(corners, vertices, weights, p)
             for r in range(len(corners)):
-                total += weights[p, r] * flat_slots[vertices[p, r]]
-            flat_values[p] = total
+                total += weights[p, r] * slots[vertices[p, r]]
+            values[p] = total
     elif n_channels == 2:
-        _slice_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, flat_slots, flat_values)
+        _slice_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, slots, values)
     else:
         middle = wide(n_channels)
         if middle > 0:
-            _slice_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, flat_slots, flat_values)
+            _slice_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, slots, values)
         if middle < n_channels:
-            _slice_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, flat_slots, flat_values)
+            _slice_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, slots, values)
 
 
 @kernel()
-def read_slots(slot_vertices, vertex_values, slots):
-    """Copy the values of a tile's vertices into its slots, (n_slots, n_channels)."""
-    n_channels = slots.shape[1]
-    flat_slots = slots.reshape(slots.size)
-    flat_values = vertex_values.reshape(vertex_values.size)
+def read_slots(slot_vertices, n_channels, vertex_values, slots):
+    """Copy the values of a tile's vertices into its slots, both flat."""
     if n_channels == 1:
         for k in range(slot_vertices.size):
-            flat_slots[k] = flat_values[slot_vertices[k]]
+            slots[k] = vertex_values[slot_vertices[k]]
     elif n_channels % 4 == 0:
         for k in range(slot_vertices.size):
             there = np.int64(slot_vertices[k]) * n_channels
             for c in range(0, n_channels, 4):
-                store(flat_slots, k * n_channels + c, load(FOUR, flat_values, there + c))
+                store(slots, k * n_channels + c, load(FOUR, vertex_values, there + c))
     else:
         for k in range(slot_vertices.size):
             there = np.int64(slot_vertices[k]) * n_channels
             for c in range(n_channels):
-                flat_slots[k * n_channels + c] = flat_values[there + c]
+                slots[k * n_channels + c] = vertex_values[there + c]
 
 
 @kernel()
 def _splat_tile(corners, vertices, weights, points, values, slots):
     first, last = points
+    n_channels = values.shape[1]
     slots[:] = np.float32(0.0)
-    splat_points(corners, vertices[first:last], weights[first:last], values[first:last], slots)
+    here = values[first:last].reshape((last - first) * n_channels)
+    splat_points(corners, vertices[first:last], weights[first:last], n_channels, here, slots.reshape(slots.size))
 
 
 @kernel()
 def _slice_tile(corners, vertices, weights, points, slot_vertices, vertex_values, values):
     first, last = points
-    slots = np.empty((slot_vertices.size, values.shape[1]), np.float32)
-    read_slots(slot_vertices, vertex_values, slots)
-    slice_points(corners, vertices[first:last], weights[first:last], slots, values[first:last])
+    n_channels = values.shape[1]
+    slots = np.empty(slot_vertices.size * n_channels, np.float32)
+    read_slots(slot_vertices, n_channels, vertex_values.reshape(vertex_values.size), slots)
+    here = values[first:last].reshape((last - first) * n_channels)
+    slice_points(corners, vertices[first:last], weights[first:last], n_channels, slots, here)
 
 
 @kernel()

@@ -32,14 +32,14 @@ POINTS_ABREAST = 1024
 def _normalise_tile(corners, self_terms, vertices, weights, points, slot_vertices, ones, slots, self_share):
     """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
     n_vertices = len(corners)
-    sums = np.empty((slot_vertices.size, 1), np.float32)
-    read_slots(slot_vertices, ones, sums)
+    sums = np.empty(slot_vertices.size, np.float32)
+    read_slots(slot_vertices, 1, ones.reshape(ones.size), sums)
     slots[:] = np.float32(0.0)
     for p in range(points[0], points[1]):
         row_sum = np.float32(0.0)
         own = np.float32(0.0)
         for r in range(n_vertices):
-            row_sum += weights[p, r] * sums[vertices[p, r], 0]
+            row_sum += weights[p, r] * sums[vertices[p, r]]
             for s in range(n_vertices):
                 own += weights[p, r] * weights[p, s] * self_terms[abs(r - s)]
         # The weights of one point cannot all vanish, so its row sum is at least its own term.

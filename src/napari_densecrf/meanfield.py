@@ -310,14 +310,15 @@ class MeanField:
             if self.grid:
                 smoothed = self.grid.along_z(old.reshape(self.grid.shape[0] * self.grid.shape[1], -1))
         pixels = Pixels(
-            self.unary.differences,
-            old,
-            new,
+            old.shape[1],
+            self.unary.differences.ravel(),
+            old.ravel(),
+            new.ravel(),
             self.total,
             np.float32(self.total_weight),
-            self.messages,
+            self.messages.ravel(),
             self.damping,
-            self.kept,
+            self.kept.ravel(),
         )
         report = np.empty((len(lattice.tile_slots) - 1, 3))
         update_tiles(
@@ -330,9 +331,9 @@ class MeanField:
             lattice.tile_points,
             lattice.tile_slots,
             lattice.slot_vertices,
-            vertex_values,
+            vertex_values.ravel(),
             task,
-            self.slots,
+            self.slots.ravel(),
             report,
         )
         return report

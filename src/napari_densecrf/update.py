@@ -69,23 +69,25 @@ class OnLattice(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """What there is of every pixel.
+    """What there is of every pixel; all but ``total`` flat, (n_points * n_channels,), their channels innermost.
 
     Parameters
     ----------
-    unary : (n_points, n_channels) float32
-    old, new : (n_points, n_channels) float32
+    n_channels : int
+    unary : float32
+    old, new : float32
         Marginals, read and written.
     total : (n_points,) float32
         ``sum_m w_m sum_{j != i} k~_m(i, j)`` of all kernels but the one on the grid, up to ``total_weight``.
     total_weight : float32
-    messages : (n_points, n_channels) float32, or no points
+    messages : float32, or nothing
         What further kernels sent, weighted.
     damping : float32
-    kept : like unary, or no points
+    kept : float32, or nothing
         What is added to the unary energies, read and written where there is damping.
     """
 
+    n_channels: int
     unary: NDArray[np.float32]
     old: NDArray[np.float32]
     new: NDArray[np.float32]
@@ -174,13 +176,15 @@ def _messages_of_several(lanes, compatibility, lattice_weight, self_share, recei
     differences = np.empty(n_channels, np.float32)
     for p in range(n_points):
         here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
-        shared = _receive(SIXTEEN, here, between, lattice_weight, self_share[p], received, marginals, messages)
-        shared += _receive(lanes, between, there, lattice_weight, self_share[p], received, marginals, messages)
+        shared = _receive(lanes, between, there, lattice_weight, self_share[p], received, marginals, messages)
+        if middle > 0:
+            shared += _receive(SIXTEEN, here, between, lattice_weight, self_share[p], received, marginals, messages)
         if compatibility.potts:
             # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
             of_last += shared
-            _add_to_point(SIXTEEN, here, between, shared - total[p], messages)
             _add_to_point(lanes, between, there, shared - total[p], messages)
+            if middle > 0:
+                _add_to_point(SIXTEEN, here, between, shared - total[p], messages)
         else:
             of_last += compatibility.cost_of_last * (total[p] - shared)
             costs += _dot(compatibility.last_costs, messages[here:there])
@@ -295,40 +299,41 @@ def _divide(lanes, n_channels, exponentials, rests, marginals):
     middle = wide(n_channels)
     for p in range(rests.size):
         here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
-        total = rests[p] + _sum_of_point(SIXTEEN, here, between, exponentials)
-        total += _sum_of_point(lanes, between, there, exponentials)
+        total = rests[p] + _sum_of_point(lanes, between, there, exponentials)
+        if middle > 0:
+            total += _sum_of_point(SIXTEEN, here, between, exponentials)
         rests[p] = total
-        _scale_point(SIXTEEN, here, between, np.float32(1.0) / total, exponentials, marginals)
         _scale_point(lanes, between, there, np.float32(1.0) / total, exponentials, marginals)
+        if middle > 0:
+            _scale_point(SIXTEEN, here, between, np.float32(1.0) / total, exponentials, marginals)
 
 
 @kernel()
-def _softmax(lanes, unary, differences, marginals, z):
+def _softmax(lanes, n_channels, unary, differences, marginals, z):
     """Write ``Q = exp z / (1 + sum exp z)``, ``z = psi_L - psi_l + e_L - e_l``; return its own energy.
 
     That is ``sum_i sum_l Q_i(l) (psi_i(l) - psi_i(L) + log Q_i(l))``, which is
     ``sum_i (sum_l Q_i(l) (e_L - e_l) - log(1 + sum_l exp z(l)))``, without the points that strokes rule. All arrays
-    are (n_points, n_channels) float32; ``z`` is room to work.
+    are (n_points * n_channels,) float32; ``z`` is room to work.
     """
-    n_points, n_channels = unary.shape
+    n_points = unary.size // n_channels
     largest = np.zeros(n_points, np.float32)
     rests = np.ones(n_points, np.float32)
-    flat_differences, flat_marginals = differences.reshape(unary.size), marginals.reshape(unary.size)
-    flat_z = z.reshape(unary.size)
     # Relative to the largest z where it must be, so that nothing overflows: near strokes, or with enormous weights.
-    relative = _add_up(unary.reshape(unary.size), flat_differences, flat_z)
+    relative = _add_up(unary, differences, z)
     if relative:
-        _lower(lanes, n_channels, flat_z, largest, rests)
+        _lower(lanes, n_channels, z, largest, rests)
         _exponentials(rests)
-    _exponentials(flat_z)
-    _divide(lanes, n_channels, flat_z, rests, flat_marginals)
+    _exponentials(z)
+    _divide(lanes, n_channels, z, rests, marginals)
     gained = np.float32(0.0)
     if relative:
         for p in range(n_points):
             if largest[p] < np.float32(0.5 * RULED_OUT):
-                gained += _dot(marginals[p], differences[p])
+                here, there = p * n_channels, (p + 1) * n_channels
+                gained += _dot(marginals[here:there], differences[here:there])
     else:
-        gained = _dot(flat_marginals, flat_differences)
+        gained = _dot(marginals, differences)
     return np.float64(_normalisers(largest, rests, gained))
 
 
@@ -346,16 +351,13 @@ def _differences(compatibility, lattice_weight, self_share, received, total, mar
 
 
 @kernel()
-def _marginals(unary, differences, marginals, z):
+def _marginals(n_channels, unary, differences, marginals, z):
     """Choose between `_sigmoid` and the vectors of `_softmax`."""
-    n_points, n_channels = unary.shape
     if n_channels == 1:
-        return _sigmoid(
-            unary.reshape(n_points), differences.reshape(n_points), marginals.reshape(n_points), z.reshape(n_points)
-        )
+        return _sigmoid(unary, differences, marginals, z)
     if n_channels == 2:
-        return _softmax(TWO, unary, differences, marginals, z)
-    return _softmax(FOUR, unary, differences, marginals, z)
+        return _softmax(TWO, n_channels, unary, differences, marginals, z)
+    return _softmax(FOUR, n_channels, unary, differences, marginals, z)
 
 
 @kernel()
@@ -391,16 +393,11 @@ def _send(corners, lattice, grid, compatibility, pixels, smoothed, blurred, part
         differences[:] = np.float32(0.0)
         total[:] = np.float32(0.0)
     _add_scaled(total, pixels.total[first:last], pixels.total_weight)
+    n_channels = pixels.n_channels
     if pixels.messages.size:
-        _add_scaled(differences, pixels.messages[first:last].reshape(old.size), np.float32(1.0))
-    n_channels = old.size // total.size
-    slice_points(
-        corners,
-        lattice.vertices[first:last],
-        lattice.weights[first:last],
-        blurred,
-        received.reshape(total.size, n_channels),
-    )
+        _add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
+    vertices, weights = lattice.vertices[first:last], lattice.weights[first:last]
+    slice_points(corners, vertices, weights, n_channels, blurred, received)
     return _differences(
         compatibility, lattice.weight, lattice.self_share[first:last], received, total, old, differences
     )
@@ -410,11 +407,10 @@ def _send(corners, lattice, grid, compatibility, pixels, smoothed, blurred, part
 def _update_part(corners, lattice, grid, compatibility, pixels, smoothed, blurred, task, part, room, slots, report):
     """Do one pass over a part of a line; see `_send`."""
     _, first, last = part
-    n_channels = pixels.unary.shape[1]
-    size = (last - first) * n_channels
-    old = pixels.old[first:last].reshape(size)
-    new = pixels.new[first:last]
-    differences, z = room[3][:size], room[4][:size]
+    n_channels = pixels.n_channels
+    begin, end = first * n_channels, last * n_channels
+    old, new = pixels.old[begin:end], pixels.new[begin:end]
+    differences, z = room[3][: end - begin], room[4][: end - begin]
     if task == START:
         differences[:] = np.float32(0.0)
     else:
@@ -424,11 +420,11 @@ def _update_part(corners, lattice, grid, compatibility, pixels, smoothed, blurre
         if task == MEASURE:
             return
         if pixels.damping > 0:
-            _damp(pixels.damping, pixels.kept[first:last].reshape(size), differences)
-    report[OTHER] += _marginals(pixels.unary[first:last], differences.reshape(new.shape), new, z.reshape(new.shape))
+            _damp(pixels.damping, pixels.kept[begin:end], differences)
+    report[OTHER] += _marginals(n_channels, pixels.unary[begin:end], differences, new, z)
     if task == UPDATE:
-        report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(old, new.reshape(size))))
-    splat_points(corners, lattice.vertices[first:last], lattice.weights[first:last], new, slots)
+        report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(old, new)))
+    splat_points(corners, lattice.vertices[first:last], lattice.weights[first:last], n_channels, new, slots)
 
 
 @kernel()
@@ -436,10 +432,10 @@ def _update_tile(
     corners, lattice, grid, compatibility, pixels, smoothed, slot_vertices, vertex_values, task, points, slots, report
 ):
     """Do one pass over a tile, part by part: strips of it that are as wide as the caches hold, line after line."""
-    n_channels = pixels.unary.shape[1]
-    blurred = np.empty((slot_vertices.size, n_channels), np.float32)
+    n_channels = pixels.n_channels
+    blurred = np.empty(slot_vertices.size * n_channels, np.float32)
     if task != START:
-        read_slots(slot_vertices, vertex_values, blurred)
+        read_slots(slot_vertices, n_channels, vertex_values, blurred)
     slots[:] = np.float32(0.0)
     report[:] = 0.0
     length = max(1, min(BLOCK, VALUES_A_PART // n_channels))
@@ -502,11 +498,11 @@ def update_tiles(
         The old marginals as `smooth_part` takes them, for its ``source``.
     tile_points, tile_slots, slot_vertices
         Of the lattice.
-    vertex_values : (n_vertices + 1, n_channels) float32
+    vertex_values : ((n_vertices + 1) * n_channels,) float32
         The old marginals, splatted and blurred.
     task : int
         START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
-    slots : (n_slots + 1, n_channels) float32, out
+    slots : ((n_slots + 1) * n_channels,) float32, out
         The new marginals, splatted.
     report : (n_tiles, 3) float64, out
         Pairwise energy of the old marginals; of the new, unary energy relative to the last label's less the entropy;
@@ -514,6 +510,7 @@ def update_tiles(
     """
     for tile in nb.prange(len(report)):
         first, last = tile_slots[tile], tile_slots[tile + 1]
+        here, there = first * pixels.n_channels, last * pixels.n_channels
         _update_tile(
             corners,
             lattice,
@@ -524,7 +521,7 @@ def update_tiles(
             slot_vertices[first:last],
             vertex_values,
             task,
-            tile_range(tile, tile_points, len(pixels.unary)),
-            slots[first:last],
+            tile_range(tile, tile_points, pixels.total.size),
+            slots[here:there],
             report[tile],
         )

@@ -41,8 +41,6 @@ kernel = partial(_compiled, forceinline=True)
 _UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 parallel_kernel = partial(_compiled, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
 inlined = partial(_compiled, inline="always")
-# No liberties: sums in the order in which they are written, where inlining alone is not enough for the same bits.
-strict_kernel = partial(kernel, fastmath=False)
 
 
 class _OneAtATime:

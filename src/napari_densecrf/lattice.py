@@ -14,9 +14,18 @@ import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .filtering import gather_and_blur_vertices, list_slots, read_slots, slice_tiles, splat_tiles, tile_range
+from .filtering import (
+    gather_and_blur_vertices,
+    list_slots,
+    read_slots,
+    slice_points,
+    slice_tiles,
+    splat_points,
+    splat_tiles,
+    tile_range,
+)
 from .grid import Probe
-from .kernels import one_at_a_time, parallel_kernel, strict_kernel
+from .kernels import kernel, one_at_a_time, parallel_kernel
 from .lanes import padded
 from .memory import sparse_empty, whole_empty
 from .simplex import index_points
@@ -26,46 +35,51 @@ from .vertices import number_and_link
 MAX_TILE_POINTS = 16384
 MAX_KEY_BITS = 62
 POINTS_ABREAST = 1024
+BLOCK = 512
+ONES = np.ones(BLOCK, np.float32)
 
 
-@strict_kernel()
-def _normalise_tile(corners, self_terms, vertices, weights, points, slot_vertices, ones, slots, self_share):
-    """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
-    n_vertices = len(corners)
-    sums = np.empty(slot_vertices.size, np.float32)
-    read_slots(slot_vertices, 1, ones.reshape(ones.size), sums)
-    slots[:] = np.float32(0.0)
-    for p in range(points[0], points[1]):
-        row_sum = np.float32(0.0)
-        own = np.float32(0.0)
-        for r in range(n_vertices):
-            row_sum += weights[p, r] * sums[vertices[p, r]]
-            for s in range(n_vertices):
-                own += weights[p, r] * weights[p, s] * self_terms[abs(r - s)]
+@kernel()
+def _fold(row_sums, folds, self_share):
+    """Write ``1 / sqrt(n_i)`` and ``k~(i, i)`` of some points, from their row sums and ``k(i, i)``."""
+    for p in range(folds.size):
         # The weights of one point cannot all vanish, so its row sum is at least its own term.
-        fold = np.float32(1.0) / np.sqrt(row_sum)
+        folds[p] = np.float32(1.0) / np.sqrt(row_sums[p])
         # The closed form counts ways around over vertices that may be missing; no share passes the whole.
-        self_share[p] = min(own / row_sum, np.float32(1.0))
-        for r in range(n_vertices):
-            weights[p, r] *= fold
-            slots[vertices[p, r], 0] += weights[p, r]
+        self_share[p] = min(self_share[p] / row_sums[p], np.float32(1.0))
+
+
+@kernel()
+def _normalise_tile(corners, vertices, weights, slot_vertices, vertex_sums, slots, self_share):
+    """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
+    sums = np.empty(slot_vertices.size, np.float32)
+    read_slots(slot_vertices, 1, vertex_sums, sums)
+    row_sums, folds = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    slots[:] = np.float32(0.0)
+    for first in range(0, len(vertices), BLOCK):
+        last = min(first + BLOCK, len(vertices))
+        slice_points(corners, vertices[first:last], weights[first:last], 1, sums, row_sums)
+        _fold(row_sums, folds[: last - first], self_share[first:last])
+        for p in range(first, last):
+            for r in range(len(corners)):
+                weights[p, r] *= folds[p - first]
+        splat_points(corners, vertices[first:last], weights[first:last], 1, ONES, slots)
 
 
 @parallel_kernel()
-def _normalise(corners, self_terms, vertices, weights, tile_points, tile_slots, slot_vertices, ones, slots, self_share):
+def _normalise(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_sums, slots, self_share):
+    """Normalise tile by tile; ``self_share`` comes as ``k(i, i)``, ``vertex_sums`` as ones, splatted and blurred."""
     for tile in nb.prange(tile_slots.size - 1):
-        points = tile_range(tile, tile_points, len(vertices))
+        begin, end = tile_range(tile, tile_points, len(vertices))
         first, last = tile_slots[tile], tile_slots[tile + 1]
         _normalise_tile(
             corners,
-            self_terms,
-            vertices,
-            weights,
-            points,
+            vertices[begin:end],
+            weights[begin:end],
             slot_vertices[first:last],
-            ones,
+            vertex_sums,
             slots[first:last],
-            self_share,
+            self_share[begin:end],
         )
 
 
@@ -155,12 +169,14 @@ def _estimate_touched(probe: Probe, steps: NDArray[np.float64], channel_steps: N
     strides = _strides(_bounds(whole, probe.intensities.reshape(-1, len(channel_steps)), channel_steps), scales)
     vertices = np.empty((n_points, n_dims + 1), np.uint16)
     weights = np.empty((n_points, n_dims + 1), np.float32)
+    own = np.empty(n_points, np.float32)
     keys = np.empty((1, n_points * (n_dims + 1)), np.int64)
+    self_terms = FINE.self_terms(n_dims).astype(np.float32)
     count = 0
     for origin, window in zip(probe.origins, probe.intensities, strict=True):
         grid = (np.array(probe.window, np.int64), np.array(origin, np.int64), steps)
-        counts = index_points(strides, scales, grid, window, channel_steps, n_points, vertices, weights, keys)
-        count += int(counts[0])
+        found = (vertices, weights, own, keys)
+        count += int(index_points(strides, scales, grid, window, channel_steps, self_terms, n_points, *found)[0])
     growth = (np.array(probe.shape) + 1 / steps) / (np.array(probe.window) + 1 / steps)
     return float(count / len(probe.origins) * growth.prod())
 
@@ -286,10 +302,22 @@ class Lattice:
         n_tiles = -(-self.n_points // self.tile_points)
         self.vertices = whole_empty((self.n_points, self.n_dims + 1), np.uint16)
         self.weights = whole_empty((self.n_points, self.n_dims + 1), np.float32)
+        self._diagonal = whole_empty(self.n_points, np.float32)
         # Room for the worst case, of which little is written.
-        tile_keys = sparse_empty((n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1)), np.int64)
+        worst = (n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1))
+        tile_keys = sparse_empty(worst, np.int64)
         counts = index_points(
-            strides, scales, grid, intensities, channel_steps, self.tile_points, self.vertices, self.weights, tile_keys
+            strides,
+            scales,
+            grid,
+            intensities,
+            channel_steps,
+            self.blur.self_terms(self.n_dims).astype(np.float32),
+            self.tile_points,
+            self.vertices,
+            self.weights,
+            self._diagonal,
+            tile_keys,
         )
         self.tile_slots = np.concatenate([[0], np.cumsum(counts)])
         return strides, tile_keys, counts
@@ -332,7 +360,7 @@ class Lattice:
 
     def empty_slots(self, n_channels: int) -> NDArray[np.float32]:
         """Return (n_slots + 1, n_channels) for `splat`, whose last row is 0: the slot of vertices that have none."""
-        slots = whole_empty((len(self.slot_vertices) + 1, n_channels), np.float32)
+        slots = whole_empty((int(self.tile_slots[-1]) + 1, n_channels), np.float32)
         slots[-1] = 0.0
         return slots
 
@@ -396,19 +424,17 @@ class Lattice:
         -----
         With ``n_i = sum_j k(i, j)`` the weights become ``b / sqrt(n_i / alpha)``: alpha cancels in k~.
         """
-        ones = self.gather_and_blur(self.splat(np.ones((self.n_points, 1), np.float32)))
-        slots = self.empty_slots(1)
-        self_share = whole_empty(self.n_points, np.float32)
+        slots, self_share = self.splat(np.ones((self.n_points, 1), np.float32)), self._diagonal
+        row_sums = self.gather_and_blur(slots)
         _normalise(
             self.corners,
-            self.blur.self_terms(self.n_dims).astype(np.float32),
             self.vertices,
             self.weights,
             self.tile_points,
             self.tile_slots,
             self.slot_vertices,
-            ones,
-            slots,
+            row_sums.ravel(),
+            slots.ravel(),
             self_share,
         )
         total = self.slice(self.gather_and_blur(slots))[:, 0]

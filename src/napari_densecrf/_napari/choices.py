@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from os.path import commonprefix
+from itertools import takewhile
+from operator import eq
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
@@ -62,7 +63,7 @@ def choose(
             image is not None and a_image is not image,
             # napari gives plugins a proxy of the active layer, which equals it.
             active not in (a_image, *layers),
-            -len(commonprefix([a_image.name, layers[0].name])),
+            -_letters_alike(a_image.name, layers[0].name),
         )
 
     if pairs:
@@ -74,6 +75,11 @@ def choose(
     if source is None or source is image:
         source = next((choice for choice in offered if choice is not image), None)
     return image, source
+
+
+def _letters_alike(name: str, other: str) -> int:
+    """Return with how many equal letters two names begin."""
+    return sum(takewhile(bool, map(eq, name, other)))
 
 
 def _rank(image: Image, choice: Map) -> int:

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 import napari_densecrf as ndc
 from cases import noisy_map
+from napari_densecrf.suggest import _best, _Effect
 
 GENTLE = ndc.CRFParams((ndc.PairwiseKernel(1.0, 8.0, 12.0), ndc.PairwiseKernel(0.5, 1.0)))
 HARSH = ndc.CRFParams((ndc.PairwiseKernel(20.0, 30.0, 400.0), ndc.PairwiseKernel(5.0, 4.0)))
@@ -222,6 +223,27 @@ def test_a_flat_image_and_a_sure_map_have_no_suggestion():
     assert ndc.suggest(np.zeros((30, 30)), sure) == ndc.Suggestion(
         None, "Leave it as it is: the map and the image agree, and no pixel would change."
     )
+
+
+def effect(**changes):
+    """Return what a setting does, clearly and without objection unless changed."""
+    clear = {"changed": 0.02, "contrast": 3.0, "likeness": 0.3, "roughness": 0.9, "doubtful_loss": 0.09}
+    return _Effect(**{"params": GENTLE, **clear, **changes})
+
+
+@pytest.mark.parametrize(
+    ("likeness", "doubtful_loss", "passes"),
+    [(0.4, 0.1, True), (0.4, 0.11, False), (0.45, 0.07, True), (0.45, 0.08, False), (0.499, 0.05, True)],
+)
+def test_a_class_may_lose_less_where_changes_are_less_clear(likeness, doubtful_loss, passes):
+    assert (effect(likeness=likeness, doubtful_loss=doubtful_loss).objection is None) == passes
+
+
+def test_a_weak_setting_is_proposed_where_a_strong_one_would_cost_a_class():
+    strong = effect(params=HARSH, changed=0.1, doubtful_loss=0.2)
+    assert _best([strong, effect()]).params == GENTLE
+    assert _best([effect(params=HARSH, changed=0.1), effect()]).params == HARSH
+    assert _best([strong]).params is None
 
 
 def test_a_suggestion_can_be_stopped():

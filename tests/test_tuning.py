@@ -8,6 +8,7 @@ from scipy import ndimage
 
 import napari_densecrf as ndc
 from cases import noisy_map
+from napari_densecrf.fit import _Exam
 from napari_densecrf.suggest import _best, _Effect
 
 GENTLE = ndc.CRFParams((ndc.PairwiseKernel(1.0, 8.0, 12.0), ndc.PairwiseKernel(0.5, 1.0)))
@@ -135,6 +136,27 @@ def test_fit_takes_channels_foreground_maps_and_volumes():
         np.stack([image] * 4), np.stack([probabilities] * 4, 1), np.stack([strokes] * 4), HARSH, spacing=(2, 1, 1)
     )
     assert volume.agreement_after > volume.agreement_before
+
+
+def test_fit_sees_strokes_that_are_rings_on_a_large_image():
+    image, truth, probabilities = blobs(340)
+    radius = np.hypot(*(np.indices(truth.shape) - 170))
+    strokes = (np.abs(radius - 110) < 1) + 2 * (np.abs(radius - 140) < 1)
+    assert 0 < ndc.fit(image, probabilities, strokes, GENTLE).agreement_before < 1
+
+
+@pytest.mark.parametrize(("seed", "start"), [(0, HARSH), (1, GENTLE), (4, HARSH)])
+def test_fit_gives_up_early_only_what_would_not_win(monkeypatch, seed, start):
+    """The slow way measures every parameter set on every fold."""
+    image, truth, probabilities = blobs(48, seed)
+    strokes = strokes_on(truth, 8, seed)
+    original, refined = ndc.Refiner.refine, []
+    monkeypatch.setattr(ndc.Refiner, "refine", lambda *given, **more: refined.append(1) or original(*given, **more))
+    early, n_early = ndc.fit(image, probabilities, strokes, start), len(refined)
+    trial = _Exam.trial
+    monkeypatch.setattr(_Exam, "trial", lambda exam, params, to_beat=None: trial(exam, params))
+    assert ndc.fit(image, probabilities, strokes, start) == early
+    assert n_early < (len(refined) - n_early) * 0.8
 
 
 @pytest.mark.parametrize(

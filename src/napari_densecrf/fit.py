@@ -299,6 +299,7 @@ class _Exam:
         """
         missed, doubt = np.zeros((2, len(self._classes)))
         changed = 0.0
+        scores = [1.0]
         for fold in self._folds:
             result = fold.part.refiner.refine(fold.part.probabilities, params, strokes=fold.given)
             truth = self._classes[fold.strokes]
@@ -308,8 +309,12 @@ class _Exam:
             moved = (result.labels != fold.part.labels) & (fold.given == 0)
             changed += float(fold.part.margin[moved].sum(dtype=float))
             trial = _Trial(params, 1 - self._mean(missed), 1 - self._mean(doubt), changed / self._margin)
+            scores.append(trial.score)
             if to_beat is not None and not _better(trial, to_beat):
                 break
+        if to_beat is None:
+            # Most is lost in the same folds by all sets: with these first, a set that cannot win is soon known.
+            self._folds = [self._folds[k] for k in np.argsort(np.diff(scores), kind="stable")]
         return trial
 
     def _by_stroke(self, fold: _Fold, values: NDArray[np.generic]) -> NDArray[np.float64]:

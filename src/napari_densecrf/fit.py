@@ -353,6 +353,8 @@ class _Search:
         self._ranges = np.log([bounds for kernel in start.kernels for bounds in _ranges(kernel, units)])
         sobol = qmc.Sobol(len(self._ranges), rng=np.random.default_rng(SEED))
         self._draws = sobol.random_base2(N_EVALUATIONS.bit_length())
+        self._is_weight = np.array([of == 0 for kernel in start.kernels for of in range(len(_ranges(kernel, units)))])
+        self._last = self._draws[0]
         self._radius = 0.25
         self._failures = 0
 
@@ -363,7 +365,12 @@ class _Search:
         if number < N_SPREAD:
             return self._params(low + draw * (high - low))
         centre = np.log([value for kernel in best.kernels for value in _numbers(kernel)])
-        return self._params(centre + self._radius * (2 * draw - 1) * (high - low))
+        logs = centre + self._radius * (2 * draw - 1) * (high - low)
+        if number % 2:
+            # Other weights need no other lattice, and half of the time goes into lattices.
+            logs = np.where(self._is_weight, logs, self._last)
+        self._last = logs
+        return self._params(logs)
 
     def learn(self, *, improved: bool) -> None:
         """Narrow the box where it brings nothing."""

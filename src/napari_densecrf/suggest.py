@@ -75,6 +75,8 @@ SETTINGS = (
     Setting(4.0, 6.0, 12.0, 0.0, 1.0),
     Setting(3.0, 6.0, 20.0, 1.0, 1.0),
     Setting(8.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(16.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(8.0, 10.0, 20.0, 1.0, 1.0),
     Setting(3.0, 15.0, 8.0, 1.0, 1.0),
     Setting(3.0, 15.0, 12.0, 1.0, 1.0),
     Setting(1.5, 15.0, 12.0, 0.0, 1.0),
@@ -150,7 +152,7 @@ def suggest(
 
     Notes
     -----
-    Each of twenty settings is tried on the image, or on parts of a large one, and judged by what it changes. Where a
+    Each of some twenty settings is tried on the image, or on parts of a large one, and judged by what it changes. Where a
     pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
     it, as the map's sure pixels tell them: the likeness ``(I - new) . (old - new) / |old - new|^2`` is 0 where the
     pixel looks like the class it gets and 1 where it looks like the one it had. A setting passes where the mean

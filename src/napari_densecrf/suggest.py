@@ -152,8 +152,8 @@ def suggest(
 
     Notes
     -----
-    Each of some twenty settings is tried on the image, or on parts of a large one, and judged by what it changes. Where a
-    pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
+    Each of twenty-two settings is tried on the image, or on parts of a large one, and judged by what it changes. Where
+    a pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
     it, as the map's sure pixels tell them: the likeness ``(I - new) . (old - new) / |old - new|^2`` is 0 where the
     pixel looks like the class it gets and 1 where it looks like the one it had. A setting passes where the mean
     likeness is below one half, where borders do not get longer, as they do when noise is printed into the labels, and

@@ -8,6 +8,8 @@ from scipy import ndimage
 
 import napari_densecrf as ndc
 from cases import noisy_map
+from napari_densecrf.fit import _Exam
+from napari_densecrf.suggest import _best, _Effect
 
 GENTLE = ndc.CRFParams((ndc.PairwiseKernel(1.0, 8.0, 12.0), ndc.PairwiseKernel(0.5, 1.0)))
 HARSH = ndc.CRFParams((ndc.PairwiseKernel(20.0, 30.0, 400.0), ndc.PairwiseKernel(5.0, 4.0)))
@@ -136,6 +138,27 @@ def test_fit_takes_channels_foreground_maps_and_volumes():
     assert volume.agreement_after > volume.agreement_before
 
 
+def test_fit_sees_strokes_that_are_rings_on_a_large_image():
+    image, truth, probabilities = blobs(340)
+    radius = np.hypot(*(np.indices(truth.shape) - 170))
+    strokes = (np.abs(radius - 110) < 1) + 2 * (np.abs(radius - 140) < 1)
+    assert 0 < ndc.fit(image, probabilities, strokes, GENTLE).agreement_before < 1
+
+
+@pytest.mark.parametrize(("seed", "start"), [(0, HARSH), (1, GENTLE), (4, HARSH)])
+def test_fit_gives_up_early_only_what_would_not_win(monkeypatch, seed, start):
+    """The slow way measures every parameter set on every fold."""
+    image, truth, probabilities = blobs(48, seed)
+    strokes = strokes_on(truth, 8, seed)
+    original, refined = ndc.Refiner.refine, []
+    monkeypatch.setattr(ndc.Refiner, "refine", lambda *given, **more: refined.append(1) or original(*given, **more))
+    early, n_early = ndc.fit(image, probabilities, strokes, start), len(refined)
+    trial = _Exam.trial
+    monkeypatch.setattr(_Exam, "trial", lambda exam, params, to_beat=None: trial(exam, params))
+    assert ndc.fit(image, probabilities, strokes, start) == early
+    assert n_early < (len(refined) - n_early) * 0.8
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -222,6 +245,27 @@ def test_a_flat_image_and_a_sure_map_have_no_suggestion():
     assert ndc.suggest(np.zeros((30, 30)), sure) == ndc.Suggestion(
         None, "Leave it as it is: the map and the image agree, and no pixel would change."
     )
+
+
+def effect(**changes):
+    """Return what a setting does, clearly and without objection unless changed."""
+    clear = {"changed": 0.02, "contrast": 3.0, "likeness": 0.3, "roughness": 0.9, "doubtful_loss": 0.09}
+    return _Effect(**{"params": GENTLE, **clear, **changes})
+
+
+@pytest.mark.parametrize(
+    ("likeness", "doubtful_loss", "passes"),
+    [(0.4, 0.1, True), (0.4, 0.11, False), (0.45, 0.07, True), (0.45, 0.08, False), (0.499, 0.05, True)],
+)
+def test_a_class_may_lose_less_where_changes_are_less_clear(likeness, doubtful_loss, passes):
+    assert (effect(likeness=likeness, doubtful_loss=doubtful_loss).objection is None) == passes
+
+
+def test_a_weak_setting_is_proposed_where_a_strong_one_would_cost_a_class():
+    strong = effect(params=HARSH, changed=0.1, doubtful_loss=0.2)
+    assert _best([strong, effect()]).params == GENTLE
+    assert _best([effect(params=HARSH, changed=0.1), effect()]).params == HARSH
+    assert _best([strong]).params is None
 
 
 def test_a_suggestion_can_be_stopped():

@@ -29,9 +29,10 @@ LIMIT_CONTRAST = 0.25
 LIMIT_LIKENESS = 0.5
 # Length of all borders, after over before, above which the image's noise is being printed into the labels.
 LIMIT_ROUGHNESS = 1.0
-# Largest share of a class that may be lost although it does not clearly look like what it becomes.
-LIMIT_DOUBTFUL_LOSS = 0.1
+# A pixel is lost in doubt where its likeness is above this; the largest share of a class that may be lost so. Where the
+# mean likeness is above it, too, less may be lost, and half as much where that reaches LIMIT_LIKENESS.
 DOUBTFUL_LIKENESS = 0.4
+LIMIT_DOUBTFUL_LOSS = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,31 @@ class Setting:
 
 
 # Reaches are short. Over a short reach a membrane or a vessel holds its own against the few pixels around it, where a
-# long reach gathers a whole background against it; specks are mended and borders found all the same.
+# long reach gathers a whole background against it; specks are mended and borders found all the same. Weak settings
+# change little: they are for maps of which no strong setting may be let loose. Those of one lattice follow each other.
 SETTINGS = (
-    *(
-        Setting(weight, position, intensity, 1.0, 1.0)
-        for position in (3.0, 6.0)
-        for intensity in (5.0, 8.0, 12.0, 20.0)
-        for weight in (3.0, 8.0)
-    ),
+    Setting(3.0, 3.0, 5.0, 1.0, 1.0),
+    Setting(3.0, 3.0, 8.0, 1.0, 1.0),
+    Setting(1.5, 3.0, 8.0, 0.5, 1.0),
+    Setting(3.0, 3.0, 12.0, 1.0, 1.0),
+    Setting(3.0, 3.0, 20.0, 1.0, 1.0),
+    Setting(1.5, 3.0, 20.0, 0.5, 1.0),
+    Setting(3.0, 6.0, 5.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 5.0, 1.0, 1.0),
+    Setting(3.0, 6.0, 8.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 8.0, 1.0, 1.0),
+    Setting(3.0, 6.0, 12.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 12.0, 1.0, 1.0),
     Setting(4.0, 6.0, 12.0, 0.0, 1.0),
+    Setting(3.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(16.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(8.0, 10.0, 20.0, 1.0, 1.0),
     Setting(3.0, 15.0, 8.0, 1.0, 1.0),
     Setting(3.0, 15.0, 12.0, 1.0, 1.0),
     Setting(1.5, 15.0, 12.0, 0.0, 1.0),
+    Setting(1.0, 45.0, 12.0, 1.5, 1.1),
+    Setting(0.7, 60.0, 20.0, 0.3, 1.5),
 )
 
 
@@ -138,13 +152,14 @@ def suggest(
 
     Notes
     -----
-    Each of twenty settings is tried on the image, or on parts of a large one, and judged by what it changes. Where a
-    pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
+    Each of twenty-two settings is tried on the image, or on parts of a large one, and judged by what it changes. Where
+    a pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
     it, as the map's sure pixels tell them: the likeness ``(I - new) . (old - new) / |old - new|^2`` is 0 where the
     pixel looks like the class it gets and 1 where it looks like the one it had. A setting passes where the mean
     likeness is below one half, where borders do not get longer, as they do when noise is printed into the labels, and
-    where no class loses much that still looks like it. Of those that pass the one is proposed whose changes are
-    clearest and most: the root of the share of changed pixels, times how far their likeness lies below one half.
+    where no class loses much that still looks like it; the less clear the changes, the less it may lose. Of those that
+    pass the one is proposed with the most and clearest changes: the share of changed pixels, times how far their
+    likeness lies below one half. Some settings are weak, so that a map that must not change much gains a little.
 
     Masked prediction, which hides pixels of the map and asks for their labels, is as safe a gate where it has to beat
     the best blur of the map, but it refuses six of seven images, most of which gain.
@@ -255,8 +270,14 @@ class _Effect:
 
     @property
     def support(self) -> float:
-        """Return how clearly the image asks for the changes, and their share; by its root, so that clearness leads."""
-        return math.sqrt(self.changed) * (LIMIT_LIKENESS - self.likeness)
+        """Return how much the image asks for: the share of pixels that change, times how clearly they should."""
+        return self.changed * (LIMIT_LIKENESS - self.likeness)
+
+    @property
+    def limit_doubtful_loss(self) -> float:
+        """Return the largest share of a class that may be lost in doubt: less where the changes are less clear."""
+        beyond = max(0.0, self.likeness - DOUBTFUL_LIKENESS) / (LIMIT_LIKENESS - DOUBTFUL_LIKENESS)
+        return LIMIT_DOUBTFUL_LOSS * (1 - beyond / 2)
 
     @property
     def objection(self) -> str | None:
@@ -269,7 +290,7 @@ class _Effect:
             return "Leave it as it is: pixels that would change look no more like the class that they would get."
         if self.roughness > LIMIT_ROUGHNESS:
             return "Leave it as it is: borders would get rougher, as the image's noise would show in the labels."
-        if self.doubtful_loss > LIMIT_DOUBTFUL_LOSS:
+        if self.doubtful_loss > self.limit_doubtful_loss:
             return "Leave it as it is: a class would lose thin or faint parts that still look like it."
         return None
 

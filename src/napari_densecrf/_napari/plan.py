@@ -16,6 +16,8 @@ STROKES_KEY = "napari-densecrf strokes"
 # Without a map, a leading axis as short as this is taken for channels.
 FEW_CHANNELS = 4
 CHANNEL_NAMES = ("c", "channel", "channels")
+# Letters for axes along which there are images by themselves.
+SINGLES = "TIJKLMNOP"
 STACK_NAMES = ("t", "time", "z")
 
 
@@ -103,6 +105,18 @@ class Plan:
     def volume_spacing(self) -> tuple[float, float, float]:
         """Size of a voxel along the last leading axis, y and x, in world units."""
         return abs(float(self.image.scale[self.spatial_axes[-3]])), *self.spacing
+
+    def letters(self, *, volume: bool) -> str:
+        """Return letters for the axes of the image's data, as the command line takes them.
+
+        Z is the last leading axis of a volume, C holds channels, others count images by themselves.
+        """
+        n_leading = len(self.spatial_axes) - 2
+        leading = SINGLES[: n_leading - volume] + "Z" * volume
+        named = dict(zip(self.spatial_axes, f"{leading}YX", strict=True))
+        if self.channel_axis is not None:
+            named[self.channel_axis] = "C"
+        return "".join(named[axis] for axis in sorted(named))
 
     @property
     def unit(self) -> str:

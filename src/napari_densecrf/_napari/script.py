@@ -193,10 +193,11 @@ def shell_command(result: Result, strokes: Labels | None) -> str:
         words += ["--channel-axis", str(a_plan.channel_axis)]
     if strokes is not None:
         words += ["--strokes", files[strokes]]
-    return shlex.join([*words, *_options(result.request.params)])
+    return shlex.join([*words, *options_of(result.request.params)])
 
 
-def _options(params: CRFParams) -> Iterator[str]:
+def options_of(params: CRFParams) -> Iterator[str]:
+    """Give parameters as options of the command line."""
     for kernel in params.kernels:
         kind = "smoothness" if kernel.intensity_sigma is None else "appearance"
         yield from (f"--{kind}-weight", repr(kernel.weight), f"--{kind}-position-sigma", repr(kernel.position_sigma))

@@ -1,0 +1,198 @@
+"""All frames of what is open: refined tile by tile in the background, written into a layer of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, ClassVar
+
+import psutil
+from napari.components import ViewerModel
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_densecrf.tiles import finished, plan_tiles, refine_tiles
+from napari_densecrf.tiling import TilePlan
+
+from .engine import Request
+from .layers import Inputs, read, read_strokes
+from .plan import METADATA_KEY, Misfit
+from .provenance import provenance_of_request
+from .result import blank, paint_like
+from .runner import Done, Found, Stage, Steps
+from .window import Window
+
+# A job may take this share of the memory that is free.
+MEMORY_SHARE = 0.8
+GIB = 2**30
+
+
+@dataclass
+class Apply:
+    """One run over all frames, a slice or a volume each; what is done is kept, so that it can go on.
+
+    Parameters
+    ----------
+    request : Request
+        As the live result has it: layers, numbers, and whether slices make a volume.
+    layer : Labels
+        Where the labels go.
+    viewer : ViewerModel
+    frames : list of Window
+    done : set of Window
+    """
+
+    request: Request
+    layer: Labels
+    viewer: ViewerModel
+    frames: list[Window]
+    done: set[Window] = field(default_factory=set)
+    again: ClassVar[str] = "Apply"
+
+    @property
+    def n_all(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @property
+    def n_done(self) -> int:
+        """Frames that are done."""
+        return len(self.done)
+
+    @property
+    def left(self) -> list[Window]:
+        """Frames that are not done."""
+        return [frame for frame in self.frames if frame not in self.done]
+
+    def goes_on(self, request: Request, viewer: ViewerModel) -> bool:
+        """Tell whether this was stopped, and would be the same again."""
+        mine = self.request
+        same = (mine.plan, mine.params, mine.revision, mine.read.z is None)
+        return (
+            bool(self.left)
+            and self.layer in viewer.layers
+            and same == (request.plan, request.params, request.revision, request.read.z is None)
+        )
+
+    def steps(self) -> Steps:
+        """Do what is left."""
+        return applying(self)
+
+    def take(self, found: Any) -> str | None:
+        """Write what has been done, if the layer is still there."""
+        if isinstance(found, Planned):
+            return f"{found} …"
+        if self.layer not in self.viewer.layers:
+            return None
+        write_piece(self, found)
+        if found.last:
+            self.done.add(found.frame)
+        return f"{self.n_done} of {self.n_all} done …"
+
+    def report(self, seconds: float) -> str:
+        """Say how long it took."""
+        return f"All {self.n_all} done in {seconds:.1f} s." if self.n_all > 1 else f"Done in {seconds:.1f} s."
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a job will take, found out before it starts."""
+
+    n_frames: int
+    plan: TilePlan
+
+    def __str__(self) -> str:
+        seconds = self.n_frames * self.plan.predicted_seconds
+        took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        what = "slice" if len(self.plan.shape) == 2 else "volume"
+        return f"{self.n_frames} {what}{'s' * (self.n_frames > 1)}: about {took}, {self.plan.tile_bytes / GIB:.2g} GiB"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Labels of a part of a frame."""
+
+    frame: Window
+    where: tuple[slice, ...]
+    labels: NDArray[Any]
+    last: bool
+
+
+def begun(request: Request, inputs: Inputs, strokes: Labels | None, viewer: ViewerModel) -> Apply:
+    """Add a layer for a new run over all frames."""
+    layer = applied_layer(request, inputs)
+    viewer.add_layer(layer)
+    layer.metadata[METADATA_KEY] |= {"strokes": None if strokes is None else strokes.name}
+    return Apply(replace(request, strokes=strokes), layer, viewer, frames_of(request))
+
+
+def frames_of(request: Request) -> list[Window]:
+    """Return all slices, or all volumes, of a request's image, each whole."""
+    shape = request.plan.shape
+    whole = ((0, shape[-2]), (0, shape[-1]))
+    if request.read.z is not None:
+        return [Window((*index, 0), *whole, z=(0, shape[-3])) for index in product(*map(range, shape[:-3]))]
+    return [Window(index, *whole) for index in product(*map(range, shape[:-2]))]
+
+
+def applied_layer(request: Request, inputs: Inputs) -> Labels:
+    """Make the layer of a job: like the live result, but no slider changes it."""
+    layer = Labels(
+        name=f"{request.plan.image.name} applied", opacity=0.6, **blank(request.plan, inputs.dtype, one_level=True)
+    )
+    paint_like(layer, request.plan.map, inputs)
+    layer.metadata[METADATA_KEY] = {**provenance_of_request(request, inputs), "frozen": True}
+    return layer
+
+
+def applying(job: Apply) -> Steps:
+    """Refine the frames that are left, tile by tile; look first what that takes.
+
+    Raises
+    ------
+    Misfit
+        Where it would not fit the memory: what to do instead.
+    """
+    planned = None
+    for frame in job.left:
+        yield Stage("reading", 0.0)
+        inputs = read(job.request.plan, frame)
+        spacing = job.request.plan.spacing if frame.z is None else job.request.plan.volume_spacing
+        options: dict[str, Any] = {"spacing": spacing, "channel_axis": inputs.channel_axis}
+        plan = plan_tiles(inputs.image, inputs.probabilities, job.request.params, **options)
+        if planned is None:
+            planned = Planned(len(job.left), plan)
+            _check_memory(job, planned)
+            yield Found(planned)
+        yield from _pieces(job, frame, inputs, plan, options)
+    yield Done(job)
+
+
+def _pieces(job: Apply, frame: Window, inputs: Inputs, plan: TilePlan, options: dict[str, Any]) -> Steps:
+    layer: Labels | None = job.request.strokes
+    strokes = None if layer is None else read_strokes(layer, job.request.plan, frame)
+    labels = refine_tiles(inputs.image, inputs.probabilities, job.request.params, strokes=strokes, plan=plan, **options)
+    values = inputs.values.astype(job.layer.dtype)
+    tiles = dict(plan.tiles())
+    for n_done, (index, block) in enumerate(finished((index, labels.blocks[index]) for index in tiles), start=1):
+        yield Found(Piece(frame, tiles[index].inner, values[block], last=n_done == len(tiles)))
+
+
+def _check_memory(job: Apply, planned: Planned) -> None:
+    free = psutil.virtual_memory().available
+    needed = planned.plan.tile_bytes + job.layer.data.nbytes
+    if needed > MEMORY_SHARE * free:
+        raise Misfit(
+            f"This would take {needed / GIB:.1f} GiB, of {free / GIB:.1f} free: use the command line, which writes to "
+            "disk tile by tile."
+        )
+
+
+def write_piece(job: Apply, piece: Piece) -> None:
+    """Write labels where they belong, and show them where their slice is shown."""
+    at: list[Any] = [*piece.frame.leading[: piece.frame.n_single], *piece.where]
+    a_plan = job.request.plan
+    if a_plan.bridged_axis is not None:
+        at.insert(a_plan.bridged_axis, 0)
+    job.layer.data[tuple(at)] = piece.labels
+    job.layer.refresh(thumbnail=False, highlight=False, extent=False)

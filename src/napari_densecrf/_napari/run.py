@@ -66,8 +66,9 @@ class Run(Section):
         self._started = 0.0
 
     def lay_out(self, panel: Panel) -> None:
-        """Put the buttons side by side, and below them what they do."""
-        panel.add_line([self.controls[name] for name in ("apply", "run_on_folder", "stop")])
+        """Put what can be run side by side, and below what stops it and what it does."""
+        panel.add_line([self.controls["apply"], self.controls["run_on_folder"]])
+        panel.add_line([self.controls["stop"]])
         panel.add_text(self.controls["job"])
 
     def connect(self) -> None:

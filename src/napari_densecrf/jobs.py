@@ -15,7 +15,7 @@ from .files import BadInput, Contents, read
 from .frames import Frames, lay_out
 from .outputs import PartialLabels, Target, check_path
 from .params import CRFParams
-from .tiles import TILE_MEMORY, finished, least_worker_memory, map_of_labels, plan_tiles, refine_tiles
+from .tiles import TILE_MEMORY, finished, least_worker_memory, map_of_labels, plan_tiles, refine_tiles, renamed
 from .tiling import GIB, TilePlan
 
 FROM_FILE = "file"
@@ -64,6 +64,8 @@ class Job:
         Of each frame.
     options : Options
     target : Target
+    values : tuple of int, optional
+        What is written for each class; None = its index.
     """
 
     inputs: tuple[Contents, ...]
@@ -71,6 +73,7 @@ class Job:
     plan: TilePlan
     options: Options
     target: Target
+    values: tuple[int, ...] | None = None
 
     @property
     def spacing(self) -> Any:
@@ -185,6 +188,8 @@ def _blocks(job: Job, done: set[str], places: dict[str, tuple[slice | int, ...]]
             strokes=strokes,
             plan=job.plan,
         )
+        if job.values is not None:
+            labels = renamed(labels, job.values, job.target.dtype)
         for index, key in keys.items():
             if key not in done:
                 places[key] = (*frame, *job.plan.tile(index).inner)

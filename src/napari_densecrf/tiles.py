@@ -446,7 +446,19 @@ def lazy(array: Any) -> da.Array:
     return da.from_array(array, chunks=chunks)
 
 
-def map_of_labels(labels: Any, confidence: float) -> da.Array:
+def labels_in(labels: Any) -> NDArray[np.int64]:
+    """Return the different values of a lazy array of integers, sorted."""
+    found: NDArray[np.int64] = da.unique(lazy(labels)).compute(scheduler="threads").astype(np.int64)
+    return found
+
+
+def renamed(labels: da.Array, values: Sequence[int], dtype: Any) -> da.Array:
+    """Return lazy labels with values in place of the indices of classes."""
+    names = np.asarray(values, dtype)
+    return labels.map_blocks(names.__getitem__, dtype=names.dtype)
+
+
+def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | None = None) -> da.Array:
     """Return the lazy map of a rough segmentation, with the classes of the whole: its largest label is read first.
 
     Parameters
@@ -454,6 +466,8 @@ def map_of_labels(labels: Any, confidence: float) -> da.Array:
     labels : (*spatial) lazy array of bool or int
     confidence : float
         As `probabilities_from_labels` takes it.
+    values : sequence of int, optional
+        What stands for each class, sorted; None = the index of the class.
 
     Returns
     -------
@@ -462,7 +476,10 @@ def map_of_labels(labels: Any, confidence: float) -> da.Array:
     pixels = lazy(labels)
     if pixels.dtype.kind not in "biu":
         raise ValueError(f"labels hold {pixels.dtype} values: expected integers, the index of the class")
-    n_labels = max(2, int(pixels.max().compute(scheduler="threads")) + 1)
+    if values is not None:
+        known = np.asarray(values)
+        pixels = pixels.map_blocks(lambda block: np.searchsorted(known, block), dtype=np.intp)
+    n_labels = len(values) if values else max(2, int(pixels.max().compute(scheduler="threads")) + 1)
     # Complains about what it does not accept.
     probabilities_from_labels(np.zeros((1,), np.uint8), confidence, n_labels)
     return da.map_blocks(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import prod
 from typing import Any, ClassVar
 
+import numpy as np
 import psutil
 from napari.components import ViewerModel
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_densecrf.tiles import finished, plan_tiles, refine_tiles
+from napari_densecrf.tiles import TILE_MEMORY, finished, plan_tiles, refine_tiles
 from napari_densecrf.tiling import TilePlan
 
 from .engine import Request
 from .layers import Inputs, read, read_strokes
-from .plan import METADATA_KEY, Misfit
+from .plan import METADATA_KEY, layers_of, levels_of, shape_of
 from .provenance import provenance_of_request
 from .result import blank, paint_like
 from .runner import Done, Found, Stage, Steps
@@ -24,6 +26,8 @@ from .window import Window
 
 # A job may take this share of the memory that is free.
 MEMORY_SHARE = 0.8
+# More than a point of a tile takes but for many classes or channels.
+TILE_POINT_BYTES = 300
 GIB = 2**30
 
 
@@ -89,7 +93,7 @@ class Apply:
             self.done.add(found.frame)
         return f"{self.n_done} of {self.n_all} done …"
 
-    def report(self, seconds: float) -> str:
+    def finish(self, seconds: float) -> str:
         """Say how long it took."""
         return f"All {self.n_all} done in {seconds:.1f} s." if self.n_all > 1 else f"Done in {seconds:.1f} s."
 
@@ -146,23 +150,15 @@ def applied_layer(request: Request, inputs: Inputs) -> Labels:
 
 
 def applying(job: Apply) -> Steps:
-    """Refine the frames that are left, tile by tile; look first what that takes.
-
-    Raises
-    ------
-    Misfit
-        Where it would not fit the memory: what to do instead.
-    """
+    """Refine the frames that are left, tile by tile; look first what that takes."""
     planned = None
     for frame in job.left:
         yield Stage("reading", 0.0)
         inputs = read(job.request.plan, frame)
-        spacing = job.request.plan.spacing if frame.z is None else job.request.plan.volume_spacing
-        options: dict[str, Any] = {"spacing": spacing, "channel_axis": inputs.channel_axis}
+        options: dict[str, Any] = {"spacing": job.request.frame_spacing, "channel_axis": inputs.channel_axis}
         plan = plan_tiles(inputs.image, inputs.probabilities, job.request.params, **options)
         if planned is None:
             planned = Planned(len(job.left), plan)
-            _check_memory(job, planned)
             yield Found(planned)
         yield from _pieces(job, frame, inputs, plan, options)
     yield Done(job)
@@ -178,14 +174,22 @@ def _pieces(job: Apply, frame: Window, inputs: Inputs, plan: TilePlan, options: 
         yield Found(Piece(frame, tiles[index].inner, values[block], last=n_done == len(tiles)))
 
 
-def _check_memory(job: Apply, planned: Planned) -> None:
-    free = psutil.virtual_memory().available
-    needed = planned.plan.tile_bytes + job.layer.data.nbytes
-    if needed > MEMORY_SHARE * free:
-        raise Misfit(
-            f"This would take {needed / GIB:.1f} GiB, of {free / GIB:.1f} free: use the command line, which writes to "
-            "disk tile by tile."
-        )
+def most_memory() -> int:
+    """Return the bytes that a job may take."""
+    return int(MEMORY_SHARE * psutil.virtual_memory().available)
+
+
+def fits(request: Request, dtype: Any) -> bool:
+    """Tell whether the memory holds a layer of the whole, beside one frame as it is read and a tile at work."""
+    a_plan = request.plan
+    n_points = prod(a_plan.shape[-2 if request.read.z is None else -3 :])
+    read_bytes = sum(
+        levels_of(layer)[0].dtype.itemsize * prod(shape_of(layer)) * n_points // prod(a_plan.shape)
+        for layer in layers_of(a_plan)
+        if not isinstance(levels_of(layer)[0], np.ndarray)
+    )
+    result_bytes = np.dtype(dtype).itemsize * prod(a_plan.result_shape)
+    return result_bytes + read_bytes + min(TILE_MEMORY, TILE_POINT_BYTES * n_points) <= most_memory()
 
 
 def write_piece(job: Apply, piece: Piece) -> None:

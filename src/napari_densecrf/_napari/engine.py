@@ -62,6 +62,11 @@ class Request:
         return (y, x) if self.read.z is None else (self.plan.volume_spacing[0], y, x)
 
     @property
+    def frame_spacing(self) -> tuple[float, ...]:
+        """Size of a pixel at full resolution."""
+        return self.plan.spacing if self.read.z is None else self.plan.volume_spacing
+
+    @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
         return tuple(map(id, layers_of(self.plan))), self.plan.spacing, self.window, self.read.z, self.revision

@@ -80,7 +80,7 @@ class FolderRun:
         failed = len(self._failed)
         return f"{self.n_done} of {self.n_all} done{f', {failed} of them failed' if failed else ''} …"
 
-    def report(self, seconds: float) -> str:
+    def finish(self, seconds: float) -> str:
         """Say how many were done, and what is wrong with the first that was not."""
         failed, where = self._failed, f"{self.folder / TABLE}"
         n_good = self.n_all - len(failed)
@@ -268,10 +268,9 @@ def options_like(request: Request | None, params: CRFParams, images: Sequence[st
     if request is None:
         return Options(params, confidence=confidence)
     axes = request.plan.letters(volume=request.read.z is not None)
-    spacing = request.plan.spacing if request.read.z is None else request.plan.volume_spacing
     if _n_axes(images) != len(axes):
         return Options(params, spacing=request.plan.spacing, confidence=confidence)
-    return Options(params, axes=axes, spacing=spacing, confidence=confidence)
+    return Options(params, axes=axes, spacing=request.frame_spacing, confidence=confidence)
 
 
 def _n_axes(images: Sequence[str]) -> int:

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Protocol
 from magicgui.widgets import Label, PushButton
 from napari.utils import progress
 
-from .apply import Apply, begun
+from .apply import Apply, begun, fits
+from .disk import ApplyToDisk, begun_on_disk
 from .folder import FolderForm, FolderRun
 from .panel import Panel, say
+from .plan import Misfit
 from .runner import Runner, Steps
 from .section import Section
 
@@ -34,8 +36,8 @@ class Job(Protocol):
     def take(self, found: Any) -> str | None:
         """Take in what the thread has found, in the window's; return what to say, or None where nobody wants it."""
 
-    def report(self, seconds: float) -> str:
-        """Say in a line what has been done."""
+    def finish(self, seconds: float) -> str:
+        """Show what has been done, if it is not shown yet, and say it in a line."""
 
 
 class Run(Section):
@@ -59,7 +61,7 @@ class Run(Section):
         self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
         self._runner = Runner("napari-densecrf run", warns=False)
         self._job: Job | None = None
-        self._applied: Apply | None = None
+        self._applied: Apply | ApplyToDisk | None = None
         self._batch: FolderRun | None = None
         self._form: FolderForm | None = None
         self._bar: progress[Any] | None = None
@@ -93,7 +95,12 @@ class Run(Section):
             self._say("Refine a slice first.")
             return
         if self._applied is None or not self._applied.goes_on(request, self.widget.viewer):
-            self._applied = begun(request, shown.inputs, self.widget.strokes.value, self.widget.viewer)
+            begin = begun if fits(request, shown.inputs.dtype) else begun_on_disk
+            try:
+                self._applied = begin(request, shown.inputs, self.widget.strokes.value, self.widget.viewer)
+            except Misfit as misfit:
+                self._say(str(misfit))
+                return
         self._begin(self._applied, "Looking how long it will take …")
 
     def _open_form(self) -> None:
@@ -128,12 +135,13 @@ class Run(Section):
             return
         self._say(words)
         if self._bar is not None and job.n_done > self._bar.n:
+            self._bar.total = job.n_all
             # Last, as it runs the event loop.
             self._bar.update(job.n_done - self._bar.n)
 
     def _finish(self, *_: Any) -> None:
         if self._job is not None:
-            self._say(self._job.report(time.monotonic() - self._started))
+            self._say(self._job.finish(time.monotonic() - self._started))
         self._enable(running=False)
 
     def _fail(self, _: int, error: Any) -> None:

@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Refine many images. A bad file is reported at the end and stops nothing (exit code 1); the table "
         f"{batch.TABLE} in the output folder has a row for each.",
     )
-    several.add_argument("images", metavar="IMAGES", nargs="+", help='files or patterns, as in "images/*.tif"')
+    several.add_argument("images", metavar="IMAGES", nargs="+", help='files, folders or patterns, as in "images/*.tif"')
     several.add_argument(
         "--probabilities", required=True, metavar="PATTERN", help='where the maps are, as in "maps/{stem}_prob.tif"'
     )

@@ -136,6 +136,34 @@ def test_a_stack_is_a_volume_or_slices_as_it_is_said(stack, capsys):
     np.testing.assert_array_equal(tifffile.imread(folder / "out.tif"), slices)
 
 
+def test_frames_are_coupled_in_time_where_it_is_said(stack, capsys):
+    folder, image, probabilities = stack
+    coupled = [*TILED, "--time-sigma", "1.5"]
+    assert run(folder, *coupled, "--axes", "TYX", "--spacing", "0.5") == 0
+    params = CRFParams((PairwiseKernel(4, (1.5, 4, 4), 20), PairwiseKernel(1, (1.5, 1, 1))))
+    assert params == PARAMS.coupled_in_time(1.5)
+    film = ndc.refine(image, probabilities, params, spacing=(1, 0.5, 0.5)).labels
+    np.testing.assert_array_equal(tifffile.imread(folder / "out.tif"), film)
+    assert run(folder, *coupled, "--axes", "ZYX") == 2
+    assert "expected T among them" in capsys.readouterr().err
+    assert run(folder, *coupled, "--axes", "TYX", "--time-sigma", "0") == 2
+    assert "position_sigma is (0.0, 4.0, 4.0): expected positive" in capsys.readouterr().err
+
+
+def test_volumes_are_not_coupled_in_time(stack, capsys):
+    folder, image, probabilities = stack
+    np.save(folder / "films.npy", image.reshape(2, 2, 20, 24))
+    np.save(folder / "map.npy", probabilities.reshape(2, 2, 2, 20, 24))
+    names = [str(folder / name) for name in ("films.npy", "map.npy")]
+    command = ["refine", *names, "-o", str(folder / "out.npy"), *TILED, "--time-sigma", "1", "--axes"]
+    assert main([*command, "TZYX"]) == 2
+    assert "volumes cannot be coupled in time" in capsys.readouterr().err
+    assert main([*command, "ITYX"]) == 0
+    params = PARAMS.coupled_in_time(1)
+    films = [ndc.refine(image[k : k + 2], probabilities[:, k : k + 2], params).labels for k in (0, 2)]
+    np.testing.assert_array_equal(np.load(folder / "out.npy"), films)
+
+
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(stack, capsys):
     folder, _, _ = stack
     before = sorted(folder.iterdir())

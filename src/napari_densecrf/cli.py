@@ -130,6 +130,12 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     numbers.add_argument("--appearance-intensity-sigma", type=_numbers, metavar="S")
     numbers.add_argument("--smoothness-weight", type=float, metavar="W2")
     numbers.add_argument("--smoothness-position-sigma", type=_numbers, metavar="S")
+    numbers.add_argument(
+        "--time-sigma",
+        type=float,
+        metavar="FRAMES",
+        help="reach in time: frames (T) hold each other's labels; without it, each is refined by itself",
+    )
     numbers.add_argument("--iterations", type=int, metavar="N")
     numbers.add_argument("--damping", type=float, metavar="D")
     axes = command.add_argument_group("axes")
@@ -169,6 +175,7 @@ def _options(options: argparse.Namespace) -> Options:
         confidence=options.from_labels,
         tile_memory=options.tile_memory,
         address=options.scheduler,
+        time_sigma=options.time_sigma,
     )
 
 

@@ -39,6 +39,8 @@ class Options:
         Bytes.
     address : str, optional
         Of a scheduler of `dask.distributed`.
+    time_sigma : float, optional
+        Reach of the kernels in time, in frames; None = frames have nothing to do with each other.
     """
 
     params: CRFParams
@@ -49,6 +51,12 @@ class Options:
     confidence: float | None = None
     tile_memory: int = TILE_MEMORY
     address: str | None = None
+    time_sigma: float | None = None
+
+    @property
+    def model(self) -> CRFParams:
+        """The parameters of the axes that are refined together."""
+        return self.params if self.time_sigma is None else self.params.coupled_in_time(self.time_sigma)
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class Job:
                 f"in all  about {len(frames) * self.plan.predicted_seconds:.0f} s, reading and writing left out"
             )
         sigma_unit = "pixels" if self.spacing is None else f"pixels of {self.spacing}"
-        lines.append(f"sigmas  in {sigma_unit}")
+        lines.append(f"sigmas  in {sigma_unit}{'' if self.options.time_sigma is None else ', in time in frames'}")
         return "\n".join(lines)
 
 
@@ -113,14 +121,20 @@ def prepare(image: str, probabilities: str, output: str | Path, options: Options
     check_path(path)
     names = [image, probabilities] + ([] if strokes is None else [strokes])
     inputs = tuple(read(name) for name in names)
-    frames = lay_out(*inputs, axes=options.axes, map_axes=options.map_axes, channel_axis=options.channel_axis)
+    frames = lay_out(
+        *inputs,
+        axes=options.axes,
+        map_axes=options.map_axes,
+        channel_axis=options.channel_axis,
+        film=options.time_sigma is not None,
+    )
     if options.confidence is not None:
         frames = _from_labels(frames, options.confidence)
     first = frames.frame((0,) * len(frames.counts))
     spacing = _spacing(options, inputs[0], frames.space)
     plan = plan_tiles(
         *first[:2],
-        options.params,
+        options.model,
         spacing=spacing,
         channel_axis=frames.channel_axis,
         tile_memory=options.tile_memory,
@@ -129,7 +143,7 @@ def prepare(image: str, probabilities: str, output: str | Path, options: Options
         _check_workers(plan, options.address)
     # What only a lazy refinement checks, before anything is written.
     labels = refine_tiles(
-        *first[:2], options.params, spacing=spacing, channel_axis=frames.channel_axis, strokes=first[2], plan=plan
+        *first[:2], options.model, spacing=spacing, channel_axis=frames.channel_axis, strokes=first[2], plan=plan
     )
     tile_shape = (1,) * len(frames.counts) + plan.tile_shape
     sizes = {letter: size for letter, size in inputs[0].sizes.items() if letter in frames.axes}
@@ -182,7 +196,7 @@ def _blocks(job: Job, done: set[str], places: dict[str, tuple[slice | int, ...]]
         labels = refine_tiles(
             image,
             probabilities,
-            job.options.params,
+            job.options.model,
             spacing=job.spacing,
             channel_axis=job.frames.channel_axis,
             strokes=strokes,
@@ -198,11 +212,20 @@ def _blocks(job: Job, done: set[str], places: dict[str, tuple[slice | int, ...]]
 
 def _spacing(options: Options, image: Contents, space: str) -> Any:
     if options.spacing != FROM_FILE:
-        return options.spacing
-    missing = [letter for letter in space if letter not in image.sizes]
+        return _with_frames(options.spacing, space)
+    missing = [letter for letter in space if letter not in image.sizes and letter != "T"]
     if missing:
         raise BadInput(f"{image.path} does not say the size of a pixel along {', '.join(missing)}: give --spacing")
-    return tuple(image.sizes[letter] for letter in space)
+    # A frame is the unit of time.
+    return tuple(1.0 if letter == "T" else image.sizes[letter] for letter in space)
+
+
+def _with_frames(spacing: Any, space: str) -> Any:
+    """Put the size of a frame, 1, before those of a pixel, where time is an axis that has none."""
+    if spacing is None or not space.startswith("T"):
+        return spacing
+    sizes = spacing if isinstance(spacing, tuple) else (spacing, spacing)
+    return sizes if len(sizes) == len(space) else (1.0, *sizes)
 
 
 def _from_labels(frames: Frames, confidence: float) -> Frames:
@@ -231,5 +254,6 @@ def _about(inputs: tuple[Contents, ...], options: Options) -> dict[str, Any]:
         "map_axes": options.map_axes,
         "channel_axis": options.channel_axis,
         "tile_memory": options.tile_memory,
+        "time_sigma": options.time_sigma,
         "inputs": files,
     }

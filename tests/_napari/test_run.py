@@ -46,6 +46,57 @@ def test_a_volume_is_refined_as_one_and_previewed_like_it(dock, qtbot):
     assert_array_equal(layer.data, whole)
 
 
+def film(n_frames=24):
+    """Return a disc that moves slowly through noise, and its foreground map."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((40, 44))
+    truth = np.stack([(y - 20) ** 2 + (x - 12 - t * 0.5) ** 2 < 80 for t in range(n_frames)]).astype(int)
+    image = (90 * truth + rng.normal(60, 15, truth.shape)).clip(0, 255).astype(np.uint8)
+    foreground = np.clip(0.3 + 0.4 * truth + rng.normal(0, 0.2, truth.shape), 0, 1).astype(np.float32)
+    return image, foreground
+
+
+def test_frames_are_coupled_in_time_and_previewed_like_the_whole(dock, qtbot):
+    image, foreground = film()
+    options = {"scale": (7.0, 0.5, 0.5), "units": ("s", "um", "um")}
+    viewer, widget = dock(image_layer(image, name="image", **options), image_layer(foreground, name="map", **options))
+    widget.appearance_position_sigma.value = 3.0
+    widget.panel.folds["More"].open = True
+    assert not widget.time_sigma.native.isVisible()
+    alone = result_of(viewer).data[viewer.dims.current_step[0]].copy()
+    after(qtbot, widget, lambda: setattr(widget.slices, "value", "Coupled in time"))
+    assert widget.time_sigma.native.isVisible()
+    params = widget.params.coupled_in_time(1.0)
+    assert params.kernels[0].position_sigma == (1.0, 3.0, 3.0)
+    whole = ndc.refine(image, foreground, params, spacing=(1.0, 0.5, 0.5)).labels
+    t = viewer.dims.current_step[0]
+    assert (result_of(viewer).data[t] == whole[t]).mean() > 0.995
+    assert (result_of(viewer).data[t] != alone).any()
+    assert widget.last_result.request.read.z == (t - 5, t + 6)
+    layer = applied(qtbot, widget, viewer)
+    assert_array_equal(layer.data, whole)
+    made = layer.metadata["napari-densecrf"]
+    assert (made["time_sigma"], made["volume"], made["params"]) == (1.0, False, widget.params.to_dict())
+    after(qtbot, widget, lambda: setattr(widget.time_sigma, "value", 2.0))
+    assert widget.last_result.request.read.z == (t - 10, t + 11)
+
+
+def test_a_film_is_offered_where_there_may_be_time_and_volumes_are_not_coupled(dock, qtbot):
+    image, foreground = film(4)
+    viewer, widget = dock(
+        image_layer(image, name="image", axis_labels=("z", "y", "x")), image_layer(foreground, name="map")
+    )
+    assert "Coupled in time" not in widget.slices.choices
+    after(qtbot, widget, lambda: setattr(viewer.layers["image"], "axis_labels", ("t", "y", "x")))
+    assert "Coupled in time" in widget.slices.choices
+    viewer.add_image(image.reshape(2, 2, 40, 44), name="volumes")
+    viewer.add_image(foreground.reshape(2, 2, 40, 44), name="their map")
+    widget.slices.value = "Coupled in time"
+    widget.image.value, widget.probabilities.value = viewer.layers["volumes"], viewer.layers["their map"]
+    settle(qtbot, widget)
+    assert widget.understood.value.startswith("Volumes cannot be coupled in time")
+
+
 def test_a_stopped_job_goes_on_where_it_was(dock, qtbot):
     image, probabilities = picture((30, 60, 64))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))

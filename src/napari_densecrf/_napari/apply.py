@@ -70,13 +70,8 @@ class Apply:
 
     def goes_on(self, request: Request, viewer: ViewerModel) -> bool:
         """Tell whether this was stopped, and would be the same again."""
-        mine = self.request
-        same = (mine.plan, mine.params, mine.revision, mine.read.z is None)
-        return (
-            bool(self.left)
-            and self.layer in viewer.layers
-            and same == (request.plan, request.params, request.revision, request.read.z is None)
-        )
+        same = self.request.whole == request.whole
+        return bool(self.left) and self.layer in viewer.layers and same
 
     def steps(self) -> Steps:
         """Do what is left."""
@@ -104,12 +99,13 @@ class Planned:
 
     n_frames: int
     plan: TilePlan
+    frame: str
 
     def __str__(self) -> str:
         seconds = self.n_frames * self.plan.predicted_seconds
         took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        what = "slice" if len(self.plan.shape) == 2 else "volume"
-        return f"{self.n_frames} {what}{'s' * (self.n_frames > 1)}: about {took}, {self.plan.tile_bytes / GIB:.2g} GiB"
+        what = f"{self.n_frames} {self.frame}{'s' * (self.n_frames > 1)}"
+        return f"{what}: about {took}, {self.plan.tile_bytes / GIB:.2g} GiB"
 
 
 @dataclass(frozen=True)
@@ -151,14 +147,14 @@ def applied_layer(request: Request, inputs: Inputs) -> Labels:
 
 def applying(job: Apply) -> Steps:
     """Refine the frames that are left, tile by tile; look first what that takes."""
-    planned = None
+    planned, params = None, job.request.coupled(job.request.params)
     for frame in job.left:
         yield Stage("reading", 0.0)
         inputs = read(job.request.plan, frame)
         options: dict[str, Any] = {"spacing": job.request.frame_spacing, "channel_axis": inputs.channel_axis}
-        plan = plan_tiles(inputs.image, inputs.probabilities, job.request.params, **options)
+        plan = plan_tiles(inputs.image, inputs.probabilities, params, **options)
         if planned is None:
-            planned = Planned(len(job.left), plan)
+            planned = Planned(len(job.left), plan, job.request.frame)
             yield Found(planned)
         yield from _pieces(job, frame, inputs, plan, options)
     yield Done(job)
@@ -166,8 +162,9 @@ def applying(job: Apply) -> Steps:
 
 def _pieces(job: Apply, frame: Window, inputs: Inputs, plan: TilePlan, options: dict[str, Any]) -> Steps:
     layer: Labels | None = job.request.strokes
+    params = job.request.coupled(job.request.params)
     strokes = None if layer is None else read_strokes(layer, job.request.plan, frame)
-    labels = refine_tiles(inputs.image, inputs.probabilities, job.request.params, strokes=strokes, plan=plan, **options)
+    labels = refine_tiles(inputs.image, inputs.probabilities, params, strokes=strokes, plan=plan, **options)
     values = inputs.values.astype(job.layer.dtype)
     tiles = dict(plan.tiles())
     for n_done, (index, block) in enumerate(finished((index, labels.blocks[index]) for index in tiles), start=1):

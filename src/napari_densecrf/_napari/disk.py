@@ -24,13 +24,12 @@ from napari_densecrf.unary import CONFIDENCE
 from .apply import Planned, most_memory
 from .engine import Request
 from .layers import Inputs
-from .plan import MAX_CLASSES, METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, levels_of
+from .plan import MAX_CLASSES, METADATA_KEY, T_NAMES, Z_NAMES, FromStrokes, Misfit, Plan, layers_of, levels_of
 from .provenance import provenance_of_request
 from .result import OPACITY, paint_like, place
 from .runner import Done, Found, Stage, Steps
 
 ENDING = ".ome.zarr"
-Z_NAMES, T_NAMES = ("z", "depth", "plane"), ("t", "time", "frame")
 
 
 @dataclass
@@ -62,19 +61,14 @@ class ApplyToDisk:
 
     def goes_on(self, request: Request, viewer: ViewerModel) -> bool:
         """Tell whether this was stopped, and would be the same again."""
-        mine = self.request
-        same = (mine.plan, mine.params, mine.revision, mine.read.z is None)
-        return (
-            self.n_done < self.n_all
-            and viewer is self.viewer
-            and same == (request.plan, request.params, request.revision, request.read.z is None)
-        )
+        same = self.request.whole == request.whole
+        return self.n_done < self.n_all and viewer is self.viewer and same
 
     def steps(self) -> Steps:
         """Do what is left."""
         yield Stage("reading", 0.0)
         job = self._job()
-        yield Found(Planned(len(job.frames), job.plan))
+        yield Found(Planned(len(job.frames), job.plan, self.request.frame))
         for n_done, _ in jobs.run(job):
             yield Found((n_done, job.n_tiles))
         yield Done(self)
@@ -99,13 +93,13 @@ class ApplyToDisk:
         frames, values = frames_of_layers(request, self.strokes)
         if values is not None:
             self.inputs = replace(self.inputs, values=values, names=[f"label {value}" for value in values])
-        options = jobs.Options(request.params, spacing=request.frame_spacing)
+        options = jobs.Options(request.params, spacing=request.frame_spacing, time_sigma=request.time_sigma)
         image, probabilities, _ = frames.frame((0,) * len(frames.counts))
         plan = plan_tiles(
             image,
             probabilities,
-            request.params,
-            spacing=request.frame_spacing,
+            options.model,
+            spacing=options.spacing,
             channel_axis=frames.channel_axis,
             tile_memory=min(TILE_MEMORY, most_memory()),
         )
@@ -206,7 +200,7 @@ def frames_of_layers(request: Request, strokes: Labels | None) -> tuple[Frames, 
     if painted is not None and painted.ndim > len(a_plan.shape):
         painted = painted.reshape(a_plan.shape)
     n_joined = 2 if request.read.z is None else 3
-    letters = _letters(a_plan, volume=n_joined == 3)
+    letters = _letters(a_plan, {"slice": "", "volume": "Z", "film": "T"}[request.frame])
     has_classes = probabilities.ndim > len(a_plan.shape)
     frames = Frames(
         letters[:-n_joined],
@@ -237,13 +231,16 @@ def _lazy_map(a_plan: Plan) -> tuple[Any, Any]:
     return pixels.transpose([a_plan.class_axis, *others]), None
 
 
-def _letters(a_plan: Plan, *, volume: bool) -> str:
-    """Return letters for the axes of the result: as the image's axes are called, or as they most often are."""
+def _letters(a_plan: Plan, last: str) -> str:
+    """Return letters for the axes of the result: as the image's axes are called, or as they most often are.
+
+    ``last`` is that of the last leading axis, where it is known.
+    """
     labels = [a_plan.image.axis_labels[axis].lower() for axis in a_plan.spatial_axes[:-2]]
     spare = iter("IJKLMNOP")
     named = ["Z" if label in Z_NAMES else "T" if label in T_NAMES else "" for label in labels]
-    if volume:
-        named[-1] = "Z"
+    if last:
+        named[-1] = last
     for axis in reversed(range(len(named))):
         usual = next(letter for letter in ("Z", "T", next(spare)) if letter not in named)
         named[axis] = named[axis] if named[axis] and named.count(named[axis]) == 1 else usual

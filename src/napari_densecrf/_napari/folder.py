@@ -267,10 +267,12 @@ def options_like(request: Request | None, params: CRFParams, images: Sequence[st
     confidence = CONFIDENCE if rough else None
     if request is None:
         return Options(params, confidence=confidence)
-    axes = request.plan.letters(volume=request.read.z is not None)
+    axes = request.plan.letters("Z" if request.frame == "volume" else "T")
     if _n_axes(images) != len(axes):
         return Options(params, spacing=request.plan.spacing, confidence=confidence)
-    return Options(params, axes=axes, spacing=request.frame_spacing, confidence=confidence)
+    return Options(
+        params, axes=axes, spacing=request.frame_spacing, time_sigma=request.time_sigma, confidence=confidence
+    )
 
 
 def _n_axes(images: Sequence[str]) -> int:
@@ -288,6 +290,8 @@ def batch_command(choice: Choice, options: Options) -> str:
     words = ["napari-densecrf", "batch", images, "--probabilities", choice.maps, "-o", str(choice.folder)]
     if options.axes is not None:
         words += ["--axes", options.axes]
+    if options.time_sigma is not None:
+        words += ["--time-sigma", repr(options.time_sigma)]
     if options.spacing is not None:
         words += ["--spacing", ",".join(repr(float(size)) for size in options.spacing)]
     if options.confidence is not None:

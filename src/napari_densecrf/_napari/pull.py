@@ -163,7 +163,7 @@ class PixelInfluence(Toggled):
         if window.z is not None:
             index = (window.index[-1] - window.z[0], *index)
         params = self.widget.params
-        self._runner.submit(lambda: self._steps(last, index, params), request.plan.image)
+        self._runner.submit(lambda: self._steps(last, index, last.request.coupled(params)), request.plan.image)
 
     def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams) -> Iterator[Done]:
         inputs, request = result.inputs, result.request

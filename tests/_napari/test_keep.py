@@ -63,6 +63,32 @@ def test_copied_python_understands_what_the_widget_does(dock, qtbot, kind):
     assert_array_equal(run(copied(widget.copy_python), viewer), shown)
 
 
+@pytest.mark.parametrize("joined", ["As a volume", "Coupled in time"])
+def test_copied_python_refines_the_slices_around_too(dock, qtbot, joined):
+    image, probabilities = picture((24, 30, 32), 3)
+    scale = (2.0, 0.5, 0.5)
+    viewer, widget = dock(image_layer(image, name="image", scale=scale), image_layer(probabilities, name="map"))
+    widget.appearance_position_sigma.value = 1.5
+    after(qtbot, widget, lambda: setattr(widget.slices, "value", joined))
+    request = widget.last_result.request
+    assert 1 < np.diff(request.read.z) < 24
+    assert_array_equal(run(copied(widget.copy_python), viewer), result_of(viewer).data[request.window.index])
+
+
+def test_restore_couples_frames_again(dock, qtbot):
+    image, probabilities = picture((6, 30, 32))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    widget.slices.value = "Coupled in time"
+    after(qtbot, widget, lambda: setattr(widget.time_sigma, "value", 1.7))
+    after(qtbot, widget, lambda: widget.suggest.changed.emit(True))
+    widget.freeze.changed.emit(True)
+    widget.time_sigma.value = 3.0
+    after(qtbot, widget, lambda: setattr(widget.slices, "value", "One by one"))
+    viewer.layers.selection.active = viewer.layers["image frozen"]
+    after(qtbot, widget, lambda: widget.restore.changed.emit(True))
+    assert (widget.slices.value, widget.time_sigma.value) == ("Coupled in time", 1.7)
+
+
 def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path):
     image, probabilities = picture((40, 50), 3)
     tifffile.imwrite(tmp_path / "image.tif", image)

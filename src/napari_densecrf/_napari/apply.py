@@ -89,7 +89,8 @@ class Apply:
         return f"{self.n_done} of {self.n_all} done …"
 
     def finish(self, seconds: float) -> str:
-        """Say how long it took."""
+        """Say how long it took, and draw the thumbnail."""
+        self.layer.refresh(extent=False)
         return f"All {self.n_all} done in {seconds:.1f} s." if self.n_all > 1 else f"Done in {seconds:.1f} s."
 
 

@@ -76,7 +76,7 @@ def make_controls(images: Any, maps: Any, joins: Any) -> dict[str, Any]:
         FloatSlider(name="damping", label="Damping", min=0.0, max=0.95, step=0.05, value=0.0, tooltip=TIPS["damping"]),
         ComboBox(name="region", label="Region", choices=[AUTO, WHOLE, VISIBLE], value=AUTO, tooltip=TIPS["region"]),
         ComboBox(name="slices", label="Slices", choices=joins, value=ONE_BY_ONE, tooltip=TIPS["slices"]),
-        slider("time_sigma", "In time \u03b8t", 0.2, 10.0),
+        slider("time_sigma", "Reach \u03b8t", 0.2, 10.0),
         CheckBox(name="live", text="Live", value=True, tooltip=TIPS["live"]),
         PushButton(name="update_now", text="Update", tooltip=TIPS["update"]),
         PushButton(name="reset", text="Reset", tooltip=TIPS["reset"]),
@@ -185,10 +185,10 @@ def fit_ranges(controls: dict[str, Any], a_plan: Plan, robust_range: float, *, k
             if untouched or not keep:
                 slider.value = slider.default
         slider.set_limits((low * factor, high * factor))
-    controls["time_sigma"].set_unit("frames")
     physical = a_plan.unit != "px"
     for name in DEFAULTS:
         if name.endswith("position_sigma"):
             controls[name].set_unit(a_plan.unit, pixel if physical else None)
         elif isinstance(controls[name], LogSlider):
-            controls[name].set_unit("", 0.0 if physical else None)
+            unit = "frames" if name == "time_sigma" else ""
+            controls[name].set_unit(unit, 0.0 if physical else None)

@@ -5,6 +5,7 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
+from napari_densecrf.classify import PixelClassifier
 
 
 def applied(qtbot, widget, viewer, name="image applied"):
@@ -138,14 +139,34 @@ def test_closing_while_a_job_runs_ends_its_thread(dock, qtbot):
     qtbot.waitUntil(lambda: not run._runner._thread.is_alive(), timeout=WAIT_MS)
 
 
-def test_a_map_from_strokes_is_refused_in_a_sentence(dock, qtbot):
-    image, _ = picture((40, 50))
+def test_a_map_from_strokes_is_made_and_refined_in_every_slice(dock, qtbot):
+    rng = np.random.default_rng(0)
+    truth = np.zeros((6, 40, 50), np.uint8)
+    truth[:, 10:30, 25:] = 1
+    image = (60 + 90 * truth + rng.normal(0, 15, truth.shape)).clip(0, 255).astype(np.uint8)
     viewer, widget = dock(image_layer(image, name="image"), expect=False)
     widget.new_strokes.changed.emit(True)
     settle(qtbot, widget)
     layer = viewer.layers["image strokes"]
-    layer.paint((10, 10), 1)
-    after(qtbot, widget, lambda: layer.paint((30, 30), 2))
-    widget.apply.changed.emit(True)
-    assert "slice by slice" in widget.job.value
-    assert "image applied" not in viewer.layers
+    layer.brush_size = 5
+    first, second = (0, 20, 10), (1, 20, 40)
+    viewer.dims.current_step = (0, 20, 20)
+    layer.paint(first, 1)
+    after(qtbot, widget, lambda: layer.paint(second, 2))
+    applied(qtbot, widget, viewer)
+    result = viewer.layers["image applied"]
+    classifiers = [PixelClassifier(plane) for plane in image]
+    learned = [classifiers[t].samples(layer.data[t], 2) for t in (0, 1)]
+    for t in range(6):
+        # The slice's own come first.
+        samples = [classifiers[t].samples(layer.data[t], 2), *(one for k, one in enumerate(learned) if k != t)]
+        probabilities = classifiers[t].probabilities_like(samples, 2)
+        whole = ndc.refine(image[t], probabilities, widget.params, strokes=layer.data[t]).labels
+        assert_array_equal(result.data[t], whole)
+    assert (result.data == truth).mean() > 0.95
+    assert (result.data[first], result.data[second]) == (0, 1)
+    assert result.metadata["napari-densecrf"]["strokes"] == "image strokes"
+    # Strokes that have changed are another job.
+    after(qtbot, widget, lambda: layer.paint((2, 20, 40), 2))
+    applied(qtbot, widget, viewer)
+    assert "image applied [1]" in viewer.layers

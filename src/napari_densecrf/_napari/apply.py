@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from napari_densecrf.tiles import TILE_MEMORY, finished, plan_tiles, refine_tiles
 from napari_densecrf.tiling import TilePlan
 
-from .engine import Request
-from .layers import Inputs, read, read_strokes
+from .engine import Request, read_all
+from .layers import Inputs, read_strokes
 from .plan import METADATA_KEY, layers_of, levels_of, shape_of
 from .provenance import provenance_of_request
 from .result import blank, paint_like
 from .runner import Done, Found, Stage, Steps
+from .taught import TaughtMaps
 from .window import Window
 
 # A job may take this share of the memory that is free.
@@ -39,6 +40,7 @@ class Apply:
     ----------
     request : Request
         As the live result has it: layers, numbers, and whether slices make a volume.
+    strokes : Labels, optional
     layer : Labels
         Where the labels go.
     viewer : ViewerModel
@@ -47,6 +49,7 @@ class Apply:
     """
 
     request: Request
+    strokes: Labels | None
     layer: Labels
     viewer: ViewerModel
     frames: list[Window]
@@ -67,6 +70,12 @@ class Apply:
     def left(self) -> list[Window]:
         """Frames that are not done."""
         return [frame for frame in self.frames if frame not in self.done]
+
+    def of(self, frame: Window) -> Request:
+        """Return the request of a frame."""
+        painted, a_plan = self.strokes, self.request.plan
+        strokes = None if painted is None else read_strokes(painted, a_plan, frame)
+        return replace(self.request, window=frame, read=frame, strokes=strokes)
 
     def goes_on(self, request: Request, viewer: ViewerModel) -> bool:
         """Tell whether this was stopped, and would be the same again."""
@@ -124,7 +133,7 @@ def begun(request: Request, inputs: Inputs, strokes: Labels | None, viewer: View
     layer = applied_layer(request, inputs)
     viewer.add_layer(layer)
     layer.metadata[METADATA_KEY] |= {"strokes": None if strokes is None else strokes.name}
-    return Apply(replace(request, strokes=strokes), layer, viewer, frames_of(request))
+    return Apply(request, strokes, layer, viewer, frames_of(request))
 
 
 def frames_of(request: Request) -> list[Window]:
@@ -148,28 +157,27 @@ def applied_layer(request: Request, inputs: Inputs) -> Labels:
 
 def applying(job: Apply) -> Steps:
     """Refine the frames that are left, tile by tile; look first what that takes."""
-    planned, params = None, job.request.coupled(job.request.params)
+    planned, taught = None, TaughtMaps()
     for frame in job.left:
         yield Stage("reading", 0.0)
-        inputs = read(job.request.plan, frame)
-        options: dict[str, Any] = {"spacing": job.request.frame_spacing, "channel_axis": inputs.channel_axis}
-        plan = plan_tiles(inputs.image, inputs.probabilities, params, **options)
+        request = job.of(frame)
+        inputs = read_all(request, taught)
+        options: dict[str, Any] = {"spacing": request.frame_spacing, "channel_axis": inputs.channel_axis}
+        plan = plan_tiles(inputs.image, inputs.probabilities, request.coupled(request.params), **options)
         if planned is None:
-            planned = Planned(len(job.left), plan, job.request.frame)
+            planned = Planned(len(job.left), plan, request.frame)
             yield Found(planned)
-        yield from _pieces(job, frame, inputs, plan, options)
+        yield from _pieces(request, inputs, plan, options)
     yield Done(job)
 
 
-def _pieces(job: Apply, frame: Window, inputs: Inputs, plan: TilePlan, options: dict[str, Any]) -> Steps:
-    layer: Labels | None = job.request.strokes
-    params = job.request.coupled(job.request.params)
-    strokes = None if layer is None else read_strokes(layer, job.request.plan, frame)
+def _pieces(request: Request, inputs: Inputs, plan: TilePlan, options: dict[str, Any]) -> Steps:
+    params, strokes = request.coupled(request.params), request.strokes
     labels = refine_tiles(inputs.image, inputs.probabilities, params, strokes=strokes, plan=plan, **options)
-    values = inputs.values.astype(job.layer.dtype)
+    values = inputs.values.astype(inputs.dtype)
     tiles = dict(plan.tiles())
     for n_done, (index, block) in enumerate(finished((index, labels.blocks[index]) for index in tiles), start=1):
-        yield Found(Piece(frame, tiles[index].inner, values[block], last=n_done == len(tiles)))
+        yield Found(Piece(request.read, tiles[index].inner, values[block], last=n_done == len(tiles)))
 
 
 def most_memory() -> int:

@@ -180,7 +180,7 @@ class Engine:
         kept = self._kept.pop(key, None)
         if kept is None or kept.revision != request.revision or _in_memory(a_plan):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
-            inputs = self._read(request)
+            inputs = read_all(request, self._taught)
             same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
@@ -189,20 +189,22 @@ class Engine:
         self._forget()
         return kept.inputs, kept.refiner
 
-    def _read(self, request: Request) -> Inputs:
-        a_plan, window = request.plan, request.read
-        if isinstance(a_plan.map, FromStrokes) and request.strokes is not None:
-            image = read_image(a_plan, window)
-            probabilities = self._taught.probabilities(a_plan, window, image, request.strokes)
-            return inputs_of(a_plan, image, probabilities, np.arange(len(probabilities)))
-        return read(a_plan, window)
-
     def _forget(self) -> None:
         while len(self._kept) > 1 and (
             len(self._kept) > MAX_KEPT
             or sum(kept.refiner.grid.n_points for kept in self._kept.values()) > MAX_KEPT_PIXELS
         ):
             self._kept.popitem(last=False)
+
+
+def read_all(request: Request, taught: TaughtMaps) -> Inputs:
+    """Read the layers of the read window; a map that is made from strokes is made here."""
+    a_plan, window = request.plan, request.read
+    if isinstance(a_plan.map, FromStrokes) and request.strokes is not None:
+        image = read_image(a_plan, window)
+        probabilities = taught.probabilities(a_plan, window, image, request.strokes)
+        return inputs_of(a_plan, image, probabilities, np.arange(len(probabilities)))
+    return read(a_plan, window)
 
 
 def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:

@@ -97,7 +97,7 @@ class Run(Section):
         if self._applied is None or not self._applied.goes_on(request, self.widget.viewer):
             begin = begun if fits(request, shown.inputs.dtype) else begun_on_disk
             try:
-                self._applied = begin(request, shown.inputs, self.widget.strokes.value, self.widget.viewer)
+                self._applied = begin(request, shown.inputs, self.widget.painted, self.widget.viewer)
             except Misfit as misfit:
                 self._say(str(misfit))
                 return

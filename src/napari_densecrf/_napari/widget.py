@@ -109,6 +109,13 @@ class DenseCRFWidget(Container):
         """The numbers of the controls, whole and frozen."""
         return form.params_of(self._controls)
 
+    @property
+    def painted(self) -> Labels | None:
+        """The strokes: those that the map is made from, or those that are chosen."""
+        source = self.probabilities.value
+        strokes: Labels | None = source.layer if isinstance(source, FromStrokes) else self.strokes.value
+        return strokes
+
     def result_of_image(self) -> Labels | None:
         """Return the result layer of the image at hand, if there is one."""
         layer: Labels | None = self._results.of(self.image.value)
@@ -293,7 +300,7 @@ class DenseCRFWidget(Container):
         grown = window.grown(margins(a_plan, window, self._reach()), a_plan.shape)
         if self._joined(a_plan):
             grown = grown.slab(around, a_plan.shape[-3])
-        painted = a_plan.map.layer if isinstance(a_plan.map, FromStrokes) else self.strokes.value
+        painted = self.painted
         strokes = None if painted is None else read_strokes(painted, a_plan, grown)
         revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(a_plan))
         # The first result says how much it changed.

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         help=".tif, .npy or .ome.zarr; SOURCE.ome.zarr/labels/NAME adds them to that image",
     )  # fmt: skip
     refine.add_argument("--strokes", metavar="FILE", help="0 = free, k = this pixel is class k - 1")
+    refine.add_argument(
+        "--marginals", metavar="FILE", help="write the probabilities of the classes too, classes first: .tif, .npy, ..."
+    )
+    refine.add_argument(
+        "--marginals-dtype", choices=("float32", "uint8"), default="float32", help="uint8 holds 255ths, and is smaller"
+    )
     refine.add_argument("--dry-run", action="store_true", help="say what would be read and written, and what it takes")
     refine.set_defaults(run=_refine)
     several = commands.add_parser(
@@ -180,8 +187,13 @@ def _options(options: argparse.Namespace) -> Options:
 
 
 def _refine(options: argparse.Namespace) -> int:
+    chosen = replace(
+        _options(options),
+        marginals=None if options.marginals is None else Path(options.marginals),
+        marginals_dtype=options.marginals_dtype,
+    )
     with _remarks(options.quiet):
-        job = prepare(options.image, options.probabilities, options.output, _options(options), options.strokes)
+        job = prepare(options.image, options.probabilities, options.output, chosen, options.strokes)
         if options.dry_run:
             print(job.describe())
             return 0

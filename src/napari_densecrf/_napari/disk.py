@@ -80,7 +80,7 @@ class ApplyToDisk:
         if isinstance(found, Planned):
             return f"Too large for the memory: it goes to {self.path}. {found} …"
         self.n_done, self.n_all = found
-        return f"{self.n_done} of {self.n_all} done, in {self.path} …"
+        return f"{self.n_done} of {self.n_all} done …"
 
     def finish(self, seconds: float) -> str:
         """Show what has been written."""

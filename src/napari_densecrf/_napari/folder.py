@@ -86,13 +86,21 @@ class FolderRun:
         n_good = self.n_all - len(failed)
         if not failed:
             return f"All {self.n_all} images done in {seconds:.0f} s, see {where}."
-        first = f"{Path(failed[0].entry.image).name}: {failed[0].error}"
-        others = "" if len(failed) == 1 else " (others: see the table)"
-        return f"{n_good} of {self.n_all} images done, {len(failed)} failed. {first}{others}. Table: {where}"
+        more = "" if len(failed) == 1 else ", and others"
+        return f"{n_good} of {self.n_all} images done, {len(failed)} failed: {_words(failed[0])}{more}. See {where}"
 
     @property
     def _failed(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.status == "failed"]
+
+
+def _words(failed: Outcome) -> str:
+    """Say what is wrong with an image, with the names of files in place of their paths."""
+    error = failed.error
+    for path in map(Path, (failed.entry.image, failed.entry.probabilities)):
+        error = error.replace(str(path), path.name)
+    name = Path(failed.entry.image).name
+    return error if name in error else f"{name}: {error}"
 
 
 @dataclass(frozen=True)

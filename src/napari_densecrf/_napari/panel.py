@@ -33,6 +33,16 @@ def say(control: Any, words: str) -> None:
     control.native.setMaximumHeight(UNLIMITED if words else 0)
 
 
+def bring_into_view(control: Any) -> None:
+    """Scroll the panel to where a control is."""
+    part = control.native
+    area = part.parentWidget()
+    while area is not None and not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    if area is not None:
+        area.ensureWidgetVisible(part, 0, 0)
+
+
 class _DoubleClick(QObject):
     """Calls a function when a widget is double-clicked."""
 

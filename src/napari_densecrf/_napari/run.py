@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
 from magicgui.widgets import Label, PushButton
 from napari.utils import progress
+from qtpy.QtCore import QTimer
 
 from .apply import Apply, begun, fits
 from .disk import ApplyToDisk, begun_on_disk
 from .folder import FolderForm, FolderRun
-from .panel import Panel, say
+from .panel import Panel, bring_into_view, say
 from .plan import Misfit
 from .runner import Runner, Steps
 from .section import Section
@@ -66,6 +68,10 @@ class Run(Section):
         self._form: FolderForm | None = None
         self._bar: progress[Any] | None = None
         self._started = 0.0
+        # What is said takes its room only after this turn of the event loop.
+        self._look = QTimer()
+        self._look.setSingleShot(True)
+        self._look.timeout.connect(lambda: bring_into_view(self.controls["job"]))
 
     def lay_out(self, panel: Panel) -> None:
         """Put what can be run side by side, and below what stops it and what it does."""
@@ -86,6 +92,9 @@ class Run(Section):
         """End the thread at its next step."""
         self._job = None
         self._runner.close()
+        # When the program ends, Qt may have deleted it before.
+        with suppress(RuntimeError):
+            self._look.stop()
 
     # --- what is asked for -----------------------------------------------------------------------------------------
 
@@ -121,6 +130,7 @@ class Run(Section):
         self._started = time.monotonic()
         self._enable(running=True)
         self._say(words)
+        self._look.start(0)
         self._bar = progress(total=job.n_all, desc="Dense CRF")
         self._bar.update(job.n_done)
         self._runner.submit(job.steps)
@@ -142,6 +152,7 @@ class Run(Section):
     def _finish(self, *_: Any) -> None:
         if self._job is not None:
             self._say(self._job.finish(time.monotonic() - self._started))
+            self._look.start(0)
         self._enable(running=False)
 
     def _fail(self, _: int, error: Any) -> None:

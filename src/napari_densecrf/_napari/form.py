@@ -46,7 +46,7 @@ TIPS = {
     "region": "How much of the slice is refined while you look.",
     "slices": "Whether the slices of a stack are images of their own, planes of one volume, or frames of a film that "
     "hold each other's labels.",
-    "time_sigma": "Higher: frames farther apart hold each other's labels, which flicker less; too high: what moves "
+    "time_sigma": "Over how many frames they hold each other's labels. Higher: they flicker less; too high: what moves "
     "leaves a trail. (theta t)",
     "live": "Refine at every change.",
     "update": "Refine now.",
@@ -76,7 +76,7 @@ def make_controls(images: Any, maps: Any, joins: Any) -> dict[str, Any]:
         FloatSlider(name="damping", label="Damping", min=0.0, max=0.95, step=0.05, value=0.0, tooltip=TIPS["damping"]),
         ComboBox(name="region", label="Region", choices=[AUTO, WHOLE, VISIBLE], value=AUTO, tooltip=TIPS["region"]),
         ComboBox(name="slices", label="Slices", choices=joins, value=ONE_BY_ONE, tooltip=TIPS["slices"]),
-        slider("time_sigma", "Reach \u03b8t", 0.2, 10.0),
+        slider("time_sigma", "Frames \u03b8t", 0.2, 10.0),
         CheckBox(name="live", text="Live", value=True, tooltip=TIPS["live"]),
         PushButton(name="update_now", text="Update", tooltip=TIPS["update"]),
         PushButton(name="reset", text="Reset", tooltip=TIPS["reset"]),
@@ -190,5 +190,4 @@ def fit_ranges(controls: dict[str, Any], a_plan: Plan, robust_range: float, *, k
         if name.endswith("position_sigma"):
             controls[name].set_unit(a_plan.unit, pixel if physical else None)
         elif isinstance(controls[name], LogSlider):
-            unit = "frames" if name == "time_sigma" else ""
-            controls[name].set_unit(unit, 0.0 if physical else None)
+            controls[name].set_unit("", 0.0 if physical else None)

@@ -35,7 +35,7 @@ def vertex_positions(lattice: ndc.Lattice, points: np.ndarray) -> np.ndarray:
     """Return (n_touched, 2): where the vertices lie, as each point is the weighted mean of its corners."""
     numbers = vertex_numbers(lattice)
     rows = np.repeat(np.arange(len(points)), numbers.shape[1])
-    shape = (len(points), len(lattice.vertex_slots) - 1)
+    shape = (len(points), lattice.n_vertices)
     weights = csr_array((lattice.weights.ravel().astype(float), (rows, numbers.ravel())), shape=shape)
     return np.stack([lsqr(weights, points[:, axis], atol=1e-10, btol=1e-10)[0] for axis in range(2)], axis=1)
 

@@ -1,11 +1,11 @@
-"""Large arrays take memory only where they are written."""
+"""Where large arrays get their memory."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_densecrf.memory import LARGE, sparse_empty, sparse_zeros
+from napari_densecrf.memory import LARGE, sparse_empty, sparse_zeros, whole_empty
 
 
 @pytest.mark.parametrize("n_bytes", [64, LARGE, 3 * LARGE])
@@ -27,3 +27,13 @@ def test_what_is_not_written_takes_no_memory(make):
     array = make(2**27, np.int64)
     array[:: 2**21] = 1
     assert resident() - before < 2**25
+
+
+@pytest.mark.parametrize("shape", [(3,), (2**18, 3), (1000, 1000, 5)])
+def test_whole_arrays_are_like_any_others(shape):
+    array = whole_empty(shape, np.float32)
+    assert array.shape == shape
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    array[:] = np.arange(array.size, dtype=np.float32).reshape(shape)
+    assert array.ravel()[-1] == np.float32(array.size - 1)

@@ -1,7 +1,7 @@
 """Splat, blur and slice on a lattice that has been built (Numba).
 
 All values have their channels innermost, as many as `lanes.padded` gives: one channel is plain scalar code, two are a
-vector, more go through vectors of four.
+vector, more go through vectors of sixteen as far as they fill them, and of four.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 
 from .kernels import kernel, parallel_kernel
-from .lanes import FOUR, ONE, TWO, load, plus, prefetch, spread, store, times
+from .lanes import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times, wide
 
 # What a thread takes at once of gathering and blurring.
 VERTICES_A_RUN = 2048
@@ -19,10 +19,10 @@ POINTS_AHEAD = 128
 
 
 @kernel()
-def _splat_lanes(lanes, corners, vertices, weights, n_channels, values, slots):
-    """Do what `splat_points` does, over flat values and slots, by vectors of channels."""
+def _splat_lanes(lanes, channels, corners, vertices, weights, n_channels, values, slots):
+    """Do what `splat_points` does, over flat values and slots, by vectors of the channels from one to another."""
     for p in range(len(vertices)):
-        for c in range(0, n_channels, len(lanes)):
+        for c in range(channels[0], channels[1], len(lanes)):
             value = load(lanes, values, p * n_channels + c)
             for r in range(len(corners)):
                 there = np.int64(vertices[p, r]) * n_channels + c
@@ -30,36 +30,36 @@ def _splat_lanes(lanes, corners, vertices, weights, n_channels, values, slots):
 
 
 @kernel()
-def splat_points(corners, vertices, weights, values, slots):
-    """Add values (n, n_channels) to the slots of their tile: slots += S values."""
-    n_points, n_channels = values.shape
-    flat_values = values.reshape(n_points * n_channels)
-    flat_slots = slots.reshape(len(slots) * n_channels)
+def splat_points(corners, vertices, weights, n_channels, values, slots):
+    """Add values (n * n_channels,) to the slots of their tile, flat too: slots += S values."""
     if n_channels == 1:
-        for p in range(n_points):
-            value = flat_values[p]
+        for p in range(len(vertices)):
+            value = values[p]
             for r in range(len(corners)):
-                flat_slots[vertices[p, r]] += weights[p, r] * value
+                slots[vertices[p, r]] += weights[p, r] * value
     elif n_channels == 2:
-        _splat_lanes(TWO, corners, vertices, weights, n_channels, flat_values, flat_slots)
+        _splat_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, values, slots)
     else:
-        _splat_lanes(FOUR, corners, vertices, weights, n_channels, flat_values, flat_slots)
+        middle = wide(n_channels)
+        if middle > 0:
+            _splat_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, values, slots)
+        if middle < n_channels:
+            _splat_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, values, slots)
 
 
 @kernel()
-def _ask_for(corners, flat_vertices, flat_weights, p):
+def _ask_for(corners, vertices, weights, p):
     ahead = (p + POINTS_AHEAD) * len(corners)
-    prefetch(flat_vertices, ahead)
-    prefetch(flat_weights, ahead)
+    prefetch(vertices, ahead)
+    prefetch(weights, ahead)
 
 
 @kernel()
-def _slice_lanes(lanes, corners, vertices, weights, n_channels, slots, values):
-    """Do what `slice_points` does, over flat values and slots, by vectors of channels."""
-    flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
+def _slice_lanes(lanes, channels, corners, vertices, weights, n_channels, slots, values):
+    """Do what `slice_points` does, over flat values and slots, by vectors of the channels from one to another."""
     for p in range(len(vertices)):
-        _ask_for(corners, flat_vertices, flat_weights, p)
-        for c in range(0, n_channels, len(lanes)):
+        _ask_for(corners, vertices, weights, p)
+        for c in range(channels[0], channels[1], len(lanes)):
             total = spread(lanes, np.float32(0.0))
             for r in range(len(corners)):
                 there = np.int64(vertices[p, r]) * n_channels + c
@@ -68,59 +68,60 @@ def _slice_lanes(lanes, corners, vertices, weights, n_channels, slots, values):
 
 
 @kernel()
-def slice_points(corners, vertices, weights, slots, values):
-    """Write values (n, n_channels) from the slots of their tile: values = S^T slots."""
-    n_points, n_channels = values.shape
-    flat_values = values.reshape(n_points * n_channels)
-    flat_slots = slots.reshape(len(slots) * n_channels)
+def slice_points(corners, vertices, weights, n_channels, slots, values):
+    """Write values (n * n_channels,) from the slots of their tile, flat too: values = S^T slots."""
     if n_channels == 1:
-        flat_vertices, flat_weights = vertices.reshape(vertices.size), weights.reshape(weights.size)
-        for p in range(n_points):
+        for p in range(len(vertices)):
             total = np.float32(0.0)
-            _ask_for(corners, flat_vertices, flat_weights, p)
+            _ask_for(corners, vertices, weights, p)
             for r in range(len(corners)):
-                total += weights[p, r] * flat_slots[vertices[p, r]]
-            flat_values[p] = total
+                total += weights[p, r] * slots[vertices[p, r]]
+            values[p] = total
     elif n_channels == 2:
-        _slice_lanes(TWO, corners, vertices, weights, n_channels, flat_slots, flat_values)
+        _slice_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, slots, values)
     else:
-        _slice_lanes(FOUR, corners, vertices, weights, n_channels, flat_slots, flat_values)
+        middle = wide(n_channels)
+        if middle > 0:
+            _slice_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, slots, values)
+        if middle < n_channels:
+            _slice_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, slots, values)
 
 
 @kernel()
-def read_slots(slot_vertices, vertex_values, slots):
-    """Copy the values of a tile's vertices into its slots, (n_slots, n_channels)."""
-    n_channels = slots.shape[1]
-    flat_slots = slots.reshape(slots.size)
-    flat_values = vertex_values.reshape(vertex_values.size)
+def read_slots(slot_vertices, n_channels, vertex_values, slots):
+    """Copy the values of a tile's vertices into its slots, both flat."""
     if n_channels == 1:
         for k in range(slot_vertices.size):
-            flat_slots[k] = flat_values[slot_vertices[k]]
+            slots[k] = vertex_values[slot_vertices[k]]
     elif n_channels % 4 == 0:
         for k in range(slot_vertices.size):
             there = np.int64(slot_vertices[k]) * n_channels
             for c in range(0, n_channels, 4):
-                store(flat_slots, k * n_channels + c, load(FOUR, flat_values, there + c))
+                store(slots, k * n_channels + c, load(FOUR, vertex_values, there + c))
     else:
         for k in range(slot_vertices.size):
             there = np.int64(slot_vertices[k]) * n_channels
             for c in range(n_channels):
-                flat_slots[k * n_channels + c] = flat_values[there + c]
+                slots[k * n_channels + c] = vertex_values[there + c]
 
 
 @kernel()
 def _splat_tile(corners, vertices, weights, points, values, slots):
     first, last = points
+    n_channels = values.shape[1]
     slots[:] = np.float32(0.0)
-    splat_points(corners, vertices[first:last], weights[first:last], values[first:last], slots)
+    here = values[first:last].reshape((last - first) * n_channels)
+    splat_points(corners, vertices[first:last], weights[first:last], n_channels, here, slots.reshape(slots.size))
 
 
 @kernel()
 def _slice_tile(corners, vertices, weights, points, slot_vertices, vertex_values, values):
     first, last = points
-    slots = np.empty((slot_vertices.size, values.shape[1]), np.float32)
-    read_slots(slot_vertices, vertex_values, slots)
-    slice_points(corners, vertices[first:last], weights[first:last], slots, values[first:last])
+    n_channels = values.shape[1]
+    slots = np.empty(slot_vertices.size * n_channels, np.float32)
+    read_slots(slot_vertices, n_channels, vertex_values.reshape(vertex_values.size), slots)
+    here = values[first:last].reshape((last - first) * n_channels)
+    slice_points(corners, vertices[first:last], weights[first:last], n_channels, slots, here)
 
 
 @kernel()
@@ -158,14 +159,14 @@ def _blur_one(up, down, side, source, here, target):
 
 
 @kernel()
-def _blur_lanes(lanes, up, down, first, last, side, n_channels, source, target):
-    """Do what `blur_axis` does, over flat values, by vectors of channels."""
+def _blur_lanes(lanes, channels, up, down, vertices, side, n_channels, source, target):
+    """Do what `blur_axis` does, over flat values, by vectors of the channels from one to another."""
     sides = spread(lanes, side)
-    for v in range(first, last):
+    for v in range(vertices[0], vertices[1]):
         here = v * n_channels
         above = np.int64(up[v]) * n_channels
         below = np.int64(down[v]) * n_channels
-        for c in range(0, n_channels, len(lanes)):
+        for c in range(channels[0], channels[1], len(lanes)):
             beside = plus(load(lanes, source, above + c), load(lanes, source, below + c))
             store(target, here + c, plus(load(lanes, source, here + c), times(sides, beside)))
 
@@ -179,56 +180,95 @@ def blur_axis(up, down, first, last, side, source, target):
     if n_channels == 1:
         _blur_one(up[first:last], down[first:last], side, flat_source, flat_source[first:last], flat_target[first:last])
     elif n_channels == 2:
-        _blur_lanes(TWO, up, down, first, last, side, n_channels, flat_source, flat_target)
+        _blur_lanes(TWO, (0, 2), up, down, (first, last), side, n_channels, flat_source, flat_target)
     else:
-        _blur_lanes(FOUR, up, down, first, last, side, n_channels, flat_source, flat_target)
+        middle = wide(n_channels)
+        if middle > 0:
+            _blur_lanes(SIXTEEN, (0, middle), up, down, (first, last), side, n_channels, flat_source, flat_target)
+        if middle < n_channels:
+            _blur_lanes(FOUR, (middle, n_channels), up, down, (first, last), side, n_channels, flat_source, flat_target)
 
 
 @kernel()
-def _gather_lanes(lanes, vertex_slots, slots_of_vertex, slots, first, last, n_channels, values):
-    """Sum the slots of touched vertices, over flat values, by vectors of channels."""
-    for v in range(first, last):
+def list_slots(slot_vertices, n_vertices):
+    """List the slots of each vertex, for `gather_and_blur_vertices`: the first, and apart from it the others.
+
+    So a gather has no loops of a few turns, whose lengths no processor foresees.
+
+    Returns
+    -------
+    first_slots : (n_vertices,) uint32
+        n_slots for a vertex of the ring, which has none.
+    later : (n, 2) uint32
+        Vertex and slot of all others, run by run of vertices, a vertex's slots in their order.
+    later_starts : (n_runs + 1,) int64
+        Where those of each run begin.
+    """
+    n_slots = slot_vertices.size
+    first_slots = np.full(n_vertices, n_slots, np.uint32)
+    later_starts = np.zeros(-(-n_vertices // VERTICES_A_RUN) + 1, np.int64)
+    for k in range(n_slots):
+        vertex = slot_vertices[k]
+        if first_slots[vertex] == n_slots:
+            first_slots[vertex] = k
+        else:
+            later_starts[vertex // VERTICES_A_RUN + 1] += 1
+    for run in range(later_starts.size - 1):
+        later_starts[run + 1] += later_starts[run]
+    later = np.empty((later_starts[-1], 2), np.uint32)
+    following = later_starts.copy()
+    for k in range(n_slots):
+        vertex = slot_vertices[k]
+        if first_slots[vertex] != k:
+            place = following[vertex // VERTICES_A_RUN]
+            later[place, 0] = vertex
+            later[place, 1] = k
+            following[vertex // VERTICES_A_RUN] = place + 1
+    return first_slots, later, later_starts
+
+
+@kernel()
+def _gather_lanes(lanes, first_slots, later, slots, first, n_channels, values):
+    """Sum the slots of a run of vertices, over flat values, by vectors of channels."""
+    for k in range(first_slots.size):
+        here, there = (first + k) * n_channels, np.int64(first_slots[k]) * n_channels
         for c in range(0, n_channels, len(lanes)):
-            total = spread(lanes, np.float32(0.0))
-            for k in range(vertex_slots[v], vertex_slots[v + 1]):
-                total = plus(total, load(lanes, slots, np.int64(slots_of_vertex[k]) * n_channels + c))
-            store(values, v * n_channels + c, total)
+            store(values, here + c, load(lanes, slots, there + c))
+    for k in range(len(later)):
+        here, there = np.int64(later[k, 0]) * n_channels, np.int64(later[k, 1]) * n_channels
+        for c in range(0, n_channels, len(lanes)):
+            store(values, here + c, plus(load(lanes, values, here + c), load(lanes, slots, there + c)))
 
 
 @kernel()
-def _gather_run(vertex_slots, slots_of_vertex, slots, first, last, values):
-    """Sum the slots of the vertices ``first`` to ``last``; ring vertices have none."""
+def _gather_run(first_slots, later, slots, first, values):
     n_channels = values.shape[1]
-    touched = max(first, min(last, vertex_slots.size - 1))
     flat_slots = slots.reshape(slots.size)
     flat_values = values.reshape(values.size)
     if n_channels % 4 == 0:
-        _gather_lanes(FOUR, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)
+        _gather_lanes(FOUR, first_slots, later, flat_slots, first, n_channels, flat_values)
     else:
-        _gather_lanes(ONE, vertex_slots, slots_of_vertex, flat_slots, first, touched, n_channels, flat_values)
-    for k in range(touched * n_channels, last * n_channels):
-        flat_values[k] = np.float32(0.0)
+        _gather_lanes(ONE, first_slots, later, flat_slots, first, n_channels, flat_values)
 
 
 @parallel_kernel()
-def gather_and_blur_vertices(vertex_slots, slots_of_vertex, slots, up, down, n_passes, side, values, scratch):
+def gather_and_blur_vertices(first_slots, later, later_starts, slots, up, down, n_passes, side, values, scratch):
     """Sum the slots of each vertex, then blur along each axis in turn, back and forth between two arrays.
 
-    ``values`` and ``scratch`` are (n_vertices + 1, n_channels) float32; the last row, read where a neighbour is
-    missing, is 0. The result is in ``scratch`` after an odd number of blurs.
+    ``slots`` is (n_slots + 1, n_channels), ``values`` and ``scratch`` are (n_vertices + 1, n_channels), all float32;
+    their last rows, read where a vertex has no slot or a neighbour is missing, are 0. The result is in ``scratch``
+    after an odd number of blurs.
     """
     n_axes, n_vertices = up.shape
-    n_turns = n_passes * n_axes
-    n_runs = max(1, n_vertices // VERTICES_A_RUN)
+    n_runs = later_starts.size - 1
     for run in nb.prange(n_runs):
-        first = n_vertices * run // n_runs
-        _gather_run(vertex_slots, slots_of_vertex, slots, first, n_vertices * (run + 1) // n_runs, values)
-    for turn in range(n_turns):
-        # Only touched vertices, which come first, are read in the end.
-        n_wanted = vertex_slots.size - 1 if turn == n_turns - 1 else n_vertices
+        first = run * VERTICES_A_RUN
+        last = min(first + VERTICES_A_RUN, n_vertices)
+        _gather_run(first_slots[first:last], later[later_starts[run] : later_starts[run + 1]], slots, first, values)
+    for turn in range(n_passes * n_axes):
         source = values if turn % 2 == 0 else scratch
         target = scratch if turn % 2 == 0 else values
         axis = turn % n_axes
         for run in nb.prange(n_runs):
-            first = n_wanted * run // n_runs
-            blur_axis(up[axis], down[axis], first, n_wanted * (run + 1) // n_runs, side, source, target)
+            first = run * VERTICES_A_RUN
+            blur_axis(up[axis], down[axis], first, min(first + VERTICES_A_RUN, n_vertices), side, source, target)

@@ -7,6 +7,7 @@ the sums of k~: nothing of the size of the image is kept.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
@@ -124,15 +125,43 @@ def _leave_out_own(fold, fold_row, weight, values, out):
         out[k] = weight * own * (out[k] - own * values[k])
 
 
+class OnGrid(NamedTuple):
+    """A normalised kernel on a grid, as passes over its lines take it; its lines are ``z * height + y``.
+
+    Parameters
+    ----------
+    height, width : int
+    weight : float32
+        0 where there is no such kernel.
+    taps_y, taps_x : float32
+        Gaussians from their centre on.
+    fold_z, fold_y, fold_x : float32
+        1 / sqrt of the row sums along each axis, ``fold_x`` for each value of a line.
+    sum_z, sum_y, sum_x, own_z, own_y, own_x : float32
+        ``sum_j k~(i, j)`` and ``k~(i, i)`` are products of these over the axes.
+    """
+
+    height: int
+    width: int
+    weight: np.float32
+    taps_y: NDArray[np.float32]
+    taps_x: NDArray[np.float32]
+    fold_z: NDArray[np.float32]
+    fold_y: NDArray[np.float32]
+    fold_x: NDArray[np.float32]
+    sum_z: NDArray[np.float32]
+    sum_y: NDArray[np.float32]
+    sum_x: NDArray[np.float32]
+    own_z: NDArray[np.float32]
+    own_y: NDArray[np.float32]
+    own_x: NDArray[np.float32]
+
+
 @kernel()
-def smooth_part(height, n_channels, smoothing, weight, source, line, first, last, values, row, out):
+def smooth_part(grid, source, line, first, last, values, row, out):
     """Write ``weight * sum_{j != i} k~(i, j) values_j`` for the pixels ``first`` to ``last`` of a line.
 
-    height : int
-    n_channels : int
-    smoothing : (taps_y, taps_x, fold_z, fold_y, fold_x), float32
-        Gaussians from their centre on; 1 / sqrt of the row sums along each axis, ``fold_x`` for each value of a line.
-    weight : float32
+    grid : OnGrid
     source : (depth * height, width * n_channels) float32
         The values convolved along z, its normalisation folded in.
     line : int
@@ -141,10 +170,10 @@ def smooth_part(height, n_channels, smoothing, weight, source, line, first, last
         ``values`` are those of the pixels themselves.
     row : room for (last - first + 2 * reach along x) * n_channels float32
     """
-    taps_y, taps_x, fold_z, fold_y, fold_x = smoothing
+    height, width = grid.height, grid.width
+    n_channels = grid.fold_x.size // width
     z, y = line // height, line % height
-    width = fold_x.size // n_channels
-    reach_x, reach_y = taps_x.size - 1, taps_y.size - 1
+    reach_x, reach_y = grid.taps_x.size - 1, grid.taps_y.size - 1
     left, right = max(0, first - reach_x), min(width, last + reach_x)
     start = (left - first + reach_x) * n_channels
     size = (right - left) * n_channels
@@ -153,10 +182,22 @@ def smooth_part(height, n_channels, smoothing, weight, source, line, first, last
     inside = padded[start : start + size]
     lines = source[z * height : (z + 1) * height]
     low, high = max(0, y - reach_y), min(height, y + reach_y + 1)
-    _add_lines(lines, low, high, y, taps_y, fold_y, left * n_channels, right * n_channels, inside)
-    _scale(inside, fold_x[left * n_channels : right * n_channels])
-    _convolve_row(taps_x, padded, n_channels, out)
-    _leave_out_own(fold_z[z] * fold_y[y], fold_x[first * n_channels : last * n_channels], weight, values, out)
+    _add_lines(lines, low, high, y, grid.taps_y, grid.fold_y, left * n_channels, right * n_channels, inside)
+    _scale(inside, grid.fold_x[left * n_channels : right * n_channels])
+    _convolve_row(grid.taps_x, padded, n_channels, out)
+    own_of_line = grid.fold_z[z] * grid.fold_y[y]
+    _leave_out_own(own_of_line, grid.fold_x[first * n_channels : last * n_channels], grid.weight, values, out)
+
+
+@kernel()
+def total_of_part(grid, line, first, total):
+    """Write ``weight * sum_{j != i} k~(i, j)`` for the pixels of a line from ``first`` on."""
+    z, y = line // grid.height, line % grid.height
+    all_of_line = grid.weight * grid.sum_z[z] * grid.sum_y[y]
+    own_of_line = grid.weight * grid.own_z[z] * grid.own_y[y]
+    along, own = grid.sum_x[first : first + total.size], grid.own_x[first : first + total.size]
+    for k in range(total.size):
+        total[k] = all_of_line * along[k] - own_of_line * own[k]
 
 
 @kernel()
@@ -186,25 +227,24 @@ def _add(target, source):
 
 
 @kernel()
-def _add_rows(height, n_channels, smoothing, weight, source, values, messages, first, last):
+def _add_rows(grid, source, values, messages, first, last):
     """Do what `_add_messages` does for the lines ``first`` to ``last``."""
     size = values.shape[1]
-    width = size // n_channels
-    row = np.empty(size + 2 * (smoothing[1].size - 1) * n_channels, np.float32)
+    row = np.empty(size + 2 * (grid.taps_x.size - 1) * (size // grid.width), np.float32)
     out = np.empty(size, np.float32)
     for line in range(first, last):
-        smooth_part(height, n_channels, smoothing, weight, source, line, 0, width, values[line], row, out)
+        smooth_part(grid, source, line, 0, grid.width, values[line], row, out)
         _add(messages[line], out)
 
 
 @parallel_kernel()
-def _add_messages(height, n_channels, smoothing, weight, source, values, messages):
+def _add_messages(grid, source, values, messages):
     """Add what `smooth_part` writes, for all lines: messages like ``values``, (depth * height, width * n_channels)."""
     n_lines = len(values)
     n_runs = max(1, n_lines // ROWS_A_RUN)
     for run in nb.prange(n_runs):
         first, last = n_lines * run // n_runs, n_lines * (run + 1) // n_runs
-        _add_rows(height, n_channels, smoothing, weight, source, values, messages, first, last)
+        _add_rows(grid, source, values, messages, first, last)
 
 
 class GridGaussian:
@@ -235,10 +275,13 @@ class GridGaussian:
         whole: NDArray[np.float32] = np.einsum("i,j,k->ijk", *self.sums) - np.einsum("i,j,k->ijk", *self.own)
         return whole.ravel()
 
-    def along_lines(self, n_channels: int) -> tuple[NDArray[np.float32], ...]:
-        """Return ``smoothing`` as `smooth_part` takes it."""
+    def on_grid(self, weight: float, n_channels: int) -> OnGrid:
+        """Return what passes over the lines of values of so many channels take."""
+        _, height, width = self.shape
+        _, taps_y, taps_x = self.taps
         fold_z, fold_y, fold_x = self.folds
-        return self.taps[1], self.taps[2], fold_z, fold_y, np.repeat(fold_x, n_channels)
+        along_x = np.repeat(fold_x, n_channels)
+        return OnGrid(height, width, np.float32(weight), taps_y, taps_x, fold_z, fold_y, along_x, *self.sums, *self.own)
 
     def along_z(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the values, (depth * height, width * n_channels), convolved along z; themselves in a plane."""
@@ -258,19 +301,10 @@ class GridGaussian:
         marginals, messages : (n_points, n_channels) float32
         """
         depth, height, _ = self.shape
-        n_channels = marginals.shape[1]
         values = marginals.reshape(depth * height, -1)
         source = self.along_z(values)
         with one_at_a_time:
-            _add_messages(
-                height,
-                n_channels,
-                self.along_lines(n_channels),
-                np.float32(weight),
-                source,
-                values,
-                messages.reshape(values.shape),
-            )
+            _add_messages(self.on_grid(weight, marginals.shape[1]), source, values, messages.reshape(values.shape))
 
 
 def _taps(sigma: float, size: int) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .memory import whole_empty
 from .params import Sigma
 
 # Windows of a probe along each axis, and their size: 16 to 18 windows of about a thousand pixels.
@@ -206,7 +207,12 @@ def from_image(
     grid = of_shape(array.shape, array.dtype, spacing, channel_axis, origin)
     if channel_axis is not None:
         array = np.moveaxis(array, channel_axis, -1)
-    intensities = np.ascontiguousarray(array, dtype=np.float32).reshape(grid.n_points, -1)
+    if array.dtype == np.float32:
+        intensities = np.ascontiguousarray(array)
+    else:
+        intensities = whole_empty(array.shape, np.float32)
+        intensities[...] = array
+    intensities = intensities.reshape(grid.n_points, -1)
     if array.dtype.kind == "f" and not np.isfinite(intensities).all():
         bad = np.count_nonzero(~np.isfinite(intensities).all(axis=1))
         raise ValueError(

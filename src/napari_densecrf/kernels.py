@@ -24,8 +24,16 @@ R = TypeVar("R")
 
 # No GIL, so that a window stays alive; on disk, so that compiling is met once; numpy's division, as Python's check for
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
-# the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0.
-_compiled = partial(nb.njit, nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+# the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0. No
+# wrapper for C, which nothing calls and which takes its time to compile.
+_compiled = partial(
+    nb.njit,
+    nogil=True,
+    cache=True,
+    no_cfunc_wrapper=True,
+    error_model="numpy",
+    fastmath={"contract", "nsz", "reassoc"},
+)
 # Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself, in another where
 # it compiles its caller, and which of the two runs would depend on what a process compiled and what it found on disk.
 kernel = partial(_compiled, forceinline=True)
@@ -33,8 +41,6 @@ kernel = partial(_compiled, forceinline=True)
 _UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 parallel_kernel = partial(_compiled, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
 inlined = partial(_compiled, inline="always")
-# No liberties: sums in the order in which they are written, where inlining alone is not enough for the same bits.
-strict_kernel = partial(kernel, fastmath=False)
 
 
 class _OneAtATime:

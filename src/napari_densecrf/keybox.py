@@ -75,7 +75,8 @@ def _ring_page(steps, touched, busy, margin, page, bits):
     words = bits[first : first + PAGE]
     filled = busy[(first + margin) // PAGE]
     if filled:
-        words[:] = touched[first + margin : first + margin + PAGE]
+        for w in range(PAGE):
+            words[w] = touched[first + margin + w]
     for i in range(2 * steps.size):
         step = steps[i // 2] if i % 2 else -steps[i // 2]
         # A vertex is one step from key - step, whose bit lies in this word or the next.

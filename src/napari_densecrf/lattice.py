@@ -14,102 +14,73 @@ import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .filtering import gather_and_blur_vertices, read_slots, slice_tiles, splat_tiles, tile_range
+from .filtering import (
+    gather_and_blur_vertices,
+    list_slots,
+    read_slots,
+    slice_points,
+    slice_tiles,
+    splat_points,
+    splat_tiles,
+    tile_range,
+)
 from .grid import Probe
-from .kernels import kernel, one_at_a_time, parallel_kernel, strict_kernel
+from .kernels import kernel, one_at_a_time, parallel_kernel
 from .lanes import padded
-from .memory import sparse_empty
-from .simplex import count_touched, index_points
+from .memory import sparse_empty, whole_empty
+from .simplex import index_points
 from .vertices import number_and_link
 
 # A tile's vertices are numbered in 16 bits: tile_points * (d + 1) must not pass 2^16.
 MAX_TILE_POINTS = 16384
 MAX_KEY_BITS = 62
+POINTS_ABREAST = 1024
+BLOCK = 512
+ONES = np.ones(BLOCK, np.float32)
 
 
 @kernel()
-def _sort_slots(slot_vertices, n_vertices):
-    """Return the slots of each vertex in their order: (n_vertices + 1,) starts, (n_slots,) slots (counting sort)."""
-    starts = np.zeros(n_vertices + 1, np.int64)
-    for vertex in slot_vertices:
-        starts[vertex + 1] += 1
-    for v in range(n_vertices):
-        starts[v + 1] += starts[v]
-    slots = np.empty(slot_vertices.size, np.uint32)
-    following = starts[:-1].copy()
-    for k in range(slot_vertices.size):
-        vertex = slot_vertices[k]
-        slots[following[vertex]] = k
-        following[vertex] += 1
-    return starts, slots
-
-
-@strict_kernel()
-def _normalise_tile(corners, self_terms, vertices, weights, points, slot_vertices, ones, slots, self_share):
-    """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
-    n_vertices = len(corners)
-    sums = np.empty((slot_vertices.size, 1), np.float32)
-    read_slots(slot_vertices, ones, sums)
-    slots[:] = np.float32(0.0)
-    for p in range(points[0], points[1]):
-        row_sum = np.float32(0.0)
-        own = np.float32(0.0)
-        for r in range(n_vertices):
-            row_sum += weights[p, r] * sums[vertices[p, r], 0]
-            for s in range(n_vertices):
-                own += weights[p, r] * weights[p, s] * self_terms[abs(r - s)]
+def _fold(row_sums, folds, self_share):
+    """Write ``1 / sqrt(n_i)`` and ``k~(i, i)`` of some points, from their row sums and ``k(i, i)``."""
+    for p in range(folds.size):
         # The weights of one point cannot all vanish, so its row sum is at least its own term.
-        fold = np.float32(1.0) / np.sqrt(row_sum)
+        folds[p] = np.float32(1.0) / np.sqrt(row_sums[p])
         # The closed form counts ways around over vertices that may be missing; no share passes the whole.
-        self_share[p] = min(own / row_sum, np.float32(1.0))
-        for r in range(n_vertices):
-            weights[p, r] *= fold
-            slots[vertices[p, r], 0] += weights[p, r]
+        self_share[p] = min(self_share[p] / row_sums[p], np.float32(1.0))
+
+
+@kernel()
+def _normalise_tile(corners, vertices, weights, slot_vertices, vertex_sums, slots, self_share):
+    """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
+    sums = np.empty(slot_vertices.size, np.float32)
+    read_slots(slot_vertices, 1, vertex_sums, sums)
+    row_sums, folds = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    slots[:] = np.float32(0.0)
+    for first in range(0, len(vertices), BLOCK):
+        last = min(first + BLOCK, len(vertices))
+        slice_points(corners, vertices[first:last], weights[first:last], 1, sums, row_sums)
+        _fold(row_sums, folds[: last - first], self_share[first:last])
+        for p in range(first, last):
+            for r in range(len(corners)):
+                weights[p, r] *= folds[p - first]
+        splat_points(corners, vertices[first:last], weights[first:last], 1, ONES, slots)
 
 
 @parallel_kernel()
-def _normalise(corners, self_terms, vertices, weights, tile_points, tile_slots, slot_vertices, ones, slots, self_share):
+def _normalise(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_sums, slots, self_share):
+    """Normalise tile by tile; ``self_share`` comes as ``k(i, i)``, ``vertex_sums`` as ones, splatted and blurred."""
     for tile in nb.prange(tile_slots.size - 1):
-        points = tile_range(tile, tile_points, len(vertices))
+        begin, end = tile_range(tile, tile_points, len(vertices))
         first, last = tile_slots[tile], tile_slots[tile + 1]
         _normalise_tile(
             corners,
-            self_terms,
-            vertices,
-            weights,
-            points,
+            vertices[begin:end],
+            weights[begin:end],
             slot_vertices[first:last],
-            ones,
+            vertex_sums,
             slots[first:last],
-            self_share,
+            self_share[begin:end],
         )
-
-
-@kernel()
-def _extremes_of(intensities, least, most):
-    """Write the least and the most of each channel of some points, sixteen points abreast."""
-    n_points, n_channels = intensities.shape
-    flat = intensities.reshape(n_points * n_channels)
-    width = 16 * n_channels
-    low = np.full(width, np.inf, np.float32)
-    high = np.full(width, -np.inf, np.float32)
-    for first in range(0, flat.size, width):
-        part = flat[first : min(first + width, flat.size)]
-        for k in range(part.size):
-            low[k] = part[k] if part[k] < low[k] else low[k]
-            high[k] = part[k] if part[k] > high[k] else high[k]
-    for c in range(n_channels):
-        least[c] = low[c::n_channels].min()
-        most[c] = high[c::n_channels].max()
-
-
-@parallel_kernel()
-def _extremes(intensities, least, most):
-    """Write the least and the most of each channel, run by run: (n_runs, n_channels)."""
-    n_points = len(intensities)
-    n_runs = len(least)
-    for run in nb.prange(n_runs):
-        _extremes_of(intensities[n_points * run // n_runs : n_points * (run + 1) // n_runs], least[run], most[run])
 
 
 @dataclass(frozen=True)
@@ -195,17 +166,17 @@ def _estimate_touched(probe: Probe, steps: NDArray[np.float64], channel_steps: N
     nowhere = np.zeros(len(steps), np.int64)
     whole = (np.array(probe.shape, np.int64), nowhere, steps)
     scales = FINE.scales(n_dims)
-    count = count_touched(
-        _strides(_bounds(whole, probe.intensities.reshape(-1, len(channel_steps)), channel_steps), scales),
-        scales,
-        (np.array(probe.window, np.int64), nowhere, steps),
-        np.array(probe.origins, np.int64),
-        probe.intensities,
-        channel_steps,
-        np.empty((n_points, n_dims + 1), np.uint16),
-        np.empty((n_points, n_dims + 1), np.float32),
-        np.empty(n_points * (n_dims + 1), np.int64),
-    )
+    strides = _strides(_bounds(whole, probe.intensities.reshape(-1, len(channel_steps)), channel_steps), scales)
+    vertices = np.empty((n_points, n_dims + 1), np.uint16)
+    weights = np.empty((n_points, n_dims + 1), np.float32)
+    own = np.empty(n_points, np.float32)
+    keys = np.empty((1, n_points * (n_dims + 1)), np.int64)
+    self_terms = FINE.self_terms(n_dims).astype(np.float32)
+    count = 0
+    for origin, window in zip(probe.origins, probe.intensities, strict=True):
+        grid = (np.array(probe.window, np.int64), np.array(origin, np.int64), steps)
+        found = (vertices, weights, own, keys)
+        count += int(index_points(strides, scales, grid, window, channel_steps, self_terms, n_points, *found)[0])
     growth = (np.array(probe.shape) + 1 / steps) / (np.array(probe.window) + 1 / steps)
     return float(count / len(probe.origins) * growth.prod())
 
@@ -317,7 +288,7 @@ class Lattice:
         with one_at_a_time:
             strides, tile_keys, counts = self._index(grid, intensities, channel_steps)
             self.slot_vertices, self.up, self.down = number_and_link(strides, tile_keys, counts, self.n_points)
-            self.vertex_slots, self.slots_of_vertex = _sort_slots(self.slot_vertices, self.n_vertices)
+            self.gathered = list_slots(self.slot_vertices, self.n_vertices)
 
     def _index(
         self,
@@ -329,12 +300,24 @@ class Lattice:
         scales = self.blur.scales(self.n_dims)
         strides = _strides(_bounds(grid, intensities, channel_steps), scales)
         n_tiles = -(-self.n_points // self.tile_points)
-        self.vertices = np.empty((self.n_points, self.n_dims + 1), np.uint16)
-        self.weights = np.empty((self.n_points, self.n_dims + 1), np.float32)
+        self.vertices = whole_empty((self.n_points, self.n_dims + 1), np.uint16)
+        self.weights = whole_empty((self.n_points, self.n_dims + 1), np.float32)
+        self._diagonal = whole_empty(self.n_points, np.float32)
         # Room for the worst case, of which little is written.
-        tile_keys = sparse_empty((n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1)), np.int64)
+        worst = (n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1))
+        tile_keys = sparse_empty(worst, np.int64)
         counts = index_points(
-            strides, scales, grid, intensities, channel_steps, self.tile_points, self.vertices, self.weights, tile_keys
+            strides,
+            scales,
+            grid,
+            intensities,
+            channel_steps,
+            self.blur.self_terms(self.n_dims).astype(np.float32),
+            self.tile_points,
+            self.vertices,
+            self.weights,
+            self._diagonal,
+            tile_keys,
         )
         self.tile_slots = np.concatenate([[0], np.cumsum(counts)])
         return strides, tile_keys, counts
@@ -375,32 +358,45 @@ class Lattice:
             filtered = self.slice(self.gather_and_blur(self.splat(array)))
         return np.float32(self.alpha) * filtered[:, :n_channels]
 
+    def empty_slots(self, n_channels: int) -> NDArray[np.float32]:
+        """Return (n_slots + 1, n_channels) for `splat`, whose last row is 0: the slot of vertices that have none."""
+        slots = whole_empty((int(self.tile_slots[-1]) + 1, n_channels), np.float32)
+        slots[-1] = 0.0
+        return slots
+
     def splat(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n_slots, n_channels): S values, tile by tile."""
-        slots = np.empty((len(self.slot_vertices), values.shape[1]), np.float32)
+        """Return (n_slots + 1, n_channels): S values, tile by tile, and a 0."""
+        slots = self.empty_slots(values.shape[1])
         splat_tiles(self.corners, self.vertices, self.weights, self.tile_points, self.tile_slots, values, slots)
         return slots
 
-    def gather_and_blur(self, slots: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n_vertices + 1, n_channels): the blurred values of the vertices, and a 0."""
-        values, scratch = np.empty((2, self.n_vertices + 1, slots.shape[1]), np.float32)
-        values[-1] = scratch[-1] = 0.0
+    def empty_values(self, n_channels: int) -> NDArray[np.float32]:
+        """Return (2, n_vertices + 1, n_channels) for `gather_and_blur`, whose last rows are 0: no neighbour."""
+        values = whole_empty((2, self.n_vertices + 1, n_channels), np.float32)
+        values[:, -1] = 0.0
+        return values
+
+    def gather_and_blur(
+        self, slots: NDArray[np.float32], room: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return (n_vertices + 1, n_channels): the blurred values of the vertices, and a 0; in ``room`` if given."""
+        room = self.empty_values(slots.shape[1]) if room is None else room
         gather_and_blur_vertices(
-            self.vertex_slots,
-            self.slots_of_vertex,
+            *self.gathered,
             slots,
             self.up,
             self.down,
             self.blur.n_passes,
             np.float32(self.blur.side),
-            values,
-            scratch,
+            room[0],
+            room[1],
         )
-        return scratch if self.blur.n_passes * (self.n_dims + 1) % 2 else values
+        blurred: NDArray[np.float32] = room[self.blur.n_passes * (self.n_dims + 1) % 2]
+        return blurred
 
     def slice(self, vertex_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_points, n_channels): S^T of the vertices' values."""
-        values = np.empty((self.n_points, vertex_values.shape[1]), np.float32)
+        values = whole_empty((self.n_points, vertex_values.shape[1]), np.float32)
         slice_tiles(
             self.corners,
             self.vertices,
@@ -428,19 +424,17 @@ class Lattice:
         -----
         With ``n_i = sum_j k(i, j)`` the weights become ``b / sqrt(n_i / alpha)``: alpha cancels in k~.
         """
-        ones = self.gather_and_blur(self.splat(np.ones((self.n_points, 1), np.float32)))
-        slots = np.empty((len(self.slot_vertices), 1), np.float32)
-        self_share = np.empty(self.n_points, np.float32)
+        slots, self_share = self.splat(np.ones((self.n_points, 1), np.float32)), self._diagonal
+        row_sums = self.gather_and_blur(slots)
         _normalise(
             self.corners,
-            self.blur.self_terms(self.n_dims).astype(np.float32),
             self.vertices,
             self.weights,
             self.tile_points,
             self.tile_slots,
             self.slot_vertices,
-            ones,
-            slots,
+            row_sums.ravel(),
+            slots.ravel(),
             self_share,
         )
         total = self.slice(self.gather_and_blur(slots))[:, 0]
@@ -455,9 +449,20 @@ def _bounds(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lowest and the highest of each feature, before the lattice's scale."""
     shape, _, steps = grid
-    least, most = np.empty((2, max(1, len(intensities) // 65536), intensities.shape[1]), np.float32)
-    with one_at_a_time:
-        _extremes(intensities, least, most)
-    lowest = [*(0.0 * steps), *(least.min(axis=0) * channel_steps)]
-    highest = [*((shape - 1) * steps), *(most.max(axis=0) * channel_steps)]
+    least, most = _extremes(intensities)
+    lowest = [*(0.0 * steps), *(least * channel_steps)]
+    highest = [*((shape - 1) * steps), *(most * channel_steps)]
     return np.array(lowest, float), np.array(highest, float)
+
+
+def _extremes(intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the least and the most of each channel, many points abreast, as a few channels are no work for numpy."""
+    n_points, n_channels = intensities.shape
+    n_rows = n_points // POINTS_ABREAST
+    abreast = intensities[: n_rows * POINTS_ABREAST].reshape(n_rows, POINTS_ABREAST * n_channels)
+    rest = intensities[n_rows * POINTS_ABREAST :]
+    found = []
+    for reduce in (np.minimum.reduce, np.maximum.reduce):
+        rows = reduce(abreast, axis=0).reshape(-1, n_channels) if n_rows else rest
+        found.append(reduce(np.concatenate([rows, rest]), axis=0))
+    return found[0], found[1]

@@ -23,15 +23,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .filtering import tile_range
-from .gaussian import GridGaussian
+from .gaussian import GridGaussian, OnGrid
 from .kernels import kernel, one_at_a_time, parallel_kernel
 from .lattice import MAX_TILE_POINTS, Lattice
+from .memory import whole_empty
 from .params import CRFParams
 from .unary import Unary
-from .update import BLOCK, OTHER, PAIRWISE, start_tiles, update_tiles
+from .update import (
+    BLOCK,
+    CHANGE,
+    MEASURE,
+    PAIRWISE,
+    START,
+    UPDATE,
+    Compatibility,
+    OnLattice,
+    Pixels,
+    update_tiles,
+)
 
-# What a thread takes at once of comparing.
-POINTS_A_RUN = 16384
 _NO_MESSAGES = np.empty((0, 1), np.float32)
 
 
@@ -92,23 +102,6 @@ class MeanFieldState:
     marginals: NDArray[np.float32]
     free_energy: NDArray[np.float64]
     largest_change: NDArray[np.float32]
-
-
-@kernel()
-def _largest(old, new):
-    most = np.float32(0.0)
-    for k in range(old.size):
-        most = max(most, abs(new[k] - old[k]))
-    return most
-
-
-@parallel_kernel()
-def _largest_changes(old, new, changes):
-    """Write the largest |new - old| of each block of points; all labels but the last, whose change is their sum's."""
-    for block in nb.prange(changes.size):
-        first, last = tile_range(block, POINTS_A_RUN, len(old))
-        size = (last - first) * old.shape[1]
-        changes[block] = _largest(old[first:last].reshape(size), new[first:last].reshape(size))
 
 
 @kernel()
@@ -181,11 +174,11 @@ def compatibility_arrays(
     )
 
 
-def _compatibility(params: CRFParams, n_labels: int, n_channels: int) -> tuple[object, ...]:
+def _compatibility(params: CRFParams, n_labels: int, n_channels: int) -> Compatibility:
     """Return the compatibility as `update_tiles` takes it, with zeros for channels that are no labels."""
     coupling, offsets, last_costs, potts = compatibility_arrays(params, n_labels)
     more = n_channels - (n_labels - 1)
-    return (
+    return Compatibility(
         np.ascontiguousarray(np.pad(coupling.T, (0, more))),
         np.pad(offsets, (0, more)),
         np.pad(last_costs[:-1], (0, more)),
@@ -206,7 +199,13 @@ class _NoLattice:
         self.weights = np.empty((n_points, 0), np.float32)
         self.tile_slots = np.zeros(-(-n_points // MAX_TILE_POINTS) + 1, np.int64)
 
-    def gather_and_blur(self, slots: NDArray[np.float32]) -> NDArray[np.float32]:
+    def empty_slots(self, n_channels: int) -> NDArray[np.float32]:
+        return np.empty((0, n_channels), np.float32)
+
+    def empty_values(self, n_channels: int) -> NDArray[np.float32]:
+        return np.empty((2, 0, n_channels), np.float32)
+
+    def gather_and_blur(self, slots: NDArray[np.float32], room: NDArray[np.float32]) -> NDArray[np.float32]:
         return slots
 
 
@@ -236,75 +235,62 @@ class MeanField:
         self.others = [pair for pair in terms if id(pair[1]) not in inside]
         self._set_lattice(on_lattice, n_points)
         self._set_grid(on_grid, n_channels)
-        self.messages = np.empty((n_points, n_channels), np.float32) if self.others else _NO_MESSAGES
-        self.marginals = np.empty((n_points, n_channels), np.float32)
-        self.room = np.empty((n_points, n_channels), np.float32)
+        self.messages = whole_empty((n_points, n_channels), np.float32) if self.others else _NO_MESSAGES
+        self.marginals = whole_empty((n_points, n_channels), np.float32)
+        self.room = whole_empty((n_points, n_channels), np.float32)
         self.kept = np.zeros((n_points, n_channels), np.float32) if params.damping else _NO_MESSAGES
-        self.slots = np.empty((len(self.lattice.slot_vertices), n_channels), np.float32)
+        self.slots = self.lattice.empty_slots(n_channels)
+        self.vertex_values = self.lattice.empty_values(n_channels)
 
     def _set_lattice(self, pair: tuple[float, LatticeGaussian] | None, n_points: int) -> None:
         self.lattice: Lattice | _NoLattice
         if pair is None:
-            self.lattice_weight = 0.0
-            self.lattice = _NoLattice(n_points)
-            self.self_share = np.zeros(n_points, np.float32)
-            self.total, self.total_weight = self.self_share, 0.0
+            weight, self.lattice = 0.0, _NoLattice(n_points)
+            self_share = self.total = np.zeros(n_points, np.float32)
         else:
-            self.lattice_weight, term = pair
-            self.lattice, self.self_share = term.lattice, term.self_share
-            self.total, self.total_weight = term.total(), self.lattice_weight
+            weight, term = pair
+            self.lattice, self_share, self.total = term.lattice, term.self_share, term.total()
+        self.total_weight = weight
+        self.on_lattice = OnLattice(np.float32(weight), self.lattice.vertices, self.lattice.weights, self_share)
         if self.others:
             self.total, self.total_weight = np.float32(self.total_weight) * self.total, 1.0
-            for weight, other in self.others:
-                self.total += np.float32(weight) * other.total()
+            for other_weight, other in self.others:
+                self.total += np.float32(other_weight) * other.total()
 
     def _set_grid(self, pair: tuple[float, GridGaussian] | None, n_channels: int) -> None:
         self.grid: GridGaussian | None = None
-        self.lines: tuple[int, ...]
-        self.smoothing: tuple[NDArray[np.float32], ...]
-        self.sums: tuple[NDArray[np.float32], ...]
         if pair is None:
             # Lines of some length, and no kernel along them.
-            self.grid_weight, self.lines = 0.0, (1, BLOCK)
-            self.smoothing = (np.ones(1, np.float32),) * 5
-            self.sums = (np.zeros(BLOCK, np.float32),) * 6
+            nothing = np.zeros(BLOCK, np.float32)
+            self.on_grid = OnGrid(1, BLOCK, np.float32(0.0), *(np.ones(1, np.float32),) * 5, *(nothing,) * 6)
         else:
-            self.grid_weight, self.grid = pair
-            self.lines = self.grid.shape[1:]
-            self.smoothing = self.grid.along_lines(n_channels)
-            self.sums = (*self.grid.sums, *self.grid.own)
+            weight, self.grid = pair
+            self.on_grid = self.grid.on_grid(weight, n_channels)
 
-    @one_at_a_time
     def start(self) -> None:
         """Set Q to softmax(-psi), whose unary energy and entropy are equal."""
-        lattice = self.lattice
-        start_tiles(
-            lattice.corners,
-            lattice.vertices,
-            lattice.weights,
-            lattice.tile_points,
-            lattice.tile_slots,
-            self.unary.differences,
-            self.marginals,
-            self.slots,
-        )
+        self._pass(START, self.room, self.marginals)
 
-    def update(self) -> tuple[float, float]:
-        """Update Q; return the pairwise energy of the old Q, and the unary energy less the entropy of the new."""
-        energies = self._update(measure_only=False)
+    def update(self) -> tuple[float, float, float]:
+        """Update Q, and report on it.
+
+        Returns
+        -------
+        pairwise : float
+            Pairwise energy of the old Q.
+        other : float
+            Unary energy of the new Q, less its entropy.
+        change : float
+            The most that any probability but the last label's has changed.
+        """
+        report = self._pass(UPDATE, self.marginals, self.room)
         self.marginals, self.room = self.room, self.marginals
-        return float(energies[PAIRWISE]), float(energies[OTHER]) + self.unary.last_energy
-
-    @one_at_a_time
-    def largest_change(self) -> float:
-        """Return the most that the last update has changed any probability but the last label's."""
-        changes = np.empty(-(-len(self.marginals) // POINTS_A_RUN), np.float32)
-        _largest_changes(self.room, self.marginals, changes)
-        return float(changes.max())
+        pairwise, other, _ = report.sum(axis=0)
+        return float(pairwise), float(other) + self.unary.last_energy, float(report[:, CHANGE].max())
 
     def pairwise_energy(self) -> float:
         """Return the pairwise energy of the present Q."""
-        return float(self._update(measure_only=True)[PAIRWISE])
+        return float(self._pass(MEASURE, self.marginals, self.room)[:, PAIRWISE].sum())
 
     def _receive_from_others(self) -> None:
         """Set the messages to what all kernels send that do not work inside the update."""
@@ -313,44 +299,44 @@ class MeanField:
             term.add_messages(self.marginals, weight, self.messages)
 
     @one_at_a_time
-    def _update(self, *, measure_only: bool) -> NDArray[np.float64]:
-        if self.others:
-            self._receive_from_others()
+    def _pass(self, task: int, old: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Do one pass over all pixels; see `update_tiles`."""
         lattice = self.lattice
-        height, width = self.lines
-        smoothed = self.marginals
-        if self.grid:
-            smoothed = self.grid.along_z(self.marginals.reshape(self.grid.shape[0] * height, -1))
-        energies = np.empty((len(lattice.tile_slots) - 1, 2))
+        vertex_values, smoothed = self.vertex_values[0], old
+        if task != START:
+            if self.others:
+                self._receive_from_others()
+            vertex_values = lattice.gather_and_blur(self.slots, self.vertex_values)
+            if self.grid:
+                smoothed = self.grid.along_z(old.reshape(self.grid.shape[0] * self.grid.shape[1], -1))
+        pixels = Pixels(
+            old.shape[1],
+            self.unary.differences.ravel(),
+            old.ravel(),
+            new.ravel(),
+            self.total,
+            np.float32(self.total_weight),
+            self.messages.ravel(),
+            self.damping,
+            self.kept.ravel(),
+        )
+        report = np.empty((len(lattice.tile_slots) - 1, 3))
         update_tiles(
             lattice.corners,
-            lattice.vertices,
-            lattice.weights,
+            self.on_lattice,
+            self.on_grid,
+            self.compatibility,
+            pixels,
+            smoothed,
             lattice.tile_points,
             lattice.tile_slots,
             lattice.slot_vertices,
-            lattice.gather_and_blur(self.slots),
-            self.self_share,
-            self.total,
-            (np.float32(self.lattice_weight), np.float32(self.grid_weight), np.float32(self.total_weight)),
-            height,
-            width,
-            self.smoothing,
-            self.sums,
-            smoothed,
-            self.compatibility,
-            self.damping,
-            self.unary.differences,
-            self.messages,
-            self.marginals,
-            self.room,
-            self.kept,
-            self.slots,
-            measure_only,
-            energies,
+            vertex_values.ravel(),
+            task,
+            self.slots.ravel(),
+            report,
         )
-        summed: NDArray[np.float64] = energies.sum(axis=0)
-        return summed
+        return report
 
 
 def iterate(unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams) -> Iterator[MeanFieldState]:
@@ -375,8 +361,7 @@ def iterate(unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: C
     others = 0.0
     for iteration in range(params.n_iterations):
         yield MeanFieldState(iteration, solver.marginals, trace, changes)
-        pairwise, of_new = solver.update()
-        changes[iteration] = solver.largest_change()
+        pairwise, of_new, changes[iteration] = solver.update()
         trace[iteration] = pairwise + others
         others = of_new
     trace[params.n_iterations] = solver.pairwise_energy() + others

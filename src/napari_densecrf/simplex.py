@@ -73,6 +73,12 @@ def _elevate(feature, dim, sums, coordinate):
 
 
 @kernel()
+def _copy(source, target):
+    for p in range(BLOCK):
+        target[p] = source[p]
+
+
+@kernel()
 def _round(strides, offset, start):
     """Turn coordinates (d + 1, BLOCK) into offsets from the nearest multiples of d + 1, and start the walk there.
 
@@ -120,18 +126,41 @@ def _sort_descending(strides, offset):
 
 
 @kernel()
-def _write_weights(strides, offset, weights, first, count):
-    """Write barycentric weights (n_points, d + 1), in the order of the walk, from the sorted offsets.
+def _weigh(strides, offset, weight):
+    """Write barycentric weights (d + 1, BLOCK), in the order of the walk, from the sorted offsets.
 
     Vertex r has the weight (offset of rank d - r, less that of rank d + 1 - r) / (d + 1); vertex 0 gets what is left.
     """
     n_vertices = len(strides)
     d = n_vertices - 1
     inverse = np.float32(1.0 / n_vertices)
+    for p in range(BLOCK):
+        weight[p] = np.float32(1.0) + (offset[d * BLOCK + p] - offset[p]) * inverse
+    for r in range(1, n_vertices):
+        for p in range(BLOCK):
+            weight[r * BLOCK + p] = (offset[(d - r) * BLOCK + p] - offset[(d - r + 1) * BLOCK + p]) * inverse
+
+
+@kernel()
+def _write_weights(strides, weight, weights, first, count):
+    """Write the weights of a block point by point: (n_points, d + 1)."""
     for p in range(count):
-        weights[first + p, 0] = np.float32(1.0) + (offset[d * BLOCK + p] - offset[p]) * inverse
-        for r in range(1, n_vertices):
-            weights[first + p, r] = (offset[(d - r) * BLOCK + p] - offset[(d - r + 1) * BLOCK + p]) * inverse
+        for r in range(len(strides)):
+            weights[first + p, r] = weight[r * BLOCK + p]
+
+
+@kernel()
+def _write_own(strides, self_terms, weight, sums, own):
+    """Write ``sum_{r, s} b_r b_s B_|r-s|`` of a block of points: the diagonal of the filter, DESIGN section 2."""
+    n_vertices = len(strides)
+    sums[:] = np.float32(0.0)
+    for r in range(n_vertices):
+        for s in range(r, n_vertices):
+            term = self_terms[s - r] if s == r else np.float32(2.0) * self_terms[s - r]
+            for p in range(BLOCK):
+                sums[p] += term * weight[r * BLOCK + p] * weight[s * BLOCK + p]
+    for p in range(own.size):
+        own[p] = sums[p]
 
 
 @kernel()
@@ -189,7 +218,20 @@ def _tile_table(size_bits, tile_keys, n_keys):
 
 
 @kernel()
-def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, vertices, weights, keys):
+def _index_tile(
+    strides,
+    scales,
+    grid,
+    intensities,
+    channel_steps,
+    self_terms,
+    first,
+    last,
+    vertices,
+    weights,
+    own,
+    keys,
+):
     """Find the simplex of the points ``first`` to ``last``; return how many vertices they touch together."""
     n_vertices = len(strides)
     d = n_vertices - 1
@@ -201,6 +243,7 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
     sums = np.empty(BLOCK, np.float32)
     start = np.empty(BLOCK, np.int64)
     block_keys = np.empty(n_vertices * BLOCK, np.int64)
+    weight = np.empty(n_vertices * BLOCK, np.float32)
     steps_back = np.zeros(_axis_bits(n_vertices) + 1, np.int64)
     for i in range(n_vertices):
         for j in range(n_vertices):
@@ -222,10 +265,12 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
                 for p in range(count):
                     feature[p] = channel[p] * step
             _elevate(feature, dim, sums, offset[(dim + 1) * BLOCK : (dim + 2) * BLOCK])
-        offset[:BLOCK] = sums
+        _copy(sums, offset[:BLOCK])
         _round(strides, offset, start)
         _sort_descending(strides, offset)
-        _write_weights(strides, offset, weights, block, count)
+        _weigh(strides, offset, weight)
+        _write_weights(strides, weight, weights, block, count)
+        _write_own(strides, self_terms, weight, sums, own[block : block + count])
         _walk(strides, steps_back, offset, start, block_keys)
         # A table an eighth full has few collisions; and a block of nothing but new vertices must find room.
         while max(8 * n_keys, n_keys + 2 * n_vertices * BLOCK) > 1 << size_bits:
@@ -236,7 +281,19 @@ def _index_tile(strides, scales, grid, intensities, channel_steps, first, last, 
 
 
 @parallel_kernel()
-def index_points(strides, scales, grid, intensities, channel_steps, tile_points, vertices, weights, keys):
+def index_points(
+    strides,
+    scales,
+    grid,
+    intensities,
+    channel_steps,
+    self_terms,
+    tile_points,
+    vertices,
+    weights,
+    own,
+    keys,
+):
     """Find the simplex of every point, tile by tile.
 
     Parameters
@@ -250,12 +307,16 @@ def index_points(strides, scales, grid, intensities, channel_steps, tile_points,
     intensities : (n_points, d - n_axes) float32
     channel_steps : (d - n_axes,) float64
         Intensity features are ``intensity * step``.
+    self_terms : (d + 1,) float32
+        `Blur.self_terms`.
     tile_points : int
         Points of a tile.
     vertices : (n_points, d + 1) uint16, out
         Number of each vertex within its tile, in the order of the walk.
     weights : (n_points, d + 1) float32, out
         Barycentric weights, in the same order.
+    own : (n_points,) float32, out
+        The diagonal of slice, blur and splat.
     keys : (n_tiles, tile_points * (d + 1)) int64, out
         Keys of the vertices of each tile, in the order in which the points touch them.
 
@@ -270,24 +331,17 @@ def index_points(strides, scales, grid, intensities, channel_steps, tile_points,
         first = tile * tile_points
         last = min(first + tile_points, n_points)
         counts[tile] = _index_tile(
-            strides, scales, grid, intensities, channel_steps, first, last, vertices, weights, keys[tile]
+            strides,
+            scales,
+            grid,
+            intensities,
+            channel_steps,
+            self_terms,
+            first,
+            last,
+            vertices,
+            weights,
+            own,
+            keys[tile],
         )
     return counts
-
-
-@kernel()
-def count_touched(strides, scales, grid, origins, intensities, channel_steps, vertices, weights, keys):
-    """Return how many vertices the windows of a probe touch, each by itself, all counted together.
-
-    The parameters are those of `index_points` for one window; ``origins`` (n_windows, n_axes) int64 and
-    ``intensities`` (n_windows, n_points, n_channels) are those of all; vertices, weights and keys are room to work.
-    """
-    shape, _, steps = grid
-    count = 0
-    for window in range(len(origins)):
-        here = (shape, origins[window], steps)
-        n_points = len(vertices)
-        count += _index_tile(
-            strides, scales, here, intensities[window], channel_steps, 0, n_points, vertices, weights, keys
-        )
-    return count

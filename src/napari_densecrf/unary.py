@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .grid import Grid
 from .kernels import kernel, one_at_a_time, parallel_kernel
 from .lanes import padded
+from .memory import whole_empty
 from .vectormath import logf
 
 # Probabilities are clipped from below, so that no label is ever ruled out but by a stroke.
@@ -124,7 +125,7 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
     """
     planes = _planes(probabilities, grid)
     n_labels = max(2, len(planes))
-    differences = np.empty((grid.n_points, padded(n_labels - 1)), np.float32)
+    differences = whole_empty((grid.n_points, padded(n_labels - 1)), np.float32)
     n_blocks = -(-grid.n_points // BLOCK)
     last_energies = np.empty(n_blocks)
     counts = np.empty((n_blocks, 3), np.int64)

@@ -7,26 +7,102 @@ does not depend on which were updated before.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from .filtering import read_slots, slice_points, splat_points, tile_range
-from .gaussian import smooth_part
+from .gaussian import smooth_part, total_of_part
 from .kernels import kernel, parallel_kernel
-from .lanes import FOUR, TWO, larger, largest_of, load, plus, spread, store, sum_of, times
+from .lanes import FOUR, SIXTEEN, TWO, larger, largest_of, load, plus, spread, store, sum_of, times, wide
 from .unary import RULED_OUT
 from .vectormath import expf, logf
 
 BLOCK = 512
-# What is summed over the pixels: the pairwise energy of the old marginals; unary energy less entropy of the new.
-PAIRWISE, OTHER = range(2)
+# Parts of lines so short that the rows that the smoothness kernel reads stay in the first caches from line to line.
+VALUES_A_PART = 4096
+# exp of so much, for each of 65536 labels, is still a float32.
+LARGE = np.float32(60.0)
+# What a pass does: set Q to softmax(-psi), update it, or measure its pairwise energy.
+START, UPDATE, MEASURE = range(3)
+# What it reports: the pairwise energy of the old marginals; unary energy less entropy of the new; their difference.
+PAIRWISE, OTHER, CHANGE = range(3)
+
+
+class Compatibility(NamedTuple):
+    """The costs of two labels beside each other, relative to the last label: C, a, mu(L, .), mu(L, L) of meanfield.py.
+
+    Parameters
+    ----------
+    coupling : (n_channels, n_channels) float32
+        C, transposed.
+    offsets, last_costs : (n_channels,) float32
+    cost_of_last : float32
+    potts : bool
+    """
+
+    coupling: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+    last_costs: NDArray[np.float32]
+    cost_of_last: np.float32
+    potts: bool
+
+
+class OnLattice(NamedTuple):
+    """A normalised kernel on the lattice, as passes over the pixels take it.
+
+    Parameters
+    ----------
+    weight : float32
+        0 where there is no such kernel.
+    vertices, weights : (n_points, d + 1) uint16, float32
+    self_share : (n_points,) float32
+        ``k~(i, i)``.
+    """
+
+    weight: np.float32
+    vertices: NDArray[np.uint16]
+    weights: NDArray[np.float32]
+    self_share: NDArray[np.float32]
+
+
+class Pixels(NamedTuple):
+    """What there is of every pixel; all but ``total`` flat, (n_points * n_channels,), their channels innermost.
+
+    Parameters
+    ----------
+    n_channels : int
+    unary : float32
+    old, new : float32
+        Marginals, read and written.
+    total : (n_points,) float32
+        ``sum_m w_m sum_{j != i} k~_m(i, j)`` of all kernels but the one on the grid, up to ``total_weight``.
+    total_weight : float32
+    messages : float32, or nothing
+        What further kernels sent, weighted.
+    damping : float32
+    kept : float32, or nothing
+        What is added to the unary energies, read and written where there is damping.
+    """
+
+    n_channels: int
+    unary: NDArray[np.float32]
+    old: NDArray[np.float32]
+    new: NDArray[np.float32]
+    total: NDArray[np.float32]
+    total_weight: np.float32
+    messages: NDArray[np.float32]
+    damping: np.float32
+    kept: NDArray[np.float32]
 
 
 @kernel()
 def _messages_of_one(compatibility, lattice_weight, self_share, received, total, marginals, messages):
     """Do what `_messages_of_several` does for two labels: all arrays are (n_points,), one vector loop."""
-    coupling, offsets, last_costs, cost_of_last, _ = compatibility
-    couple, offset, cost_of_first = coupling[0, 0], offsets[0], last_costs[0]
+    couple, offset = compatibility.coupling[0, 0], compatibility.offsets[0]
+    cost_of_first, cost_of_last = compatibility.last_costs[0], compatibility.cost_of_last
     energy = np.float32(0.0)
     for p in range(messages.size):
         message = messages[p] + lattice_weight * (received[p] - self_share[p] * marginals[p])
@@ -38,7 +114,7 @@ def _messages_of_one(compatibility, lattice_weight, self_share, received, total,
 
 @kernel()
 def _receive(lanes, here, there, lattice_weight, self_share, received, marginals, messages):
-    """Add ``w (received - k~_ii Q_i)``, the sum over j != i, to the messages of a point; return their sum."""
+    """Add ``w (received - k~_ii Q_i)``, the sum over j != i, to messages of a point; return their sum."""
     weight = spread(lanes, lattice_weight)
     own = spread(lanes, -lattice_weight * self_share)
     shared = spread(lanes, np.float32(0.0))
@@ -51,8 +127,24 @@ def _receive(lanes, here, there, lattice_weight, self_share, received, marginals
 
 
 @kernel()
-def _couple(lanes, here, there, coupling, offsets, total, messages, differences):
+def _add_to_point(lanes, here, there, rest, messages):
+    for k in range(here, there, len(lanes)):
+        store(messages, k, plus(load(lanes, messages, k), spread(lanes, rest)))
+
+
+@kernel()
+def _dot(a, b):
+    total = np.float32(0.0)
+    for k in range(a.size):
+        total += a[k] * b[k]
+    return total
+
+
+@kernel()
+def _couple(lanes, here, there, compatibility, total, messages, differences):
     """Write ``K a(l) + sum_l' C(l, l') M(l')`` of a point."""
+    offsets = compatibility.offsets
+    coupling = compatibility.coupling.reshape(compatibility.coupling.size)
     for c in range(0, there - here, len(lanes)):
         difference = times(spread(lanes, total), load(lanes, offsets, c))
         for other in range(there - here):
@@ -67,7 +159,7 @@ def _messages_of_several(lanes, compatibility, lattice_weight, self_share, recei
 
     lanes
         Whose width divides the number of channels.
-    compatibility : (coupling, offsets, last_costs, cost_of_last, potts), C, a, mu(L, .) and mu(L, L) of the module
+    compatibility : Compatibility
     lattice_weight : float32
     self_share, total : (n_points,) float32, k~_ii and K
     received : (n_points * n_channels,) float32
@@ -76,34 +168,30 @@ def _messages_of_several(lanes, compatibility, lattice_weight, self_share, recei
     messages : (n_points * n_channels,) float32, in and out
         What the other kernels sent, weighted; then the differences.
     """
-    coupling, offsets, last_costs, cost_of_last, potts = compatibility
-    n_points, n_channels = total.size, offsets.size
-    flat_coupling = coupling.reshape(coupling.size)
-    differences = np.empty(n_channels, np.float32)
-    minus = spread(lanes, np.float32(-1.0))
+    n_points = total.size
+    n_channels = messages.size // n_points
+    middle = wide(n_channels)
+    costs = np.float32(0.0)
     of_last = np.float64(0.0)
-    gained = spread(lanes, np.float32(0.0))
+    differences = np.empty(n_channels, np.float32)
     for p in range(n_points):
-        here, there = p * n_channels, (p + 1) * n_channels
-        shared = _receive(lanes, here, there, lattice_weight, self_share[p], received, marginals, messages)
-        if potts:
+        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
+        shared = _receive(lanes, between, there, lattice_weight, self_share[p], received, marginals, messages)
+        if middle > 0:
+            shared += _receive(SIXTEEN, here, between, lattice_weight, self_share[p], received, marginals, messages)
+        if compatibility.potts:
             # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
             of_last += shared
-            rest = spread(lanes, shared - total[p])
-            for k in range(here, there, len(lanes)):
-                difference = plus(load(lanes, messages, k), rest)
-                store(messages, k, difference)
-                gained = plus(gained, times(load(lanes, marginals, k), difference))
+            _add_to_point(lanes, between, there, shared - total[p], messages)
+            if middle > 0:
+                _add_to_point(SIXTEEN, here, between, shared - total[p], messages)
         else:
-            of_last += cost_of_last * (total[p] - shared)
-            _couple(lanes, here, there, flat_coupling, offsets, total[p], messages, differences)
-            for c in range(0, n_channels, len(lanes)):
-                difference = load(lanes, differences, c)
-                cost = times(load(lanes, last_costs, c), load(lanes, messages, here + c))
-                gained = plus(gained, times(load(lanes, marginals, here + c), difference))
-                gained = plus(gained, times(minus, cost))
-                store(messages, here + c, difference)
-    return 0.5 * (of_last - np.float64(sum_of(gained)))
+            of_last += compatibility.cost_of_last * (total[p] - shared)
+            costs += _dot(compatibility.last_costs, messages[here:there])
+            _couple(lanes, here, there, compatibility, total[p], messages, differences)
+            for c in range(n_channels):
+                messages[here + c] = differences[c]
+    return 0.5 * (of_last + np.float64(costs) - np.float64(_dot(marginals, messages)))
 
 
 @kernel()
@@ -116,8 +204,23 @@ def _damp(damping, kept, differences):
 
 
 @kernel()
-def _sigmoid(unary, differences, marginals):
-    """Do what `_softmax` does for two labels, all arrays (n_points,).
+def _sum_of_logs(factors):
+    """Return the sum of the logs of (n,) float32 from 1 to 2: of products of sixteen, as a log costs many products."""
+    size = factors.size // 16
+    total = np.float32(0.0)
+    for k in range(size):
+        product = np.float32(1.0)
+        for j in range(16):
+            product *= factors[j * size + k]
+        total += logf(product)
+    for k in range(16 * size, factors.size):
+        total += logf(factors[k])
+    return total
+
+
+@kernel()
+def _sigmoid(unary, differences, marginals, factors):
+    """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is room to work.
 
     exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
     """
@@ -130,9 +233,10 @@ def _sigmoid(unary, differences, marginals):
         larger_one = one / (one + small)
         q = larger_one if z >= nothing else small * larger_one
         marginals[p] = q
-        gained = q * differences[p] - max(z, nothing) - logf(one + small)
-        energy += gained if size < np.float32(0.5 * RULED_OUT) else nothing
-    return np.float64(energy)
+        counted = size < np.float32(0.5 * RULED_OUT)
+        factors[p] = one + small if counted else one
+        energy += q * differences[p] - max(z, nothing) if counted else nothing
+    return np.float64(energy) - np.float64(_sum_of_logs(factors))
 
 
 @kernel()
@@ -151,47 +255,86 @@ def _normalisers(largest, rests, energy):
 
 
 @kernel()
-def _softmax(lanes, unary, differences, marginals, z):
+def _add_up(unary, differences, z):
+    """Write ``z = psi_L - psi_l + e_L - e_l``, flat; tell whether any is too large for exp in a sum."""
+    excess = np.int32(0)
+    for k in range(z.size):
+        both = unary[k] + differences[k]
+        z[k] = both
+        excess |= np.int32(both > LARGE)
+    return excess != 0
+
+
+@kernel()
+def _lower(lanes, n_channels, z, largest, rests):
+    """Take the largest z of each point, or the last label's 0, off all of them; write it, and what is left of the 0."""
+    for p in range(largest.size):
+        here, there = p * n_channels, (p + 1) * n_channels
+        most = spread(lanes, np.float32(0.0))
+        for k in range(here, there, len(lanes)):
+            most = larger(most, load(lanes, z, k))
+        largest[p] = largest_of(most)
+        rests[p] = -largest[p]
+        for k in range(here, there, len(lanes)):
+            store(z, k, plus(load(lanes, z, k), spread(lanes, rests[p])))
+
+
+@kernel()
+def _sum_of_point(lanes, here, there, z):
+    total = spread(lanes, np.float32(0.0))
+    for k in range(here, there, len(lanes)):
+        total = plus(total, load(lanes, z, k))
+    return sum_of(total)
+
+
+@kernel()
+def _scale_point(lanes, here, there, factor, z, marginals):
+    for k in range(here, there, len(lanes)):
+        store(marginals, k, times(load(lanes, z, k), spread(lanes, factor)))
+
+
+@kernel()
+def _divide(lanes, n_channels, exponentials, rests, marginals):
+    """Write ``Q = exp z / (exp z_L + sum exp z)``, flat; ``rests`` is exp z_L, and then the sum."""
+    middle = wide(n_channels)
+    for p in range(rests.size):
+        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
+        total = rests[p] + _sum_of_point(lanes, between, there, exponentials)
+        if middle > 0:
+            total += _sum_of_point(SIXTEEN, here, between, exponentials)
+        rests[p] = total
+        _scale_point(lanes, between, there, np.float32(1.0) / total, exponentials, marginals)
+        if middle > 0:
+            _scale_point(SIXTEEN, here, between, np.float32(1.0) / total, exponentials, marginals)
+
+
+@kernel()
+def _softmax(lanes, n_channels, unary, differences, marginals, z):
     """Write ``Q = exp z / (1 + sum exp z)``, ``z = psi_L - psi_l + e_L - e_l``; return its own energy.
 
     That is ``sum_i sum_l Q_i(l) (psi_i(l) - psi_i(L) + log Q_i(l))``, which is
     ``sum_i (sum_l Q_i(l) (e_L - e_l) - log(1 + sum_l exp z(l)))``, without the points that strokes rule. All arrays
-    are (n_points, n_channels) float32; ``z`` is room to work.
+    are (n_points * n_channels,) float32; ``z`` is room to work.
     """
-    n_points, n_channels = unary.shape
-    largest = np.empty(n_points, np.float32)
-    rests = np.empty(n_points, np.float32)
-    flat_unary, flat_differences = unary.reshape(unary.size), differences.reshape(unary.size)
-    flat_marginals, flat_z = marginals.reshape(unary.size), z.reshape(unary.size)
-    for p in range(n_points):
-        here = p * n_channels
-        most = spread(lanes, np.float32(0.0))
-        for k in range(here, here + n_channels, len(lanes)):
-            both = plus(load(lanes, flat_unary, k), load(lanes, flat_differences, k))
-            store(flat_z, k, both)
-            most = larger(most, both)
-        largest[p] = largest_of(most)
-        rests[p] = -largest[p]
-        # Relative to the largest z, so that nothing overflows.
-        lower = spread(lanes, rests[p])
-        for k in range(here, here + n_channels, len(lanes)):
-            store(flat_z, k, plus(load(lanes, flat_z, k), lower))
-    _exponentials(flat_z)
-    _exponentials(rests)
-    gained = spread(lanes, np.float32(0.0))
-    for p in range(n_points):
-        here = p * n_channels
-        total = spread(lanes, np.float32(0.0))
-        for k in range(here, here + n_channels, len(lanes)):
-            total = plus(total, load(lanes, flat_z, k))
-        rests[p] += sum_of(total)
-        inverse = spread(lanes, np.float32(1.0) / rests[p])
-        counted = spread(lanes, np.float32(largest[p] < np.float32(0.5 * RULED_OUT)))
-        for k in range(here, here + n_channels, len(lanes)):
-            q = times(load(lanes, flat_z, k), inverse)
-            store(flat_marginals, k, q)
-            gained = plus(gained, times(times(counted, q), load(lanes, flat_differences, k)))
-    return np.float64(_normalisers(largest, rests, sum_of(gained)))
+    n_points = unary.size // n_channels
+    largest = np.zeros(n_points, np.float32)
+    rests = np.ones(n_points, np.float32)
+    # Relative to the largest z where it must be, so that nothing overflows: near strokes, or with enormous weights.
+    relative = _add_up(unary, differences, z)
+    if relative:
+        _lower(lanes, n_channels, z, largest, rests)
+        _exponentials(rests)
+    _exponentials(z)
+    _divide(lanes, n_channels, z, rests, marginals)
+    gained = np.float32(0.0)
+    if relative:
+        for p in range(n_points):
+            if largest[p] < np.float32(0.5 * RULED_OUT):
+                here, there = p * n_channels, (p + 1) * n_channels
+                gained += _dot(marginals[here:there], differences[here:there])
+    else:
+        gained = _dot(marginals, differences)
+    return np.float64(_normalisers(largest, rests, gained))
 
 
 @kernel()
@@ -208,217 +351,177 @@ def _differences(compatibility, lattice_weight, self_share, received, total, mar
 
 
 @kernel()
-def _marginals(unary, differences, marginals, z):
+def _marginals(n_channels, unary, differences, marginals, z):
     """Choose between `_sigmoid` and the vectors of `_softmax`."""
-    n_points, n_channels = unary.shape
     if n_channels == 1:
-        return _sigmoid(unary.reshape(n_points), differences.reshape(n_points), marginals.reshape(n_points))
+        return _sigmoid(unary, differences, marginals, z)
     if n_channels == 2:
-        return _softmax(TWO, unary, differences, marginals, z)
-    return _softmax(FOUR, unary, differences, marginals, z)
+        return _softmax(TWO, n_channels, unary, differences, marginals, z)
+    return _softmax(FOUR, n_channels, unary, differences, marginals, z)
 
 
 @kernel()
-def _totals(sums, smoothness_weight, height, line, first, total_weight, rest_total, total):
-    """Write K of a part of a line from the pixel ``first`` on, a product over the axes where it is the grid's."""
-    sum_z, sum_y, sum_x, own_z, own_y, own_x = sums
-    z, y = line // height, line % height
-    all_of_line = smoothness_weight * sum_z[z] * sum_y[y]
-    own_of_line = smoothness_weight * own_z[z] * own_y[y]
-    along, own = sum_x[first : first + total.size], own_x[first : first + total.size]
-    for k in range(total.size):
-        smooth = all_of_line * along[k] - own_of_line * own[k]
-        total[k] = smooth + total_weight * rest_total[k]
-
-
-@kernel()
-def _add(target, source):
+def _add_scaled(target, source, factor):
     for k in range(target.size):
-        target[k] += source[k]
+        target[k] += factor * source[k]
 
 
 @kernel()
-def _start_tile(corners, vertices, weights, points, unary, marginals, slots):
-    n_channels = unary.shape[1]
-    slots[:] = np.float32(0.0)
-    nothing = np.zeros((BLOCK, n_channels), np.float32)
-    z = np.empty((BLOCK, n_channels), np.float32)
-    for first in range(points[0], points[1], BLOCK):
-        last = min(first + BLOCK, points[1])
-        size = last - first
-        _marginals(unary[first:last], nothing[:size], marginals[first:last], z[:size])
-        splat_points(corners, vertices[first:last], weights[first:last], marginals[first:last], slots)
+def _largest_change(old, new):
+    """Return the largest ``|new - old|``, flat: compared as integers, whose order is that of floats without a sign."""
+    most = np.int32(0)
+    for k in range(old.size):
+        most = max(most, np.int32(np.float32(abs(new[k] - old[k])).view(np.int32)))
+    return np.int32(most).view(np.float32)
 
 
-@parallel_kernel()
-def start_tiles(corners, vertices, weights, tile_points, tile_slots, unary, marginals, slots):
-    """Set Q to softmax(-psi), and splat it; see `update_tiles`."""
-    for tile in nb.prange(tile_slots.size - 1):
-        points = tile_range(tile, tile_points, len(unary))
-        first, last = tile_slots[tile], tile_slots[tile + 1]
-        _start_tile(corners, vertices, weights, points, unary, marginals, slots[first:last])
+@kernel()
+def _send(corners, lattice, grid, compatibility, pixels, smoothed, blurred, part, old, room, differences):
+    """Write ``e_L - e_l`` of a part of a line, flat, before damping; return half of ``sum_i sum_l Q_i(l) e_i(l)``.
+
+    part : (line, first, last)
+        The pixels ``first`` to ``last``, counted through the whole grid.
+    room : (received, row, total), to work in
+    """
+    line, first, last = part
+    received, row, total = room[0][: old.size], room[1], room[2][: last - first]
+    begin = first - line * grid.width
+    if grid.weight > 0:
+        smooth_part(grid, smoothed, line, begin, begin + last - first, old, row, differences)
+        total_of_part(grid, line, begin, total)
+    else:
+        differences[:] = np.float32(0.0)
+        total[:] = np.float32(0.0)
+    _add_scaled(total, pixels.total[first:last], pixels.total_weight)
+    n_channels = pixels.n_channels
+    if pixels.messages.size:
+        _add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
+    vertices, weights = lattice.vertices[first:last], lattice.weights[first:last]
+    slice_points(corners, vertices, weights, n_channels, blurred, received)
+    return _differences(
+        compatibility, lattice.weight, lattice.self_share[first:last], received, total, old, differences
+    )
+
+
+@kernel()
+def _update_part(corners, lattice, grid, compatibility, pixels, smoothed, blurred, task, part, room, slots, report):
+    """Do one pass over a part of a line; see `_send`."""
+    _, first, last = part
+    n_channels = pixels.n_channels
+    begin, end = first * n_channels, last * n_channels
+    old, new = pixels.old[begin:end], pixels.new[begin:end]
+    differences, z = room[3][: end - begin], room[4][: end - begin]
+    if task == START:
+        differences[:] = np.float32(0.0)
+    else:
+        report[PAIRWISE] += _send(
+            corners, lattice, grid, compatibility, pixels, smoothed, blurred, part, old, room, differences
+        )
+        if task == MEASURE:
+            return
+        if pixels.damping > 0:
+            _damp(pixels.damping, pixels.kept[begin:end], differences)
+    report[OTHER] += _marginals(n_channels, pixels.unary[begin:end], differences, new, z)
+    if task == UPDATE:
+        report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(old, new)))
+    splat_points(corners, lattice.vertices[first:last], lattice.weights[first:last], n_channels, new, slots)
 
 
 @kernel()
 def _update_tile(
-    corners,
-    vertices,
-    weights,
-    points,
-    slot_vertices,
-    vertex_values,
-    self_share,
-    rest_total,
-    kernel_weights,
-    height,
-    width,
-    smoothing,
-    sums,
-    smoothed,
-    compatibility,
-    damping,
-    unary,
-    messages,
-    old,
-    new,
-    kept,
-    slots,
-    measure_only,
-    energies,
+    corners, lattice, grid, compatibility, pixels, smoothed, slot_vertices, vertex_values, task, points, slots, report
 ):
-    """Do one update of one tile, block by block."""
-    lattice_weight, smoothness_weight, total_weight = kernel_weights
-    n_channels = unary.shape[1]
-    reach = smoothing[1].size - 1
-    blurred = np.empty((slot_vertices.size, n_channels), np.float32)
-    read_slots(slot_vertices, vertex_values, blurred)
+    """Do one pass over a tile, part by part: strips of it that are as wide as the caches hold, line after line."""
+    n_channels = pixels.n_channels
+    blurred = np.empty(slot_vertices.size * n_channels, np.float32)
+    if task != START:
+        read_slots(slot_vertices, n_channels, vertex_values, blurred)
     slots[:] = np.float32(0.0)
-    room = np.empty((3, BLOCK, n_channels), np.float32)
-    row = np.empty((BLOCK + 2 * reach) * n_channels, np.float32)
-    totals = np.empty(BLOCK, np.float32)
-    energies[:] = 0.0
-    first = points[0]
-    while first < points[1]:
-        line = first // width
-        last = min(first + BLOCK, (line + 1) * width, points[1])
-        size = last - first
-        begin = first - line * width
-        sent, received, z = room[0, :size], room[1, :size], room[2, :size]
-        total = totals[:size]
-        flat = sent.reshape(size * n_channels)
-        q = old[first:last].reshape(size * n_channels)
-        if smoothness_weight > 0:
-            end = begin + size
-            smooth_part(height, n_channels, smoothing, smoothness_weight, smoothed, line, begin, end, q, row, flat)
-            _totals(sums, smoothness_weight, height, line, begin, total_weight, rest_total[first:last], total)
-        else:
-            flat[:] = np.float32(0.0)
-            _totals(sums, smoothness_weight, height, 0, 0, total_weight, rest_total[first:last], total)
-        if messages.size:
-            _add(flat, messages[first:last].reshape(size * n_channels))
-        slice_points(corners, vertices[first:last], weights[first:last], blurred, received)
-        arrived = received.reshape(size * n_channels)
-        energies[PAIRWISE] += _differences(
-            compatibility, lattice_weight, self_share[first:last], arrived, total, q, flat
-        )
-        if not measure_only:
-            if damping > 0:
-                _damp(damping, kept[first:last].reshape(size * n_channels), flat)
-            energies[OTHER] += _marginals(unary[first:last], sent, new[first:last], z)
-            splat_points(corners, vertices[first:last], weights[first:last], new[first:last], slots)
-        first = last
+    report[:] = 0.0
+    length = max(1, min(BLOCK, VALUES_A_PART // n_channels))
+    room = (
+        np.empty(length * n_channels, np.float32),
+        np.empty((length + 2 * (grid.taps_x.size - 1)) * n_channels, np.float32),
+        np.empty(length, np.float32),
+        np.empty(length * n_channels, np.float32),
+        np.empty(length * n_channels, np.float32),
+    )
+    for start in range(0, grid.width, length):
+        end = min(start + length, grid.width)
+        for line in range(points[0] // grid.width, (points[1] - 1) // grid.width + 1):
+            first, last = max(line * grid.width + start, points[0]), min(line * grid.width + end, points[1])
+            if first < last:
+                _update_part(
+                    corners,
+                    lattice,
+                    grid,
+                    compatibility,
+                    pixels,
+                    smoothed,
+                    blurred,
+                    task,
+                    (line, first, last),
+                    room,
+                    slots,
+                    report,
+                )
 
 
 @parallel_kernel()
 def update_tiles(
     corners,
-    vertices,
-    weights,
+    lattice,
+    grid,
+    compatibility,
+    pixels,
+    smoothed,
     tile_points,
     tile_slots,
     slot_vertices,
     vertex_values,
-    self_share,
-    rest_total,
-    kernel_weights,
-    height,
-    width,
-    smoothing,
-    sums,
-    smoothed,
-    compatibility,
-    damping,
-    unary,
-    messages,
-    old,
-    new,
-    kept,
+    task,
     slots,
-    measure_only,
-    energies,
+    report,
 ):
     """Do one update in one pass: slice, smooth, add, softmax, splat for the next.
 
     Parameters
     ----------
-    corners, vertices, weights, tile_points, tile_slots, slot_vertices
-        Of the lattice, normalised; without one, no corners.
-    vertex_values : (n_vertices + 1, n_channels) float32
+    corners : (0, 1, ..., d)
+        Or none, without a lattice.
+    lattice : OnLattice
+    grid : OnGrid
+        Without such a kernel, one whose lines are of any length.
+    compatibility : Compatibility
+    pixels : Pixels
+    smoothed : (depth * height, width * n_channels) float32
+        The old marginals as `smooth_part` takes them, for its ``source``.
+    tile_points, tile_slots, slot_vertices
+        Of the lattice.
+    vertex_values : ((n_vertices + 1) * n_channels,) float32
         The old marginals, splatted and blurred.
-    self_share : (n_points,) float32
-        ``k~(i, i)`` of the lattice.
-    rest_total : (n_points,) float32
-        ``sum_{j != i} k~(i, j)`` of all kernels but the one on the grid.
-    kernel_weights : (float32, float32, float32)
-        Of the lattice and of the kernel on the grid, 0 where there is none; of ``rest_total``.
-    height, width : int
-        Of the grid, whose lines are ``z * height + y``.
-    smoothing, smoothed
-        As `smooth_part` takes them, ``smoothed`` for its ``source``.
-    sums : (sum_z, sum_y, sum_x, own_z, own_y, own_x) float32
-        `GridGaussian.sums` and ``own``.
-    compatibility : (coupling, offsets, last_costs, cost_of_last, potts)
-        As `_messages_of_several` takes it.
-    damping : float32
-    unary : (n_points, n_channels) float32
-    messages : (n_points, n_channels) float32, or no points
-        What further kernels sent, weighted.
-    old, new : (n_points, n_channels) float32, in and out
-        Marginals.
-    kept : like old, in and out
-        What is added to the unary energies; read where there is damping.
-    slots : (n_slots, n_channels) float32, out
+    task : int
+        START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
+    slots : ((n_slots + 1) * n_channels,) float32, out
         The new marginals, splatted.
-    measure_only : bool
-        Whether only the pairwise energy is wanted.
-    energies : (n_tiles, 2) float64, out
-        Pairwise energy of the old marginals; of the new, unary energy relative to the last label's less the entropy.
+    report : (n_tiles, 3) float64, out
+        Pairwise energy of the old marginals; of the new, unary energy relative to the last label's less the entropy;
+        the largest difference of the two.
     """
-    for tile in nb.prange(len(energies)):
+    for tile in nb.prange(len(report)):
         first, last = tile_slots[tile], tile_slots[tile + 1]
+        here, there = first * pixels.n_channels, last * pixels.n_channels
         _update_tile(
             corners,
-            vertices,
-            weights,
-            tile_range(tile, tile_points, len(unary)),
+            lattice,
+            grid,
+            compatibility,
+            pixels,
+            smoothed,
             slot_vertices[first:last],
             vertex_values,
-            self_share,
-            rest_total,
-            kernel_weights,
-            height,
-            width,
-            smoothing,
-            sums,
-            smoothed,
-            compatibility,
-            damping,
-            unary,
-            messages,
-            old,
-            new,
-            kept,
-            slots[first:last],
-            measure_only,
-            energies[tile],
+            task,
+            tile_range(tile, tile_points, pixels.total.size),
+            slots[here:there],
+            report[tile],
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import keybox, keytable
 from .keybox import PAGE
-from .memory import sparse_empty, sparse_zeros
+from .memory import sparse_empty, sparse_zeros, whole_empty
 
 # Vertices are bits while their box has no more keys than this, or than so many a point.
 SMALL_BOX = 2**27
@@ -74,10 +74,10 @@ def _in_box(
     n_vertices = keybox.rank(bits, filled, ranks)
     if n_vertices > _most_vertices(steps.size):
         raise _too_many(n_vertices, steps.size)
-    slot_vertices = np.empty(counts.sum(), np.uint32)
+    slot_vertices = whole_empty(int(counts.sum()), np.uint32)
     keybox.number(tile_keys, np.concatenate([[0], np.cumsum(counts)]), first, bits, ranks, slot_vertices)
-    up = np.empty((steps.size, n_vertices), np.uint32)
-    down = np.empty((steps.size, n_vertices), np.uint32)
+    up = whole_empty((steps.size, n_vertices), np.uint32)
+    down = whole_empty((steps.size, n_vertices), np.uint32)
     keybox.link(steps, bits, filled, ranks, up, down)
     return slot_vertices, up, down
 

@@ -136,6 +136,34 @@ def test_a_stack_is_a_volume_or_slices_as_it_is_said(stack, capsys):
     np.testing.assert_array_equal(tifffile.imread(folder / "out.tif"), slices)
 
 
+def test_frames_are_coupled_in_time_where_it_is_said(stack, capsys):
+    folder, image, probabilities = stack
+    coupled = [*TILED, "--time-sigma", "1.5"]
+    assert run(folder, *coupled, "--axes", "TYX", "--spacing", "0.5") == 0
+    params = CRFParams((PairwiseKernel(4, (1.5, 4, 4), 20), PairwiseKernel(1, (1.5, 1, 1))))
+    assert params == PARAMS.coupled_in_time(1.5)
+    film = ndc.refine(image, probabilities, params, spacing=(1, 0.5, 0.5)).labels
+    np.testing.assert_array_equal(tifffile.imread(folder / "out.tif"), film)
+    assert run(folder, *coupled, "--axes", "ZYX") == 2
+    assert "expected T among them" in capsys.readouterr().err
+    assert run(folder, *coupled, "--axes", "TYX", "--time-sigma", "0") == 2
+    assert "position_sigma is (0.0, 4.0, 4.0): expected positive" in capsys.readouterr().err
+
+
+def test_volumes_are_not_coupled_in_time(stack, capsys):
+    folder, image, probabilities = stack
+    np.save(folder / "films.npy", image.reshape(2, 2, 20, 24))
+    np.save(folder / "map.npy", probabilities.reshape(2, 2, 2, 20, 24))
+    names = [str(folder / name) for name in ("films.npy", "map.npy")]
+    command = ["refine", *names, "-o", str(folder / "out.npy"), *TILED, "--time-sigma", "1", "--axes"]
+    assert main([*command, "TZYX"]) == 2
+    assert "volumes cannot be coupled in time" in capsys.readouterr().err
+    assert main([*command, "ITYX"]) == 0
+    params = PARAMS.coupled_in_time(1)
+    films = [ndc.refine(image[k : k + 2], probabilities[:, k : k + 2], params).labels for k in (0, 2)]
+    np.testing.assert_array_equal(np.load(folder / "out.npy"), films)
+
+
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(stack, capsys):
     folder, _, _ = stack
     before = sorted(folder.iterdir())
@@ -171,6 +199,76 @@ def test_sizes_of_the_file_are_the_spacing_where_it_is_said(stack, capsys):
     np.testing.assert_array_equal(np.load(folder / "out.npy"), expected)
     assert run(folder, "--axes", "ZYX", "--spacing", "file") == 2
     assert "does not say the size of a pixel along Z, Y, X: give --spacing" in capsys.readouterr().err
+
+
+def marginals_of(image, probabilities, params=PARAMS):
+    return ndc.refine(image, probabilities, params).marginals
+
+
+@pytest.mark.parametrize("name", ["q.tif", "q.npy", "q.ome.tif", "q.ome.zarr"])
+@pytest.mark.parametrize("film", [False, True])
+def test_marginals_are_written_beside_the_labels(stack, name, film):
+    if name.endswith("zarr"):
+        pytest.importorskip("ome_zarr")
+    folder, image, probabilities = stack
+    if film:
+        expected = marginals_of(image, probabilities, PARAMS.coupled_in_time(1))
+    else:
+        expected = np.stack([marginals_of(image[t], probabilities[:, t]) for t in range(4)], axis=1)
+    options = [*TILED, "--axes", "TYX", *(["--time-sigma", "1"] if film else [])]
+    assert run(folder, *options, "--marginals", str(folder / name)) == 0
+    found = whole(folder / name)
+    found = np.moveaxis(found, 1, 0) if name.endswith("zarr") else found
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(tifffile.imread(folder / "out.tif"), expected.argmax(axis=0))
+    assert not list(folder.glob(".*"))
+    # What has been written is a map again.
+    again = [
+        "refine",
+        str(folder / "image.tif"),
+        str(folder / name),
+        "-o",
+        str(folder / "again.npy"),
+        "--iterations",
+        "0",
+    ]
+    assert main([*again, "--axes", "TYX"]) == 0
+    np.testing.assert_array_equal(np.load(folder / "again.npy"), expected.argmax(axis=0))
+
+
+def test_marginals_in_255ths(files):
+    folder, image, probabilities = files
+    assert run(folder, *TILED, "--marginals", str(folder / "q.npy"), "--marginals-dtype", "uint8") == 0
+    expected = ndc.refine(image, probabilities, PARAMS, channel_axis=-1).marginals
+    found = np.load(folder / "q.npy")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.round(expected * 255))
+
+
+def test_marginals_have_a_file_of_their_own(files, capsys):
+    folder, *_ = files
+    assert run(folder, "--marginals", str(folder / "out.tif")) == 2
+    assert "give the marginals a file of their own" in capsys.readouterr().err
+
+
+def test_a_stopped_run_goes_on_with_its_marginals(large):
+    options = Options(PARAMS, tile_memory=int(0.0015 * 2**30), marginals=large / "q.npy")
+    job = prepare(str(large / "image.tif"), str(large / "map.npy"), large / "out.npy", options)
+    steps = jobs.run(job)
+    while next(steps)[0] < 3:
+        pass
+    steps.close()
+    assert not (large / "q.npy").exists()
+    n_done = [n_done for n_done, _ in jobs.run(job)]
+    assert n_done[0] == 3
+    assert n_done[-1] == job.n_tiles
+    marginals, labels = np.load(large / "q.npy"), np.load(large / "out.npy")
+    np.testing.assert_array_equal(marginals[1] > 0.5, labels)
+    lazy = ndc.refine_tiles(
+        tifffile.imread(large / "image.tif"), np.load(large / "map.npy"), PARAMS, plan=job.plan, result="marginals"
+    )
+    np.testing.assert_array_equal(marginals, lazy.compute())
 
 
 @pytest.fixture
@@ -225,12 +323,14 @@ def test_a_killed_run_leaves_nothing_that_looks_whole_and_goes_on(large, name):
 def test_a_cluster_gives_the_same_file_or_says_that_its_workers_are_too_small(large, monkeypatch, capsys):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        assert main([*command(large, "there.npy"), "--scheduler", cluster.scheduler_address]) == 0
+        there = [*command(large, "there.npy"), "--scheduler", cluster.scheduler_address]
+        assert main([*there, "--marginals", str(large / "q.npy")]) == 0
         monkeypatch.setattr(jobs, "least_worker_memory", lambda address: 2**20)
         assert main([*command(large, "refused.npy"), "--scheduler", cluster.scheduler_address]) == 2
         assert "may take 0.00 GiB for it and what waits: say --tile-memory" in capsys.readouterr().err
     assert main(command(large, "here.npy")) == 0
     np.testing.assert_array_equal(np.load(large / "there.npy"), np.load(large / "here.npy"))
+    np.testing.assert_array_equal(np.load(large / "there.npy"), np.load(large / "q.npy")[1] > 0.5)
 
 
 # ---- batch

@@ -103,6 +103,19 @@ def test_a_time_lapse_is_refined_frame_by_frame_here_and_on_the_cluster(folder):
     np.testing.assert_array_equal(tifffile.imread(folder / "cluster.tif"), expected)
 
 
+def test_marginals_in_255ths(folder):
+    image, probabilities = scene((3, 40, 48))
+    expected = [ndc.refine(image[t], probabilities[:, t], params(folder)).marginals for t in range(3)]
+    found = tifffile.imread(folder / "sure.tif")
+    np.testing.assert_array_equal(found, np.round(255 * np.stack(expected, axis=1)))
+
+
+def test_frames_that_hold_each_other(folder):
+    image, probabilities = scene((3, 40, 48))
+    film = ndc.refine(image, probabilities, params(folder).coupled_in_time(0.7)).labels
+    np.testing.assert_array_equal(tifffile.imread(folder / "film.tif"), film)
+
+
 def test_a_volume_and_its_slices(folder):
     image, probabilities = scene((6, 30, 36))
     volume = ndc.refine(image, probabilities[1], params(folder), spacing=(2, 1, 1)).labels

@@ -281,6 +281,19 @@ def test_another_run_does_not_go_on_with_the_labels_of_one(tmp_path):
     assert write_all(target(path, about={"version": "2"}), LABELS) == 0
 
 
+def test_axes_that_ome_zarr_cannot_have_are_said_before_any_work(tmp_path):
+    shapes = {"shape": (1, 2, 700, 520), "tile_shape": (1, 2, 700, 520)}
+    for axes in ("IJYX", "ITYX"):
+        with pytest.raises(BadInput, match=rf"a\.ome\.zarr would have axes {axes}: OME-Zarr knows T first"):
+            PartialLabels(target(tmp_path / "a.ome.zarr", axes=axes, **shapes))
+    assert not list(tmp_path.iterdir())
+    partial = PartialLabels(target(tmp_path / "a.ome.zarr", axes="ZTYX", **shapes))
+    partial.write("0", (slice(None),) * 4, LABELS[None])
+    partial.finish()
+    said = dict(zarr.open_group(tmp_path / "a.ome.zarr", mode="r").attrs)["multiscales"][0]["axes"]
+    assert [axis["type"] for axis in said] == ["space", "other", "space", "space"]
+
+
 def test_labels_that_were_there_stay_until_the_new_are_whole(tmp_path):
     path = tmp_path / "a.ome.zarr"
     write_all(target(path), LABELS)

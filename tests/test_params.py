@@ -62,3 +62,11 @@ def test_numpy_numbers_become_plain_ones():
 def test_what_cannot_be_meant_is_named(make, words):
     with pytest.raises((ValueError, TypeError), match=words):
         make()
+
+
+def test_time_is_one_more_position_of_all_kernels():
+    params = CRFParams((PairwiseKernel(2, 4, 30), PairwiseKernel(1, (2, 3))), n_iterations=3, damping=0.2)
+    kernels = PairwiseKernel(2, (1.5, 4, 4), 30), PairwiseKernel(1, (1.5, 2, 3))
+    assert params.coupled_in_time(1.5) == CRFParams(kernels, n_iterations=3, damping=0.2)
+    with pytest.raises(ValueError, match="expected positive"):
+        params.coupled_in_time(0)

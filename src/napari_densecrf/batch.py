@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import glob
 import os
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +18,11 @@ from .jobs import Job, Options, prepare, run
 
 TABLE = "summary.csv"
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
+# What is taken for an image where a folder is named.
+PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
+# What a map is likely to be called; the names of so many images are enough to guess from.
+MAP_WORDS = ("prob", "map", "pred")
+GUESS_FROM = 10
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,12 @@ def stem(name: str) -> str:
 
 
 def find(images: Sequence[str], probabilities: str, strokes: str | None, folder: Path, ending: str) -> list[Entry]:
-    """Return the images that the patterns name, each with its map.
+    """Return the images that the patterns name, each with its map. A file that is the map of another is no image.
 
     Parameters
     ----------
     images : sequence of str
-        Files, or patterns with * and ? that a shell has left as they are.
+        Files, folders, or patterns with * and ? that a shell has left as they are.
     probabilities, strokes : str
         With ``{stem}`` where the image's name goes, without its ending.
     folder : Path
@@ -77,9 +85,10 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
     BadInput
         Where nothing matches, or two images would be written to one file.
     """
-    names = sorted({name for pattern in images for name in (glob.glob(pattern, recursive=True) or [pattern])})
-    found = [name for name in names if os.path.exists(name)]
-    if not found:
+    names = files_of(images)
+    maps = {os.path.normpath(probabilities.replace("{stem}", stem(name))) for name in names}
+    names = [name for name in names if os.path.normpath(name) not in maps]
+    if not any(os.path.exists(name) for name in names):
         raise BadInput(f"no file matches {', '.join(images)}")
     stems = [stem(name) for name in names]
     twice = {one for one in stems if stems.count(one) > 1}
@@ -96,10 +105,94 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
     ]
 
 
+def files_of(patterns: Sequence[str]) -> list[str]:
+    """Return the files that patterns name, sorted; of a folder the pictures in it, of no match the pattern itself."""
+    names: set[str] = set()
+    for pattern in patterns:
+        if os.path.isdir(pattern) and not pattern.lower().rstrip("/").endswith(".zarr"):
+            names.update(str(path) for path in Path(pattern).iterdir() if is_picture(path.name))
+        else:
+            names.update(glob.glob(pattern, recursive=True) or [pattern])
+    return sorted(names)
+
+
+def is_picture(name: str) -> bool:
+    """Tell whether a file's name is that of an image, a map or labels."""
+    return name.lower().endswith(PICTURES) and not name.startswith(".")
+
+
+def pattern_of(image: str, other: str) -> str | None:
+    """Return a file's name with ``{stem}`` for the name of its image, ``maps/{stem}_prob.tif``; None without it."""
+    path = Path(other)
+    # Not within a word or a number: image 1 is not part of image 10.
+    parts = re.split(rf"(?<![^\W_]){re.escape(stem(image))}(?![^\W_])", path.name, maxsplit=1)
+    return str(path.with_name("{stem}".join(parts))) if len(parts) == 2 else None
+
+
+def guess_maps(images: Sequence[str]) -> str | None:
+    """Guess from the names of files how the maps of images are called, which lie beside them or a folder away.
+
+    Returns
+    -------
+    str, optional
+        With ``{stem}``: what most of the images have, names like "prob" first. None where less than half have any.
+    """
+    patterns = {
+        pattern
+        for image in images[:GUESS_FROM]
+        for path in _near(Path(image).parent)
+        if (pattern := pattern_of(image, str(path))) is not None
+    }
+    counts: Counter[str] = Counter()
+    for pattern in patterns:
+        maps = ((name, pattern.replace("{stem}", stem(name))) for name in images)
+        counts[pattern] = sum(os.path.normpath(name) != one and os.path.exists(one) for name, one in maps)
+    best = max(sorted(patterns), key=lambda one: (counts[one], _sounds_like_map(one), -len(one)), default=None)
+    return best if best is not None and 2 * counts[best] >= len(images) else None
+
+
+def _sounds_like_map(pattern: str) -> int:
+    """Count which of the names of a file and of its folder do."""
+    return sum(any(word in part.lower() for word in MAP_WORDS) for part in Path(pattern).parts[-2:])
+
+
+def _near(folder: Path) -> Iterator[Path]:
+    """Yield the pictures in a folder, in those in it and in those beside it, but not what a batch has written."""
+    # By where they are, as one may be linked under a second name.
+    places = {place.resolve(): place for place in (*_folders(folder.parent), *_folders(folder), folder)}
+    for place in places.values():
+        if not (place / TABLE).exists():
+            # Folders that may not be read are none of ours.
+            with suppress(OSError):
+                yield from (path for path in place.iterdir() if is_picture(path.name))
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path for path in folder.iterdir() if path.is_dir() and not is_picture(path.name)]
+    return []
+
+
 def run_all(
-    entries: Sequence[Entry], options: Options, folder: Path, *, skip_existing: bool = False
+    entries: Sequence[Entry],
+    options: Options,
+    folder: Path,
+    *,
+    skip_existing: bool = False,
+    earlier: Sequence[Outcome] = (),
 ) -> Iterator[tuple[Outcome, Job | None, int]]:
     """Do all, and write the table anew after each.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    options : Options
+    folder : Path
+        For the table; it must be there.
+    skip_existing : bool
+        Leave labels as they are that are there already.
+    earlier : sequence of Outcome
+        Of a run that was stopped: they stay as they are, and have their rows in the table.
 
     Yields
     ------
@@ -110,8 +203,11 @@ def run_all(
     n_done : int
         Tiles that are finished.
     """
-    outcomes: list[Outcome] = []
+    outcomes = list(earlier)
+    settled = {outcome.entry for outcome in earlier}
     for entry in entries:
+        if entry in settled:
+            continue
         outcome = Outcome(entry)
         outcomes.append(outcome)
         if skip_existing and entry.output.exists():

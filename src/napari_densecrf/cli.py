@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         help=".tif, .npy or .ome.zarr; SOURCE.ome.zarr/labels/NAME adds them to that image",
     )  # fmt: skip
     refine.add_argument("--strokes", metavar="FILE", help="0 = free, k = this pixel is class k - 1")
+    refine.add_argument(
+        "--marginals", metavar="FILE", help="write the probabilities of the classes too, classes first: .tif, .npy, ..."
+    )
+    refine.add_argument(
+        "--marginals-dtype", choices=("float32", "uint8"), default="float32", help="uint8 holds 255ths, and is smaller"
+    )
     refine.add_argument("--dry-run", action="store_true", help="say what would be read and written, and what it takes")
     refine.set_defaults(run=_refine)
     several = commands.add_parser(
@@ -108,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Refine many images. A bad file is reported at the end and stops nothing (exit code 1); the table "
         f"{batch.TABLE} in the output folder has a row for each.",
     )
-    several.add_argument("images", metavar="IMAGES", nargs="+", help='files or patterns, as in "images/*.tif"')
+    several.add_argument("images", metavar="IMAGES", nargs="+", help='files, folders or patterns, as in "images/*.tif"')
     several.add_argument(
         "--probabilities", required=True, metavar="PATTERN", help='where the maps are, as in "maps/{stem}_prob.tif"'
     )
@@ -130,6 +137,12 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     numbers.add_argument("--appearance-intensity-sigma", type=_numbers, metavar="S")
     numbers.add_argument("--smoothness-weight", type=float, metavar="W2")
     numbers.add_argument("--smoothness-position-sigma", type=_numbers, metavar="S")
+    numbers.add_argument(
+        "--time-sigma",
+        type=float,
+        metavar="FRAMES",
+        help="reach in time: frames (T) hold each other's labels; without it, each is refined by itself",
+    )
     numbers.add_argument("--iterations", type=int, metavar="N")
     numbers.add_argument("--damping", type=float, metavar="D")
     axes = command.add_argument_group("axes")
@@ -169,12 +182,18 @@ def _options(options: argparse.Namespace) -> Options:
         confidence=options.from_labels,
         tile_memory=options.tile_memory,
         address=options.scheduler,
+        time_sigma=options.time_sigma,
     )
 
 
 def _refine(options: argparse.Namespace) -> int:
+    chosen = replace(
+        _options(options),
+        marginals=None if options.marginals is None else Path(options.marginals),
+        marginals_dtype=options.marginals_dtype,
+    )
     with _remarks(options.quiet):
-        job = prepare(options.image, options.probabilities, options.output, _options(options), options.strokes)
+        job = prepare(options.image, options.probabilities, options.output, chosen, options.strokes)
         if options.dry_run:
             print(job.describe())
             return 0

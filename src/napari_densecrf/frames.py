@@ -1,7 +1,7 @@
 """From the axes of files to frames: images that are refined each by itself, with their maps and strokes.
 
 Y and X make the plane, Z joins it to a volume, C holds channels (of a map: the classes). Every other axis, T and what
-else there is, counts images that have nothing to do with each other.
+else there is, counts images that have nothing to do with each other; T joins them to a film where that is asked for.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def lay_out(
     axes: str | None = None,
     map_axes: str | None = None,
     channel_axis: int | None = None,
+    film: bool = False,
 ) -> Frames:
     """Bring image, map and strokes to one order of axes.
 
@@ -98,6 +99,8 @@ def lay_out(
         Letters for the axes of the image and of the map, in place of what the files say.
     channel_axis : int, optional
         Axis of the image's channels.
+    film : bool
+        T is an axis of space, before Y and X.
 
     Raises
     ------
@@ -107,6 +110,8 @@ def lay_out(
     letters, pixels = _image_axes(image, probabilities, axes, channel_axis)
     sizes = dict(zip(letters, pixels.shape, strict=True))
     space = "".join(letter for letter in JOINED if letter in letters and (letter != "Z" or sizes["Z"] > 1))
+    if film:
+        space = _with_time(image, letters, space)
     independent = "".join(letter for letter in letters if letter not in space and letter != "C")
     order = independent + space
     shape = tuple(sizes[letter] for letter in order)
@@ -119,6 +124,16 @@ def lay_out(
     has_channels = "C" in letters
     arranged = _transposed(pixels, letters, order + "C" * has_channels)
     return Frames(independent, space, arranged, arranged_map, arranged_strokes, has_channels, has_classes)
+
+
+def _with_time(image: Contents, letters: str, space: str) -> str:
+    if "T" not in letters:
+        raise BadInput(f"{image.path} has axes {letters}: expected T among them, to couple its frames")
+    if "Z" in space:
+        raise BadInput(
+            f"{image.path} has axes {letters}: volumes cannot be coupled in time, as T, Z, Y, X are too many"
+        )
+    return f"T{space}"
 
 
 def _image_axes(

@@ -47,6 +47,8 @@ class Target:
     unit : str, optional
     about : dict
         Parameters, versions and inputs, which are kept with the labels.
+    holds_labels : bool
+        Or else marginals, with an axis C for the classes.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Target:
     sizes: dict[str, float]
     unit: str | None
     about: dict[str, Any]
+    holds_labels: bool = True
 
     @property
     def is_zarr(self) -> bool:
@@ -107,9 +110,15 @@ class PartialLabels:
     ----------
     done : dict
         From the keys of the tiles that are finished to their number of pixels a class.
+
+    Raises
+    ------
+    BadInput
+        Where the file cannot have such axes.
     """
 
     def __init__(self, target: Target) -> None:
+        _check_axes(target)
         self.target = target
         self.done: dict[str, list[int]] = {}
         said = json.dumps([target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
@@ -130,7 +139,7 @@ class PartialLabels:
         self._store[where] = labels
         if isinstance(self._store, np.memmap):
             self._store.flush()
-        areas = np.bincount(labels.ravel()).tolist()
+        areas = np.bincount(labels.ravel()).tolist() if self.target.holds_labels else []
         with self._journal.open("a", encoding="utf-8") as journal:
             journal.write(f"{key}:{','.join(map(str, areas))};\n")
         self.done[key] = areas
@@ -195,8 +204,8 @@ def _write_tif(path: Path, labels: NDArray[Any], target: Target) -> None:
     else:
         metadata |= {METADATA: target.about, "sizes": target.sizes, "unit": target.unit}
     # OME knows no other letters than these.
-    if is_ome and not set(target.axes) <= set("TZYX"):
-        metadata["axes"] = target.axes.translate({ord(letter): "T" for letter in set(target.axes) - set("TZYX")})
+    if is_ome and not set(target.axes) <= set("TCZYX"):
+        metadata["axes"] = target.axes.translate({ord(letter): "T" for letter in set(target.axes) - set("TCZYX")})
     large = min(target.shape[-2:]) > MOST_CHUNK
     options: dict[str, Any] = {"tile": (256, 256)} if large else {}
     tifffile.imwrite(path, labels, compression="zlib", metadata=metadata, ome=is_ome, **options)
@@ -231,6 +240,17 @@ def _chunk(side: int) -> int:
     return side
 
 
+def _kinds(axes: str) -> dict[str, str]:
+    """Return the types of axes as OME-Zarr has them: T is time where it comes first."""
+    kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+    return {letter: kinds.get(letter, "other") if letter != "T" or k == 0 else "other" for k, letter in enumerate(axes)}
+
+
+def _check_axes(target: Target) -> None:
+    if target.is_zarr and list(_kinds(target.axes).values()).count("other") > 1:
+        raise BadInput(f"{target.path} would have axes {target.axes}: OME-Zarr knows T first, C, Z, Y, X and one more")
+
+
 def _finish_zarr(target: Target) -> None:
     """Add the levels and what OME-Zarr says about them, then move all to its place."""
     import zarr
@@ -243,8 +263,7 @@ def _finish_zarr(target: Target) -> None:
     for level, factor in enumerate(factors):
         scale = [target.sizes.get(letter, 1.0) * (factor if letter in "YX" else 1) for letter in target.axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
-    kinds = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
-    axes = [{"name": letter.lower(), "type": kinds.get(letter, "other")} for letter in target.axes]
+    axes = [{"name": letter.lower(), "type": kind} for letter, kind in _kinds(target.axes).items()]
     unit = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}.get(target.unit or "", target.unit)
     for axis in axes:
         if unit and axis["type"] == "space":

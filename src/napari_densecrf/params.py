@@ -6,7 +6,7 @@ import json
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 Sigma: TypeAlias = "float | tuple[float, ...]"
@@ -93,6 +93,30 @@ class CRFParams:
         if not 0 <= damping < 1:
             raise ValueError(f"damping is {damping!r}: expected a number from 0 up to, but not including, 1")
         object.__setattr__(self, "damping", damping)
+
+    def coupled_in_time(self, time_sigma: float) -> CRFParams:
+        """Return parameters for a film (T, Y, X) whose frames hold each other's labels.
+
+        Parameters
+        ----------
+        time_sigma : float
+            Reach in time of all kernels, in the unit of the spacing along T: frames, where that is 1. Positive.
+
+        Returns
+        -------
+        CRFParams
+            The position sigmas have one number more, first; these are for one axis more.
+
+        Notes
+        -----
+        Time is one more position: ``exp(-|p_i - p_j|^2 / (2 position_sigma^2) - (t_i - t_j)^2 / (2 time_sigma^2))``.
+        """
+        kernels = []
+        for kernel in self.kernels:
+            sigma = kernel.position_sigma
+            in_plane = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+            kernels.append(replace(kernel, position_sigma=(time_sigma, *in_plane)))
+        return replace(self, kernels=tuple(kernels))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists and numbers, as JSON has them."""

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import dask.array as da
 import numpy as np
+from dask import delayed
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
@@ -371,12 +372,12 @@ def _bytes_a_point(problem: _Problem, refiner: Refiner) -> float:
     return float(inputs + state + lattices)
 
 
-def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None) -> Iterator[tuple[Key, NDArray[Any]]]:
+def finished(blocks: Iterable[tuple[Key, Any]], address: str | None = None) -> Iterator[tuple[Key, Any]]:
     """Compute lazy arrays, a few at a time, and yield each as soon as it is done.
 
     Parameters
     ----------
-    blocks : iterable of (key, dask array)
+    blocks : iterable of (key, dask array or what `together` gives)
         Here they are asked for one by one as there is room; a cluster is given all at once.
     address : str, optional
         Of a scheduler of `dask.distributed`; None = here, where one tile is refined while the next is read.
@@ -389,8 +390,8 @@ def finished(blocks: Iterable[tuple[Key, da.Array]], address: str | None = None)
     return _finished_here(blocks) if address is None else _finished_there(list(blocks), address)
 
 
-def _finished_here(blocks: Iterable[tuple[Key, da.Array]]) -> Iterator[tuple[Key, NDArray[Any]]]:
-    running: dict[Future[NDArray[Any]], Key] = {}
+def _finished_here(blocks: Iterable[tuple[Key, Any]]) -> Iterator[tuple[Key, Any]]:
+    running: dict[Future[Any], Key] = {}
     waiting = iter(blocks)
     with ThreadPoolExecutor(WAITING + 1) as pool:
         try:
@@ -405,7 +406,7 @@ def _finished_here(blocks: Iterable[tuple[Key, da.Array]]) -> Iterator[tuple[Key
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _finished_there(blocks: list[tuple[Key, da.Array]], address: str) -> Iterator[tuple[Key, NDArray[Any]]]:
+def _finished_there(blocks: list[tuple[Key, Any]], address: str) -> Iterator[tuple[Key, Any]]:
     import distributed
 
     with distributed.Client(address) as client:
@@ -428,8 +429,8 @@ def least_worker_memory(address: str) -> int | None:
     return min(limits, default=None)
 
 
-def _compute_here(block: da.Array) -> NDArray[Any]:
-    return np.asarray(block.compute(scheduler="synchronous"))
+def _compute_here(block: Any) -> Any:
+    return block.compute(scheduler="synchronous")
 
 
 def lazy(array: Any) -> da.Array:
@@ -446,7 +447,29 @@ def lazy(array: Any) -> da.Array:
     return da.from_array(array, chunks=chunks)
 
 
-def map_of_labels(labels: Any, confidence: float) -> da.Array:
+def labels_in(labels: Any) -> NDArray[np.int64]:
+    """Return the different values of a lazy array of integers, sorted."""
+    found: NDArray[np.int64] = da.unique(lazy(labels)).compute(scheduler="threads").astype(np.int64)
+    return found
+
+
+def together(*blocks: da.Array) -> Any:
+    """Return lazy arrays as one, which gives a tuple: what they share is done once."""
+    return delayed(blocks)
+
+
+def in_255ths(marginals: da.Array) -> da.Array:
+    """Return lazy probabilities as uint8, rounded."""
+    return (marginals * 255).round().astype(np.uint8)
+
+
+def renamed(labels: da.Array, values: Sequence[int], dtype: Any) -> da.Array:
+    """Return lazy labels with values in place of the indices of classes."""
+    names = np.asarray(values, dtype)
+    return labels.map_blocks(names.__getitem__, dtype=names.dtype)
+
+
+def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | None = None) -> da.Array:
     """Return the lazy map of a rough segmentation, with the classes of the whole: its largest label is read first.
 
     Parameters
@@ -454,6 +477,8 @@ def map_of_labels(labels: Any, confidence: float) -> da.Array:
     labels : (*spatial) lazy array of bool or int
     confidence : float
         As `probabilities_from_labels` takes it.
+    values : sequence of int, optional
+        What stands for each class, sorted; None = the index of the class.
 
     Returns
     -------
@@ -462,7 +487,10 @@ def map_of_labels(labels: Any, confidence: float) -> da.Array:
     pixels = lazy(labels)
     if pixels.dtype.kind not in "biu":
         raise ValueError(f"labels hold {pixels.dtype} values: expected integers, the index of the class")
-    n_labels = max(2, int(pixels.max().compute(scheduler="threads")) + 1)
+    if values is not None:
+        known = np.asarray(values)
+        pixels = pixels.map_blocks(lambda block: np.searchsorted(known, block), dtype=np.intp)
+    n_labels = len(values) if values else max(2, int(pixels.max().compute(scheduler="threads")) + 1)
     # Complains about what it does not accept.
     probabilities_from_labels(np.zeros((1,), np.uint8), confidence, n_labels)
     return da.map_blocks(

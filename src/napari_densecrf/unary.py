@@ -26,6 +26,8 @@ SMALLEST_PROBABILITY = 1e-6
 SUM_TOLERANCE = 0.02
 # The energy of the labels that a stroke rules out, above all others; the free energy leaves such differences out.
 RULED_OUT = 1e9
+# How probable the classes of a rough segmentation are, where nobody says it.
+CONFIDENCE = 0.9
 
 BLOCK = 512
 BAD, ZERO_SUM, OFF_SUM = range(3)
@@ -54,7 +56,7 @@ class Unary:
 
 
 def probabilities_from_labels(
-    labels: ArrayLike, confidence: float = 0.9, n_labels: int | None = None
+    labels: ArrayLike, confidence: float = CONFIDENCE, n_labels: int | None = None
 ) -> NDArray[np.float32]:
     """Make a probability map from a rough segmentation.
 

@@ -68,6 +68,32 @@ def test_copied_python_understands_what_the_widget_does(dock, qtbot, kind):
     assert_array_equal(run(copied(widget.copy_python), viewer), shown)
 
 
+@pytest.mark.parametrize("joined", ["As a volume", "Coupled in time"])
+def test_copied_python_refines_the_slices_around_too(dock, qtbot, joined):
+    image, probabilities = picture((24, 30, 32), 3)
+    scale = (2.0, 0.5, 0.5)
+    viewer, widget = dock(image_layer(image, name="image", scale=scale), image_layer(probabilities, name="map"))
+    widget.appearance_position_sigma.value = 1.5
+    after(qtbot, widget, lambda: setattr(widget.slices, "value", joined))
+    request = widget.last_result.request
+    assert 1 < np.diff(request.read.z) < 24
+    assert_array_equal(run(copied(widget.copy_python), viewer), result_of(viewer).data[request.window.index])
+
+
+def test_restore_couples_frames_again(dock, qtbot):
+    image, probabilities = picture((6, 30, 32))
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    widget.slices.value = "Coupled in time"
+    after(qtbot, widget, lambda: setattr(widget.time_sigma, "value", 1.7))
+    after(qtbot, widget, lambda: widget.suggest.changed.emit(True))
+    widget.freeze.changed.emit(True)
+    widget.time_sigma.value = 3.0
+    after(qtbot, widget, lambda: setattr(widget.slices, "value", "One by one"))
+    viewer.layers.selection.active = viewer.layers["image frozen"]
+    after(qtbot, widget, lambda: widget.restore.changed.emit(True))
+    assert (widget.slices.value, widget.time_sigma.value) == ("Coupled in time", 1.7)
+
+
 def opened(viewer, path, data, **options):
     """Write a file and open it, as a layer that is named after it."""
     np.save(path, data) if path.suffix == ".npy" else tifffile.imwrite(path, data)
@@ -91,6 +117,7 @@ KINDS = {
     "time-lapse": ("TYX", "CTYX"),
     "time-lapse of channels": ("TCYX", "CTYX"),
     "volume": ("ZYX", "CZYX"),
+    "film": ("TYX", "CTYX"),
     "time-lapse of volumes, classes between": ("TZYX", "TCZYX"),
     "two axes that count": ("TIYX", "CTIYX"),
 }
@@ -112,6 +139,8 @@ def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path, kind):
     opened(viewer, tmp_path / "map.npy", probabilities, rgb=False)
     widget.image.value = viewer.layers["image"]
     after(qtbot, widget, lambda: setattr(widget.probabilities, "value", viewer.layers["map"]))
+    if kind == "film":
+        after(qtbot, widget, lambda: setattr(widget.slices, "value", "Coupled in time"))
     if "Z" in image_axes:
         after(qtbot, widget, lambda: setattr(widget.slices, "value", "As a volume"))
     after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 7.123))

@@ -105,9 +105,10 @@ class Choose(Section):
 
 
 def suggesting(engine: Engine, request: Request) -> Steps:
-    """Propose numbers for a request."""
-    inputs = engine.inputs(request)
-    places: dict[str, Any] = {"spacing": request.spacing, "channel_axis": inputs.channel_axis}
+    """Propose numbers for a request; for a film, from the frame that is shown."""
+    alone = request.alone()
+    inputs = engine.inputs(alone)
+    places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis}
     for step in suggest_steps(inputs.image, inputs.probabilities, **places):
         if step.suggestion is not None:
             yield Done(Proposed(request, step.suggestion))
@@ -116,11 +117,15 @@ def suggesting(engine: Engine, request: Request) -> Steps:
 
 
 def fitting(engine: Engine, request: Request) -> Steps:
-    """Search numbers for the strokes of a request, and refine with each that is better than all before."""
-    inputs = engine.inputs(request)
-    places: dict[str, Any] = {"spacing": request.spacing, "channel_axis": inputs.channel_axis}
+    """Search numbers for the strokes of a request, and refine with each that is better than all before.
+
+    For a film, those of the frame that is shown.
+    """
+    alone = request.alone()
+    inputs = engine.inputs(alone)
+    places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis}
     shown: CRFParams = request.params
-    for step in fit_steps(inputs.image, inputs.probabilities, request.strokes, request.params, **places):
+    for step in fit_steps(inputs.image, inputs.probabilities, alone.strokes, request.params, **places):
         if step.fit is not None:
             yield Done(Fitted(request, step.fit))
             return

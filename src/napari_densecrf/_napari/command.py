@@ -13,17 +13,16 @@ from napari.layers import Labels, Layer
 
 from napari_densecrf import files
 from napari_densecrf.params import CRFParams
+from napari_densecrf.unary import CONFIDENCE
 
 from .engine import Request, Result
-from .plan import FromStrokes, Misfit, Plan, levels_of, shape_of
+from .plan import SINGLES, FromStrokes, Misfit, Plan, levels_of, shape_of
 from .reader import FILE_AXES
 from .script import file_of
 from .window import whole_of
 
 # Letters of axes that count images by themselves, as the command line has them.
-COUNTING = "TIJKLMN"
-# What `probabilities_from_labels` takes where it is told nothing else, as in the window.
-CONFIDENCE = "0.9"
+COUNTING = f"T{SINGLES}"
 INSTEAD = "use Copy as Python"
 
 
@@ -47,13 +46,15 @@ def shell_command(result: Result, strokes: Labels | None) -> str:
         words += ["--axes", image_axes]
     if map_axes not in ("YX", "CYX"):
         words += ["--map-axes", map_axes]
-    words += ["--spacing", ",".join(repr(float(size)) for size in _spacing(request))]
+    words += ["--spacing", ",".join(repr(float(size)) for size in request.frame_spacing)]
+    if request.time_sigma is not None:
+        words += ["--time-sigma", repr(request.time_sigma)]
     if isinstance(source, Labels):
         _check_numbers(source, result)
-        words += ["--from-labels", CONFIDENCE]
+        words += ["--from-labels", repr(CONFIDENCE)]
     if strokes is not None:
         words += ["--strokes", _file_and_axes(strokes, "")[0]]
-    return joined([*words, *_options(request.params)], windows=os.name == "nt")
+    return joined([*words, *options_of(request.params)], windows=os.name == "nt")
 
 
 def joined(words: list[str], *, windows: bool) -> str:
@@ -66,27 +67,20 @@ def differs(request: Request) -> str:
     whole = whole_of(request.plan, request.read)
     if request.read == whole and whole.step == 1:
         return ""
-    what = "the whole volume" if whole.z is not None and request.read.z != whole.z else "the whole image"
+    what = f"the whole {request.frame}" if whole.z is not None and request.read.z != whole.z else "the whole image"
     return f"It refines {what}, of which the window shows a part: single pixels may differ."
 
 
 def axes_of(request: Request) -> tuple[str, str]:
     """Return a letter for each axis of the image's data, and of the map's."""
     a_plan = request.plan
-    n_leading = len(a_plan.shape) - 2
-    n_counting = n_leading - (request.read.z is not None)
-    if n_counting > len(COUNTING):
+    if len(a_plan.shape) - 2 > len(COUNTING):
         raise Misfit(f"The command has no letters for so many axes: {INSTEAD}.")
-    spatial = COUNTING[:n_counting] + "Z" * (n_leading - n_counting) + "YX"
-    of_image = dict(zip(a_plan.spatial_axes, spatial, strict=True))
-    image_axes = "".join(of_image.get(axis, "C") for axis in range(len(shape_of(a_plan.image))))
+    image_axes = a_plan.letters("Z" if request.frame == "volume" else "T")
+    spatial = image_axes.replace("C", "")
     if a_plan.class_axis is None:
         return image_axes, spatial
     return image_axes, f"{spatial[: a_plan.class_axis]}C{spatial[a_plan.class_axis :]}"
-
-
-def _spacing(request: Request) -> tuple[float, ...]:
-    return request.plan.spacing if request.read.z is None else request.plan.volume_spacing
 
 
 def _single_map(a_plan: Plan) -> Layer:
@@ -144,7 +138,8 @@ def _shape_in_file(name: str) -> tuple[int, ...] | None:
         return None
 
 
-def _options(params: CRFParams) -> Iterator[str]:
+def options_of(params: CRFParams) -> Iterator[str]:
+    """Give parameters as options of the command line."""
     for kernel in params.kernels:
         kind = "smoothness" if kernel.intensity_sigma is None else "appearance"
         yield from (f"--{kind}-weight", repr(kernel.weight), f"--{kind}-position-sigma", repr(kernel.position_sigma))

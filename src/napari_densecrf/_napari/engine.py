@@ -45,6 +45,8 @@ class Request:
         (height, width) of the read window; 0 = free. Of the map's own layer, where that is made from strokes.
     wants : frozenset of str
         What is wanted besides the labels: CONFIDENCE, CHANGES.
+    time_sigma : float, optional
+        Where the slices of the read window are frames that are coupled in time: the reach of the kernels, in frames.
     """
 
     plan: Plan
@@ -54,17 +56,47 @@ class Request:
     revision: Hashable
     strokes: Any = None
     wants: frozenset[str] = frozenset()
+    time_sigma: float | None = None
 
     @property
     def spacing(self) -> tuple[float, ...]:
         """Size of a pixel of the read window."""
-        y, x = (size * self.read.step for size in self.plan.spacing)
-        return (y, x) if self.read.z is None else (self.plan.volume_spacing[0], y, x)
+        *leading, y, x = self.frame_spacing
+        return (*leading, y * self.read.step, x * self.read.step)
+
+    @property
+    def frame_spacing(self) -> tuple[float, ...]:
+        """Size of a pixel at full resolution; in time, of a frame."""
+        if self.read.z is None:
+            return self.plan.spacing
+        return self.plan.volume_spacing if self.time_sigma is None else (1.0, *self.plan.spacing)
+
+    def coupled(self, params: CRFParams) -> CRFParams:
+        """Return numbers of the sliders as those of the axes that are refined together."""
+        return params if self.time_sigma is None else params.coupled_in_time(self.time_sigma)
+
+    def alone(self) -> Request:
+        """Return the same without the other frames of a film."""
+        if self.time_sigma is None or self.read.z is None:
+            return self
+        at = self.read.index[-1] - self.read.z[0]
+        strokes = None if self.strokes is None else self.strokes[at]
+        return replace(self, read=replace(self.read, z=None), strokes=strokes, time_sigma=None)
+
+    @property
+    def frame(self) -> str:
+        """What is refined together: a slice, a volume or a film."""
+        return "slice" if self.read.z is None else "volume" if self.time_sigma is None else "film"
+
+    @property
+    def whole(self) -> Hashable:
+        """What a run over all frames is about: another is the same where this is."""
+        return self.plan, self.params, self.time_sigma, self.revision, self.frame
 
     @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
-        return tuple(map(id, layers_of(self.plan))), self.plan.spacing, self.window, self.read.z, self.revision
+        return tuple(map(id, layers_of(self.plan))), self.spacing, self.window, self.read.z, self.revision
 
 
 @dataclass(frozen=True)
@@ -131,7 +163,7 @@ class Engine:
         started = time.perf_counter()
         yield Stage("reading", 0.0)
         inputs, refiner = self._ready(request)
-        for step in refiner.steps(inputs.probabilities, request.params, strokes=request.strokes):
+        for step in refiner.steps(inputs.probabilities, request.coupled(request.params), strokes=request.strokes):
             if step.refinement is None:
                 yield step
             else:
@@ -144,11 +176,11 @@ class Engine:
     def _ready(self, request: Request) -> tuple[Inputs, Refiner]:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
         a_plan, window = request.plan, request.read
-        key = (tuple(map(id, layers_of(a_plan))), a_plan.channel_axis, a_plan.spacing, window)
+        key = (tuple(map(id, layers_of(a_plan))), a_plan.channel_axis, request.spacing, window)
         kept = self._kept.pop(key, None)
         if kept is None or kept.revision != request.revision or _in_memory(a_plan):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
-            inputs = self._read(request)
+            inputs = read_all(request, self._taught)
             same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
@@ -157,20 +189,22 @@ class Engine:
         self._forget()
         return kept.inputs, kept.refiner
 
-    def _read(self, request: Request) -> Inputs:
-        a_plan, window = request.plan, request.read
-        if isinstance(a_plan.map, FromStrokes) and request.strokes is not None:
-            image = read_image(a_plan, window)
-            probabilities = self._taught.probabilities(a_plan, window, image, request.strokes)
-            return inputs_of(a_plan, image, probabilities, np.arange(len(probabilities)))
-        return read(a_plan, window)
-
     def _forget(self) -> None:
         while len(self._kept) > 1 and (
             len(self._kept) > MAX_KEPT
             or sum(kept.refiner.grid.n_points for kept in self._kept.values()) > MAX_KEPT_PIXELS
         ):
             self._kept.popitem(last=False)
+
+
+def read_all(request: Request, taught: TaughtMaps) -> Inputs:
+    """Read the layers of the read window; a map that is made from strokes is made here."""
+    a_plan, window = request.plan, request.read
+    if isinstance(a_plan.map, FromStrokes) and request.strokes is not None:
+        image = read_image(a_plan, window)
+        probabilities = taught.probabilities(a_plan, window, image, request.strokes)
+        return inputs_of(a_plan, image, probabilities, np.arange(len(probabilities)))
+    return read(a_plan, window)
 
 
 def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:

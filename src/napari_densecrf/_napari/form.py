@@ -11,7 +11,7 @@ from napari_densecrf.params import CRFParams, PairwiseKernel
 from .controls import LogSlider
 from .plan import Plan
 
-ONE_BY_ONE, VOLUME = "One by one", "As a volume"
+ONE_BY_ONE, VOLUME, FILM = "One by one", "As a volume", "Coupled in time"
 AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"
 
 # Weak and far, as such settings do the least harm to thin structures; sigmas are of a robust range of 255.
@@ -23,6 +23,7 @@ DEFAULTS = {
     "smoothness_position_sigma": 1.5,
     "n_iterations": 5,
     "damping": 0.0,
+    "time_sigma": 1.0,
 }
 
 # What a request is made of.
@@ -43,7 +44,10 @@ TIPS = {
     "n_iterations": "More: the labels settle further; 5 to 10 are enough for most.",
     "damping": "Higher: slower but steadier steps, where the labels flip back and forth.",
     "region": "How much of the slice is refined while you look.",
-    "slices": "Whether the slices of a stack are images of their own, or planes of one volume.",
+    "slices": "Whether the slices of a stack are images of their own, planes of one volume, or frames of a film that "
+    "hold each other's labels.",
+    "time_sigma": "Over how many frames they hold each other's labels. Higher: they flicker less; too high: what moves "
+    "leaves a trail. (theta t)",
     "live": "Refine at every change.",
     "update": "Refine now.",
     "reset": "Set all numbers back to those proposed for this image.",
@@ -51,7 +55,7 @@ TIPS = {
 }
 
 
-def make_controls(images: Any, maps: Any) -> dict[str, Any]:
+def make_controls(images: Any, maps: Any, joins: Any) -> dict[str, Any]:
     """Make the controls by name; scripts reach them as attributes of the widget."""
 
     def slider(name: str, label: str, low: float, high: float, *, zero: bool = False) -> LogSlider:
@@ -71,7 +75,8 @@ def make_controls(images: Any, maps: Any) -> dict[str, Any]:
         Slider(name="n_iterations", label="Iterations", min=0, max=30, value=5, tooltip=TIPS["n_iterations"]),
         FloatSlider(name="damping", label="Damping", min=0.0, max=0.95, step=0.05, value=0.0, tooltip=TIPS["damping"]),
         ComboBox(name="region", label="Region", choices=[AUTO, WHOLE, VISIBLE], value=AUTO, tooltip=TIPS["region"]),
-        ComboBox(name="slices", label="Slices", choices=[ONE_BY_ONE, VOLUME], value=ONE_BY_ONE, tooltip=TIPS["slices"]),
+        ComboBox(name="slices", label="Slices", choices=joins, value=ONE_BY_ONE, tooltip=TIPS["slices"]),
+        slider("time_sigma", "Frames \u03b8t", 0.2, 10.0),
         CheckBox(name="live", text="Live", value=True, tooltip=TIPS["live"]),
         PushButton(name="update_now", text="Update", tooltip=TIPS["update"]),
         PushButton(name="reset", text="Reset", tooltip=TIPS["reset"]),
@@ -118,6 +123,13 @@ def values_of(params: CRFParams) -> dict[str, Any]:
     if appearance:
         values["appearance_intensity_sigma"] = appearance[0].intensity_sigma
     return values
+
+
+def joins_of(a_plan: Plan | None) -> tuple[str, ...]:
+    """Return what the slices of a stack may be: no film where its only leading axis is called z."""
+    if a_plan is None:
+        return ONE_BY_ONE, VOLUME, FILM
+    return (ONE_BY_ONE, VOLUME, FILM) if a_plan.may_be_film or len(a_plan.shape) != 3 else (ONE_BY_ONE, VOLUME)
 
 
 def relative(controls: dict[str, Any], a_plan: Plan, robust_range: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_densecrf.params import CRFParams
 
-from . import choices
+from . import choices, form
 from .command import differs, shell_command
 from .panel import Panel, say
 from .plan import METADATA_KEY, FromStrokes, Misfit, layers_of_map
@@ -74,8 +74,18 @@ class Keep(Section):
             self._say("Select a layer that was made here: a refined, a frozen or a saved one.")
             return
         missing = self._choose_inputs(made)
+        self._join(made)
         self.widget.set_params(CRFParams.from_dict(made["params"]))
         self._say(f"Restored from “{layer.name}”." + (f" Not open: {', '.join(missing)}." if missing else ""))
+
+    def _join(self, made: dict[str, Any]) -> None:
+        """Take slices for what they were taken for."""
+        time_sigma = made.get("time_sigma")
+        joined = form.VOLUME if made.get("volume") else form.ONE_BY_ONE if time_sigma is None else form.FILM
+        if joined in self.widget.slices.choices:
+            self.widget.slices.value = joined
+        if time_sigma is not None:
+            self.widget.time_sigma.value = time_sigma
 
     def _choose_inputs(self, made: dict[str, Any]) -> list[str]:
         """Choose the inputs by their names; return those that are not there."""

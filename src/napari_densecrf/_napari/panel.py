@@ -39,6 +39,16 @@ def say(control: Any, words: str) -> None:
         control.native.setMaximumHeight(height)
 
 
+def bring_into_view(control: Any) -> None:
+    """Scroll the panel to where a control is."""
+    part = control.native
+    area = part.parentWidget()
+    while area is not None and not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    if area is not None:
+        area.ensureWidgetVisible(part, 0, 0)
+
+
 class _DoubleClick(QObject):
     """Calls a function when a widget is double-clicked."""
 
@@ -69,6 +79,7 @@ class Fold:
         # Whether the user has opened it, rather than the program.
         self.sought = False
         self._parts: list[QWidget] = []
+        self._hidden: set[QWidget] = set()
 
     @property
     def open(self) -> bool:
@@ -84,10 +95,15 @@ class Fold:
         self._parts.append(part)
         part.setVisible(self.open)
 
+    def reveal(self, part: QWidget, shown: bool) -> None:
+        """Show a part whenever the fold is open, or not even then."""
+        (self._hidden.discard if shown else self._hidden.add)(part)
+        part.setVisible(shown and self.open)
+
     def _turn(self, shown: bool) -> None:
         self.button.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
         for part in self._parts:
-            part.setVisible(shown)
+            part.setVisible(shown and part not in self._hidden)
 
     def _on_click(self, shown: bool) -> None:
         self.sought = shown
@@ -127,6 +143,7 @@ class Panel(QWidget):
         self._grid.setColumnStretch(1, 1)
         self.folds: dict[str, Fold] = {}
         self._fold: Fold | None = None
+        self._rows: dict[str, tuple[Fold | None, tuple[QWidget, QWidget]]] = {}
 
     @contextmanager
     def fold(self, title: str) -> Iterator[Fold]:
@@ -155,6 +172,14 @@ class Panel(QWidget):
             _DoubleClick(label, reset)
         self._place(label, 0, 1, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._place(native, 1, 1, same_row=True)
+        self._rows[control.name] = self._fold, (label, native)
+
+    def show_row(self, control: Widget, shown: bool) -> None:
+        """Show or hide a row of a fold."""
+        fold, parts = self._rows[control.name]
+        assert fold is not None
+        for part in parts:
+            fold.reveal(part, shown)
 
     def add_text(self, control: Any) -> None:
         """Add a text as wide as the panel, that wraps."""

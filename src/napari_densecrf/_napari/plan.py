@@ -16,6 +16,9 @@ STROKES_KEY = "napari-densecrf strokes"
 # Without a map, a leading axis as short as this is taken for channels.
 FEW_CHANNELS = 4
 CHANNEL_NAMES = ("c", "channel", "channels")
+# Letters for axes along which there are images by themselves.
+SINGLES = "IJKLMNOP"
+Z_NAMES, T_NAMES = ("z", "depth", "plane"), ("t", "time", "frame")
 STACK_NAMES = ("t", "time", "z")
 
 
@@ -103,6 +106,24 @@ class Plan:
     def volume_spacing(self) -> tuple[float, float, float]:
         """Size of a voxel along the last leading axis, y and x, in world units."""
         return abs(float(self.image.scale[self.spatial_axes[-3]])), *self.spacing
+
+    def letters(self, last: str) -> str:
+        """Return letters for the axes of the image's data, as the command line takes them.
+
+        ``last`` is that of the last leading axis, Z of a volume or T; C holds channels, others count images.
+        """
+        n_leading = len(self.spatial_axes) - 2
+        leading = (SINGLES[: n_leading - 1] + last) if n_leading else ""
+        named = dict(zip(self.spatial_axes, f"{leading}YX", strict=True))
+        if self.channel_axis is not None:
+            named[self.channel_axis] = "C"
+        return "".join(named[axis] for axis in sorted(named))
+
+    @property
+    def may_be_film(self) -> bool:
+        """Whether the last leading axis may be time, as far as its name tells."""
+        names = [self.image.axis_labels[axis].lower() for axis in self.spatial_axes[:-2]]
+        return bool(names) and (names[-1] in T_NAMES or (len(names) == 1 and names[0] not in Z_NAMES))
 
     @property
     def unit(self) -> str:

@@ -40,7 +40,8 @@ def provenance_of_request(request: Request, inputs: Inputs) -> dict[str, Any]:
         "from_strokes": isinstance(a_plan.map, FromStrokes),
         "classes": list(inputs.names),
         "values": inputs.values.tolist(),
-        "volume": request.read.z is not None,
+        "volume": request.frame == "volume",
+        "time_sigma": request.time_sigma,
         "window": {"index": list(window.index), "y": list(window.y), "x": list(window.x), "step": window.step},
         "versions": dict(_versions()),
     }

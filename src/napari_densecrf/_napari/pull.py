@@ -200,7 +200,7 @@ class PixelInfluence(Toggled):
             return
         if window.z is not None:
             index = (window.index[-1] - window.z[0], *index)
-        params = self.widget.params
+        params = last.request.coupled(self.widget.params)
         if window.n_pixels <= EXACT_POINTS:
             # There anchors are not needed.
             most_anchors = MOST_ANCHORS

@@ -1,87 +1,49 @@
-"""Run on all of it: every slice, every time point, the whole volume, in the background."""
+"""Run on all of it: every slice, every time point, the whole volume, a folder; in the background."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar, Protocol
 
-import psutil
 from magicgui.widgets import Label, PushButton
-from napari.layers import Labels
 from napari.utils import progress
-from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
-from napari_densecrf.tiles import finished, plan_tiles, refine_tiles
-from napari_densecrf.tiling import TilePlan
-
-from .engine import Request
-from .layers import Inputs, read, read_strokes
-from .panel import Panel, say
-from .plan import METADATA_KEY, FromStrokes, Misfit
-from .provenance import provenance_of_request
-from .result import blank, paint_like
-from .runner import Done, Found, Runner, Stage, Steps
+from .apply import Apply, begun, fits
+from .disk import ApplyToDisk, begun_on_disk
+from .folder import FolderForm, FolderRun
+from .panel import Panel, bring_into_view, say
+from .plan import Misfit
+from .runner import Runner, Steps
 from .section import Section
-from .window import Window
-
-# A job may take this share of the memory that is free.
-MEMORY_SHARE = 0.8
-GIB = 2**30
 
 
-@dataclass
-class Job:
-    """One run over all frames, a slice or a volume each; what is done is kept, so that it can go on.
+class Job(Protocol):
+    """A long piece of work in parts; what is done is kept, so that it can go on."""
 
-    Parameters
-    ----------
-    request : Request
-        As the live result has it: layers, numbers, and whether slices make a volume.
-    layer : Labels
-        Where the labels go.
-    frames : list of Window
-    done : set of Window
-    """
-
-    request: Request
-    layer: Labels
-    frames: list[Window]
-    done: set[Window] = field(default_factory=set)
+    again: ClassVar[str]
 
     @property
-    def left(self) -> list[Window]:
-        """Frames that are not done."""
-        return [frame for frame in self.frames if frame not in self.done]
+    def n_all(self) -> int:
+        """Number of parts."""
 
+    @property
+    def n_done(self) -> int:
+        """Parts that are done."""
 
-@dataclass(frozen=True)
-class Planned:
-    """What a job will take, found out before it starts."""
+    def steps(self) -> Steps:
+        """Do what is left, in the thread."""
 
-    n_frames: int
-    plan: TilePlan
+    def take(self, found: Any) -> str | None:
+        """Take in what the thread has found, in the window's; return what to say, or None where nobody wants it."""
 
-    def __str__(self) -> str:
-        seconds = self.n_frames * self.plan.predicted_seconds
-        took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        what = "slice" if len(self.plan.shape) == 2 else "volume"
-        return f"{self.n_frames} {what}{'s' * (self.n_frames > 1)}: about {took}, {self.plan.tile_bytes / GIB:.2g} GiB"
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Labels of a part of a frame."""
-
-    frame: Window
-    where: tuple[slice, ...]
-    labels: NDArray[Any]
-    last: bool
+    def finish(self, seconds: float) -> str:
+        """Show what has been done, if it is not shown yet, and say it in a line."""
 
 
 class Run(Section):
-    """One button that applies the numbers to everything, and one that stops."""
+    """One button that applies the numbers to everything, one for a folder, and one that stops."""
 
     title = "Run"
 
@@ -91,22 +53,36 @@ class Run(Section):
             name="apply", text="Apply to all", tooltip="Refine all slices and time points with these numbers."
         )
         stop = PushButton(
-            name="stop", text="Stop", enabled=False, tooltip="Keep what is done; Apply goes on from there."
+            name="stop", text="Stop", enabled=False, tooltip="Keep what is done; the same button goes on from there."
         )
-        self.controls = {control.name: control for control in (apply, stop, Label(name="job"))}
+        folder = PushButton(
+            name="run_on_folder",
+            text="Run on folder …",
+            tooltip="Refine all images of a folder with these numbers, and save the labels.",
+        )
+        self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
         self._runner = Runner("napari-densecrf run", warns=False)
         self._job: Job | None = None
+        self._applied: Apply | ApplyToDisk | None = None
+        self._batch: FolderRun | None = None
+        self._form: FolderForm | None = None
         self._bar: progress[Any] | None = None
         self._started = 0.0
+        # What is said takes its room only after this turn of the event loop.
+        self._look = QTimer()
+        self._look.setSingleShot(True)
+        self._look.timeout.connect(lambda: bring_into_view(self.controls["job"]))
 
     def lay_out(self, panel: Panel) -> None:
-        """Put the buttons side by side, and below them what they do."""
-        panel.add_line([self.controls["apply"], self.controls["stop"]])
+        """Put what can be run side by side, and below what stops it and what it does."""
+        panel.add_line([self.controls["apply"], self.controls["run_on_folder"]])
+        panel.add_line([self.controls["stop"]])
         panel.add_text(self.controls["job"])
 
     def connect(self) -> None:
         """Listen to the buttons and to the thread."""
         self.controls["apply"].changed.connect(self._apply)
+        self.controls["run_on_folder"].changed.connect(self._open_form)
         self.controls["stop"].changed.connect(self._stop)
         self._runner.found.connect(self._show)
         self._runner.finished.connect(self._finish)
@@ -116,60 +92,67 @@ class Run(Section):
         """End the thread at its next step."""
         self._job = None
         self._runner.close()
+        # When the program ends, Qt may have deleted it before.
+        with suppress(RuntimeError):
+            self._look.stop()
+
+    # --- what is asked for -----------------------------------------------------------------------------------------
 
     def _apply(self) -> None:
         request, shown = self.widget.request(), self.widget.last_result
         if request is None or shown is None:
             self._say("Refine a slice first.")
             return
-        if isinstance(request.plan.map, FromStrokes):
-            self._say("A map from strokes is made slice by slice, as each is shown: freeze what is right.")
-            return
-        job = self._resumed(request) or self._begun(request, shown.inputs)
+        if self._applied is None or not self._applied.goes_on(request, self.widget.viewer):
+            begin = begun if fits(request, shown.inputs.dtype) else begun_on_disk
+            try:
+                self._applied = begin(request, shown.inputs, self.widget.painted, self.widget.viewer)
+            except Misfit as misfit:
+                self._say(str(misfit))
+                return
+        self._begin(self._applied, "Looking how long it will take …")
+
+    def _open_form(self) -> None:
+        if self._form is None:
+            self._form = FolderForm(self.widget, self.run_on_folder)
+        self._form.open()
+
+    def run_on_folder(self, batch: FolderRun) -> None:
+        """Refine the files of a folder; where the same was stopped, go on."""
+        if self._batch is None or not self._batch.is_like(batch):
+            self._batch = batch
+        self._begin(self._batch, f"0 of {batch.n_all} done …")
+
+    # --- what becomes of it ----------------------------------------------------------------------------------------
+
+    def _begin(self, job: Job, words: str) -> None:
         self._job = job
         self._started = time.monotonic()
         self._enable(running=True)
-        self._say("Looking how long it will take …")
-        self._bar = progress(total=len(job.frames), desc="Dense CRF")
-        self._bar.update(len(job.done))
-        self._runner.submit(lambda: applying(job))
-
-    def _resumed(self, request: Request) -> Job | None:
-        """Return the last job, where it is the same and was stopped."""
-        job = self._job
-        if job is None or job.layer not in self.widget.viewer.layers or not job.left:
-            return None
-        same = (job.request.plan, job.request.params, job.request.revision, job.request.read.z is None)
-        return job if same == (request.plan, request.params, request.revision, request.read.z is None) else None
-
-    def _begun(self, request: Request, inputs: Inputs) -> Job:
-        layer = applied_layer(request, inputs)
-        self.widget.viewer.add_layer(layer)
-        strokes = self.widget.strokes.value
-        layer.metadata[METADATA_KEY] |= {"strokes": None if strokes is None else strokes.name}
-        return Job(replace(request, strokes=strokes), layer, frames_of(request))
+        self._say(words)
+        self._look.start(0)
+        self._bar = progress(total=job.n_all, desc="Dense CRF")
+        self._bar.update(job.n_done)
+        self._runner.submit(job.steps)
 
     def _show(self, _: int, found: Any) -> None:
         job = self._job
         if job is None:
             return
-        if isinstance(found, Planned):
-            self._say(f"{found} …")
-        elif job.layer in self.widget.viewer.layers:
-            write_piece(job, found)
-            if found.last:
-                job.done.add(found.frame)
-                self._say(f"{len(job.done)} of {len(job.frames)} done …")
-                if self._bar is not None:
-                    # Last, as it runs the event loop.
-                    self._bar.update(1)
-        else:
+        words = job.take(found)
+        if words is None:
             self._stop()
+            return
+        self._say(words)
+        if self._bar is not None and job.n_done > self._bar.n:
+            self._bar.total = job.n_all
+            # Last, as it runs the event loop.
+            self._bar.update(job.n_done - self._bar.n)
 
     def _finish(self, *_: Any) -> None:
         if self._job is not None:
-            n_frames, seconds = len(self._job.frames), time.monotonic() - self._started
-            self._say(f"All {n_frames} done in {seconds:.1f} s." if n_frames > 1 else f"Done in {seconds:.1f} s.")
+            self._say(self._job.finish(time.monotonic() - self._started))
+            self._look.start(0)
         self._enable(running=False)
 
     def _fail(self, _: int, error: Any) -> None:
@@ -179,11 +162,12 @@ class Run(Section):
     def _stop(self, *_: Any) -> None:
         self._runner.cancel()
         if self._job is not None:
-            self._say(f"Stopped after {len(self._job.done)} of {len(self._job.frames)}; Apply goes on from there.")
+            self._say(f"Stopped after {self._job.n_done} of {self._job.n_all}; {self._job.again} goes on from there.")
         self._enable(running=False)
 
     def _enable(self, *, running: bool) -> None:
-        self.controls["apply"].enabled = not running
+        for name in ("apply", "run_on_folder"):
+            self.controls[name].enabled = not running
         self.controls["stop"].enabled = running
         if self._bar is not None and not running:
             self._bar.close()
@@ -191,75 +175,3 @@ class Run(Section):
 
     def _say(self, words: str) -> None:
         say(self.controls["job"], words)
-
-
-def frames_of(request: Request) -> list[Window]:
-    """Return all slices, or all volumes, of a request's image, each whole."""
-    shape = request.plan.shape
-    whole = ((0, shape[-2]), (0, shape[-1]))
-    if request.read.z is not None:
-        return [Window((*index, 0), *whole, z=(0, shape[-3])) for index in product(*map(range, shape[:-3]))]
-    return [Window(index, *whole) for index in product(*map(range, shape[:-2]))]
-
-
-def applied_layer(request: Request, inputs: Inputs) -> Labels:
-    """Make the layer of a job: like the live result, but no slider changes it."""
-    layer = Labels(
-        name=f"{request.plan.image.name} applied", opacity=0.6, **blank(request.plan, inputs.dtype, one_level=True)
-    )
-    paint_like(layer, request.plan.map, inputs)
-    layer.metadata[METADATA_KEY] = {**provenance_of_request(request, inputs), "frozen": True}
-    return layer
-
-
-def applying(job: Job) -> Steps:
-    """Refine the frames that are left, tile by tile; look first what that takes.
-
-    Raises
-    ------
-    Misfit
-        Where it would not fit the memory: what to do instead.
-    """
-    planned = None
-    for frame in job.left:
-        yield Stage("reading", 0.0)
-        inputs = read(job.request.plan, frame)
-        spacing = job.request.plan.spacing if frame.z is None else job.request.plan.volume_spacing
-        options: dict[str, Any] = {"spacing": spacing, "channel_axis": inputs.channel_axis}
-        plan = plan_tiles(inputs.image, inputs.probabilities, job.request.params, **options)
-        if planned is None:
-            planned = Planned(len(job.left), plan)
-            _check_memory(job, planned)
-            yield Found(planned)
-        yield from _pieces(job, frame, inputs, plan, options)
-    yield Done(job)
-
-
-def _pieces(job: Job, frame: Window, inputs: Inputs, plan: TilePlan, options: dict[str, Any]) -> Steps:
-    layer: Labels | None = job.request.strokes
-    strokes = None if layer is None else read_strokes(layer, job.request.plan, frame)
-    labels = refine_tiles(inputs.image, inputs.probabilities, job.request.params, strokes=strokes, plan=plan, **options)
-    values = inputs.values.astype(job.layer.dtype)
-    tiles = dict(plan.tiles())
-    for n_done, (index, block) in enumerate(finished((index, labels.blocks[index]) for index in tiles), start=1):
-        yield Found(Piece(frame, tiles[index].inner, values[block], last=n_done == len(tiles)))
-
-
-def _check_memory(job: Job, planned: Planned) -> None:
-    free = psutil.virtual_memory().available
-    needed = planned.plan.tile_bytes + job.layer.data.nbytes
-    if needed > MEMORY_SHARE * free:
-        raise Misfit(
-            f"This would take {needed / GIB:.1f} GiB, of {free / GIB:.1f} free: use the command line, which writes to "
-            "disk tile by tile."
-        )
-
-
-def write_piece(job: Job, piece: Piece) -> None:
-    """Write labels where they belong, and show them where their slice is shown."""
-    at: list[Any] = [*piece.frame.leading[: piece.frame.n_single], *piece.where]
-    a_plan = job.request.plan
-    if a_plan.bridged_axis is not None:
-        at.insert(a_plan.bridged_axis, 0)
-    job.layer.data[tuple(at)] = piece.labels
-    job.layer.refresh(thumbnail=False, highlight=False, extent=False)

@@ -42,7 +42,7 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
         yield f"strokes = {_taken(strokes, _squeezed(strokes, a_plan, window))}"
         arguments.append("strokes=strokes")
     yield from _map(a_plan, window, result, places)
-    yield f"params = {_params(request.params)}"
+    yield f"params = {_params(request.coupled(request.params))}"
     if window.z is not None or any(window.origin):
         yield f"probe = {_probe(a_plan, window)}"
         arguments += [f"origin={window.origin!r}", "probe=probe"]

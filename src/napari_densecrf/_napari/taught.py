@@ -15,18 +15,25 @@ from .layers import read_image, read_strokes
 from .plan import FromStrokes, Misfit, Plan
 from .window import Window
 
-# Slices whose features and samples are kept.
+# Slices whose features and samples are kept, and whose samples alone.
 MAX_KEPT = 6
+MAX_LEARNED = 100
 
 
 @dataclass
-class _Slice:
-    """What is known of one window of one slice."""
+class _Learned:
+    """What the strokes in one window of one slice teach."""
 
-    classifier: PixelClassifier
     image: NDArray[Any]
     strokes: NDArray[np.int64]
     samples: Samples
+
+
+@dataclass
+class _Slice(_Learned):
+    """That, and what a map of the window is made with."""
+
+    classifier: PixelClassifier
 
 
 @dataclass
@@ -34,6 +41,7 @@ class TaughtMaps:
     """Makes maps from strokes. Used by the worker thread alone."""
 
     _slices: dict[Hashable, _Slice] = field(default_factory=dict)
+    _learned: dict[Hashable, _Learned] = field(default_factory=dict)
     _last: tuple[Hashable, list[NDArray[np.int64]], NDArray[np.float32]] | None = None
 
     def probabilities(
@@ -58,7 +66,7 @@ class TaughtMaps:
             self._last = (key, known, made)
         return self._last[2]
 
-    def _others(self, a_plan: Plan, window: Window) -> Iterator[_Slice]:
+    def _others(self, a_plan: Plan, window: Window) -> Iterator[_Learned]:
         """Give the other slices that have strokes."""
         if not window.index or not isinstance(a_plan.map, FromStrokes):
             return
@@ -66,13 +74,23 @@ class TaughtMaps:
         for index in np.argwhere(data.any(axis=(-2, -1))).tolist():
             other = replace(window, index=tuple(index), z=None)
             if window.z is None and other != window:
-                yield self._slice(
+                yield self._learn(
                     a_plan, other, read_image(a_plan, other), read_strokes(a_plan.map.layer, a_plan, other)
                 )
 
+    def _learn(self, a_plan: Plan, window: Window, image: NDArray[Any], strokes: NDArray[np.int64]) -> _Learned:
+        """Return what the strokes in a window teach; a long run over a stack asks for it again and again."""
+        key = _key(a_plan, window)
+        known = self._learned.pop(key, None)
+        if known is None or not (np.array_equal(known.image, image) and np.array_equal(known.strokes, strokes)):
+            here = self._slice(a_plan, window, image, strokes)
+            known = _Learned(here.image, here.strokes, here.samples)
+        _keep(self._learned, key, known, MAX_LEARNED)
+        return known
+
     def _slice(self, a_plan: Plan, window: Window, image: NDArray[Any], strokes: NDArray[np.int64]) -> _Slice:
         """Return what is known of a window, computing what has changed."""
-        key = (id(a_plan.image), a_plan.channel_axis, a_plan.spacing, window)
+        key = _key(a_plan, window)
         known = self._slices.pop(key, None)
         if known is None or not np.array_equal(known.image, image):
             channel_axis = None if a_plan.channel_axis is None else -1
@@ -80,13 +98,22 @@ class TaughtMaps:
             if window.z is not None:
                 spacing.insert(0, a_plan.volume_spacing[0])
             classifier = PixelClassifier(image, spacing=spacing, channel_axis=channel_axis)
-            known = _Slice(classifier, np.array(image), strokes, classifier.samples(strokes, _highest(strokes)))
+            known = _Slice(np.array(image), strokes, classifier.samples(strokes, _highest(strokes)), classifier)
         elif not np.array_equal(known.strokes, strokes):
             known = replace(known, strokes=strokes, samples=known.classifier.samples(strokes, _highest(strokes)))
-        self._slices[key] = known
-        while len(self._slices) > MAX_KEPT:
-            self._slices.pop(next(iter(self._slices)))
+        _keep(self._slices, key, known, MAX_KEPT)
         return known
+
+
+def _key(a_plan: Plan, window: Window) -> Hashable:
+    return id(a_plan.image), a_plan.channel_axis, a_plan.spacing, window
+
+
+def _keep(kept: dict[Hashable, Any], key: Hashable, value: Any, most: int) -> None:
+    """Put a value last, and forget the first ones past so many."""
+    kept[key] = value
+    while len(kept) > most:
+        kept.pop(next(iter(kept)))
 
 
 def _highest(strokes: NDArray[np.int64]) -> int:

@@ -74,6 +74,7 @@ class DenseCRFWidget(Container):
         self._controls |= form.make_controls(
             lambda _: choices.images(self.viewer),
             lambda _: choices.maps(self.viewer, self._painted()),
+            lambda _: form.joins_of(getattr(self, "current_plan", None)),
         )
         self.sections = [make(self) for make in SECTIONS]
         for section in self.sections:
@@ -116,6 +117,13 @@ class DenseCRFWidget(Container):
         """Return the numbers as they would be for other images too, or nothing before the image is known."""
         known = self._measured
         return {} if known is None else form.relative(self._controls, known.plan, known.robust_range)
+
+    @property
+    def painted(self) -> Labels | None:
+        """The strokes: those that the map is made from, or those that are chosen."""
+        source = self.probabilities.value
+        strokes: Labels | None = source.layer if isinstance(source, FromStrokes) else self.strokes.value
+        return strokes
 
     def result_of_image(self) -> Labels | None:
         """Return the result layer of the image at hand, if there is one."""
@@ -250,8 +258,10 @@ class DenseCRFWidget(Container):
         """Resolve controls and layers to a request, and hand it over."""
         if self._closed:
             return
+        self.current_plan = None
         try:
             self.current_plan = self._resolved_plan()
+            self._offer_joins(self.current_plan)
             say(self.understood, str(self.current_plan))
             if self._unmeasured(self.current_plan):
                 a_plan, window = self.current_plan, whole_slice(self.current_plan, self.viewer.dims.point)
@@ -274,37 +284,55 @@ class DenseCRFWidget(Container):
         self._set_status("Nothing to refine yet", BUSY)
 
     def _resolved_plan(self) -> Plan:
-        self.current_plan = None
         a_plan = plan(self.image.value, self.probabilities.value)
         displayed = tuple(self.viewer.dims.displayed)
         if displayed[-2:] != tuple(sorted(displayed[-2:])):
             raise Misfit("The axes of the view are transposed: bring them back into their order.")
         return a_plan
 
+    def _offer_joins(self, a_plan: Plan) -> None:
+        """Offer what the slices of a stack may be, and the reach in time where they are a film."""
+        if tuple(self.slices.choices) != form.joins_of(a_plan):
+            with self.slices.changed.blocked():
+                self.slices.reset_choices()
+        self.panel.show_row(self.time_sigma, self.slices.value == form.FILM)
+
     def _request(self, a_plan: Plan) -> Request:
+        is_film = self._joined(a_plan) and self.slices.value == form.FILM
+        if is_film and not a_plan.may_be_film:
+            raise Misfit("Volumes cannot be coupled in time: three axes are the most. Choose “As a volume” instead.")
         window = whole_slice(a_plan, self.viewer.dims.point)
-        around = slab_margin(a_plan, self._reach()) if self.as_volume(a_plan) else 0
+        around = self._around(a_plan)
         if self._visible_only(a_plan):
             window = visible_part(a_plan, self.viewer, depth=2 * around + 1)
         grown = window.grown(margins(a_plan, window, self._reach()), a_plan.shape)
-        if self.as_volume(a_plan):
+        if self._joined(a_plan):
             grown = grown.slab(around, a_plan.shape[-3])
-        painted = a_plan.map.layer if isinstance(a_plan.map, FromStrokes) else self.strokes.value
+        painted = self.painted
         strokes = None if painted is None else read_strokes(painted, a_plan, grown)
         revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(a_plan))
         # The first result says how much it changed.
         wants = frozenset(self.wants if self._results.of(a_plan.image) else {*self.wants, CHANGES})
-        return Request(a_plan, window, grown, self.params, revision, strokes, wants)
+        time_sigma = self.time_sigma.value if is_film else None
+        return Request(a_plan, window, grown, self.params, revision, strokes, wants, time_sigma)
 
-    def as_volume(self, a_plan: Plan) -> bool:
-        """Tell whether the slices of a stack are planes of one volume."""
-        return bool(self.slices.value == form.VOLUME and len(a_plan.shape) > 2)
+    def _joined(self, a_plan: Plan) -> bool:
+        """Tell whether the slices of a stack are refined together."""
+        return bool(self.slices.value != form.ONE_BY_ONE and len(a_plan.shape) > 2)
+
+    def _around(self, a_plan: Plan) -> int:
+        """Return how many slices before and behind the shown one are refined with it."""
+        if not self._joined(a_plan):
+            return 0
+        if self.slices.value == form.FILM:
+            return slab_margin(self.time_sigma.value)
+        return slab_margin(self._reach() / a_plan.volume_spacing[0])
 
     def _visible_only(self, a_plan: Plan) -> bool:
         n_pixels = a_plan.shape[-2] * a_plan.shape[-1]
         large = n_pixels > WHOLE_PIXELS
-        if self.as_volume(a_plan):
-            depth = min(a_plan.shape[-3], 2 * slab_margin(a_plan, self._reach()) + 1)
+        if self._joined(a_plan):
+            depth = min(a_plan.shape[-3], 2 * self._around(a_plan) + 1)
             large = n_pixels * depth > SLAB_VOXELS
         return bool(self.region.value == form.VISIBLE or (self.region.value == form.AUTO and large))
 
@@ -537,6 +565,7 @@ class DenseCRFWidget(Container):
                 panel.add_row(controls[name], reset=partial(self._reset_one, name))
             for name in ("region", "slices"):
                 panel.add_row(controls[name])
+            panel.add_row(controls["time_sigma"], reset=partial(self._reset_one, "time_sigma"))
         for section in self.sections:
             with panel.fold(section.title):
                 section.lay_out(panel)

@@ -23,7 +23,7 @@ MAX_MARGIN = 512
 
 @dataclass(frozen=True)
 class Window:
-    """A part of one slice, every ``step``-th pixel of it; or the same part of several slices, a slab of a volume.
+    """A part of one slice, every ``step``-th pixel of it; or the same part of several, a slab of a volume or film.
 
     Parameters
     ----------
@@ -152,9 +152,9 @@ def _shown_box(a_plan: Plan, viewer: ViewerModel) -> tuple[np.ndarray, np.ndarra
     return np.min(corners, axis=0), np.max(corners, axis=0)
 
 
-def slab_margin(a_plan: Plan, reach: float) -> int:
-    """Return how many slices before and behind one its labels depend on, for kernels of such a reach."""
-    return min(MAX_MARGIN, math.ceil(MARGIN_REACHES * reach / a_plan.volume_spacing[0]))
+def slab_margin(reach: float) -> int:
+    """Return how many slices before and behind one its labels depend on, for kernels that reach over so many."""
+    return min(MAX_MARGIN, math.ceil(MARGIN_REACHES * reach))
 
 
 def margins(a_plan: Plan, window: Window, reach: float) -> tuple[int, int]:

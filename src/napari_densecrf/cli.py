@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from . import batch
-from .files import BadInput
+from .files import BadInput, read_params
 from .jobs import FROM_FILE, Options, prepare, run
 from .params import CRFParams, PairwiseKernel, Sigma
 from .tiles import TILE_MEMORY
@@ -245,13 +245,7 @@ def _remarks(quiet: bool) -> Iterator[None]:
 
 def _params(options: argparse.Namespace) -> CRFParams:
     """Return the parameters of the file, or the defaults, with single options in their place."""
-    if options.params is None:
-        base = CRFParams()
-    else:
-        try:
-            base = CRFParams.from_json(Path(options.params).read_text(encoding="utf-8"))
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"{options.params}: {_sentence(error)}") from None
+    base = CRFParams() if options.params is None else read_params(options.params)
     kernels = [
         _kernel(
             base, True, options.appearance_weight, options.appearance_position_sigma, options.appearance_intensity_sigma

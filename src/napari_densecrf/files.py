@@ -1,4 +1,4 @@
-"""What image files hold: pixels that are read by slices, and what the file says of axes, pixel sizes and classes.
+"""What files hold: images, read by slices, with what they say of axes, pixel sizes and classes; and parameters.
 
 tif and npy need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
 read through npe2, where a plugin of it is installed. No Qt here.
@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from .params import CRFParams
+
 HDF5 = (".h5", ".hdf5", ".ilp")
 # Files up to this size are read at once; larger ones piece by piece.
 AT_ONCE_BYTES = 2**27
@@ -27,6 +29,22 @@ ILASTIK_DATASET = "exported_data"
 
 class BadInput(Exception):
     """Says in one sentence what is wrong with what was given."""
+
+
+def read_params(path: str | Path) -> CRFParams:
+    """Return the parameters in a JSON file, as `CRFParams.to_json` writes them.
+
+    Raises
+    ------
+    BadInput
+        Where the file holds anything else.
+    OSError
+        Where it cannot be read.
+    """
+    try:
+        return CRFParams.from_json(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{path}: {' '.join(str(error).split())}") from None
 
 
 @dataclass(frozen=True)

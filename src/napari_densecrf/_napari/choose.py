@@ -1,4 +1,4 @@
-"""Let the program choose: numbers from image and map alone, or from strokes."""
+"""Let the program choose: numbers from image and map alone, from strokes, or of a preset."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari_densecrf.fit import Fit, fit_steps
 from napari_densecrf.params import CRFParams
 from napari_densecrf.suggest import Suggestion, suggest_steps
 
+from .choose_preset import ChoosePreset
 from .engine import Engine, Request, Result
 from .panel import Panel, say
 from .plan import FromStrokes
@@ -52,14 +53,18 @@ class Choose(Section):
             tooltip="Search for the numbers that predict each stroke best from the others. Cancel keeps the best.",
         )
         self.controls = {control.name: control for control in (suggest, fit, Label(name="advice"))}
+        self.preset = ChoosePreset(widget)
+        self.controls |= self.preset.controls
 
     def lay_out(self, panel: Panel) -> None:
-        """Put the buttons side by side, and below them what they say."""
+        """Put the buttons side by side, then the presets, and below them what all of them say."""
         panel.add_line([self.controls["suggest"], self.controls["fit"]])
+        self.preset.lay_out(panel)
         panel.add_text(self.controls["advice"])
 
     def connect(self) -> None:
         """Listen to the buttons, and to what comes of them."""
+        self.preset.connect()
         self.controls["suggest"].changed.connect(self._suggest)
         self.controls["fit"].changed.connect(self._fit)
         self.widget.found.connect(self._take_best)

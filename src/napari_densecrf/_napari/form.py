@@ -110,6 +110,8 @@ def values_of(params: CRFParams) -> dict[str, Any]:
     ValueError
         For parameters that the controls cannot show.
     """
+    if params.compatibility is not None:
+        raise ValueError("the sliders have no compatibility: all pairs of different classes cost the same")
     appearance = [kernel for kernel in params.kernels if kernel.intensity_sigma is not None]
     smoothness = [kernel for kernel in params.kernels if kernel.intensity_sigma is None]
     sigmas = [sigma for kernel in params.kernels for sigma in (kernel.position_sigma, kernel.intensity_sigma)]

@@ -1,4 +1,4 @@
-"""What survives the window and napari: the numbers, relative to the image, the toggles, and which folds are open."""
+"""What survives the window and napari: the numbers, relative to the image, the toggles, open folds, and presets."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ TOGGLES = ("live", "region", "influence", "confidence", "changes", "areas")
 PATIENCE_MS = 300
 
 
-def load() -> dict[str, Any]:
+def load(what: str = "widget") -> dict[str, Any]:
     """Return what was saved last, or nothing."""
     try:
-        saved = json.loads(_store().value("widget", "{}"))
+        saved = json.loads(_store().value(what, "{}"))
     except (TypeError, ValueError):
         return {}
     return saved if isinstance(saved, dict) else {}
 
 
-def save(state: dict[str, Any]) -> None:
-    """Keep a state of plain values."""
-    _store().setValue("widget", json.dumps(state))
+def save(state: dict[str, Any], what: str = "widget") -> None:
+    """Keep a state of plain values: of the ``widget``, or its ``presets``."""
+    _store().setValue(what, json.dumps(state))
 
 
 def _store() -> QSettings:

@@ -66,6 +66,7 @@ class DenseCRFWidget(Container):
     found = Signal(object, description="What a longer piece of work has found so far.")
     done = Signal(object, description="What a longer piece of work has given.")
     renumbered = Signal(description="The image is of other units or another range: the numbers are those proposed.")
+    numbers_set = Signal(description="The program, not the user, has set the sliders.")
     failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -155,7 +156,15 @@ class DenseCRFWidget(Container):
         for name, value in form.values_of(params).items():
             with self._controls[name].changed.blocked():
                 self._controls[name].value = value
+        self.numbers_set.emit()
         if refine:
+            self._schedule()
+
+    def set_relative_numbers(self, numbers: dict[str, Any]) -> None:
+        """Show numbers as `relative_numbers` gives them, and refine with them; of an image that is known."""
+        if self._measured is not None:
+            form.set_relative(self._controls, numbers, self._measured.plan, self._measured.robust_range)
+            self.numbers_set.emit()
             self._schedule()
 
     # --- what is chosen --------------------------------------------------------------------------------------------
@@ -415,6 +424,7 @@ class DenseCRFWidget(Container):
             form.set_relative(self._controls, self._remembered.numbers, measured.plan, measured.robust_range)
         if not alike:
             self.renumbered.emit()
+        self.numbers_set.emit()
         self._schedule()
 
     def _write(self, result: Result) -> None:
@@ -533,6 +543,7 @@ class DenseCRFWidget(Container):
         for name in form.DEFAULTS:
             with self._controls[name].changed.blocked():
                 self._reset_one(name)
+        self.numbers_set.emit()
         self._schedule()
 
     def _reset_one(self, name: str) -> None:

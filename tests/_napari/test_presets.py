@@ -24,19 +24,23 @@ def presets_of(widget):
     return next(section.preset for section in widget.sections if isinstance(section, Choose))
 
 
-def shown(layer=None, image_scale=1, **place):
-    image, probabilities = picture()
-    return image_layer(image * np.float32(image_scale), name="image", **place), image_layer(
-        probabilities, name="map", **place
+def layers_of(image, probabilities, scale=(1, 1), unit="pixel"):
+    return (
+        image_layer(image, name="image", scale=scale, units=(unit, unit)),
+        image_layer(probabilities, name="map", scale=(1, *scale), units=("pixel", unit, unit)),
     )
+
+
+def shown(brighter=1, **place):
+    image, probabilities = picture()
+    return layers_of(image * np.float32(brighter), probabilities, **place)
 
 
 @pytest.mark.parametrize("preset", BUILT_IN, ids=lambda preset: preset.name)
 def test_a_preset_sets_the_sliders_in_units_of_the_image(dock, qtbot, preset):
     image, probabilities = picture()
     image = image * np.float32(100)
-    place = {"scale": (0.5, 0.5), "units": ("um", "um")}
-    viewer, widget = dock(image_layer(image, name="image", **place), image_layer(probabilities, name="map", **place))
+    viewer, widget = dock(*layers_of(image, probabilities, (0.5, 0.5), "um"))
     widget.panel.folds["Choose"].open = True
     after(qtbot, widget, lambda: setattr(widget.preset, "value", preset.name))
     appearance, smoothness = widget.params.kernels
@@ -102,7 +106,7 @@ def test_own_presets_survive_and_mean_the_same_on_another_image(dock, qtbot):
     assert "“image”" in widget.advice.value
     after(qtbot, widget, lambda: widget.reset.changed.emit(True))
     viewer.close()
-    _, again = dock(*shown(image_scale=100, scale=(2, 2), units=("um", "um")))
+    _, again = dock(*shown(brighter=100, scale=(2, 2), unit="um"))
     assert again.preset.value is None
     assert again.preset.choices[-1] == "cells"
     after(qtbot, again, lambda: setattr(again.preset, "value", "cells"))
@@ -134,7 +138,7 @@ def test_saving_names_and_replaces(dock, qtbot, monkeypatch):
     assert widget.preset.value == "mine"
     assert [preset.name for preset in own_presets()] == ["mine", "theirs"]
     assert own_presets()[0].numbers["appearance_weight"] == 5.5
-    for name, words in ((BUILT_IN[0].name, "is built in"), ("  ", "needs a name"), ("none", "needs a name")):
+    for name, words in ((BUILT_IN[0].name, "is built in"), ("  ", "needs a name"), ("-----", "needs a name")):
         presets.save_as(name)
         assert words in widget.advice.value
     assert len(own_presets()) == 2
@@ -149,8 +153,7 @@ def test_presets_of_another_version_are_left_out(dock, saved):
 
 def test_what_is_exported_the_command_line_reads(dock, qtbot, tmp_path, monkeypatch):
     image, probabilities = picture()
-    place = {"scale": (0.5, 0.25), "units": ("um", "um")}
-    viewer, widget = dock(image_layer(image, name="image", **place), image_layer(probabilities, name="map", **place))
+    viewer, widget = dock(*layers_of(image, probabilities, (0.5, 0.25), "um"))
     after(qtbot, widget, lambda: setattr(widget.preset, "value", "Nuclei and grains"))
     target = tmp_path / "numbers.json"
     monkeypatch.setattr(choose_preset, "ask_file", lambda *_, writing: target)

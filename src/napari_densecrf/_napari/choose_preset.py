@@ -20,7 +20,6 @@ from .section import Section
 if TYPE_CHECKING:
     from .widget import DenseCRFWidget
 
-NONE = "none"
 FILTER = "Parameters (*.json)"
 
 
@@ -39,7 +38,8 @@ class ChoosePreset(Section):
         preset = ComboBox(
             name="preset",
             label="Preset",
-            choices=lambda _: [(NONE, None), *((one.name, one.name) for one in self.presets)],
+            choices=lambda _: [one.name for one in self.presets],
+            nullable=True,
             tooltip="Numbers for a kind of image. Below it says where they come from.",
         )
         self.controls = {
@@ -89,7 +89,7 @@ class ChoosePreset(Section):
         name = name.strip()
         if not numbers or image is None:
             self._say("Choose an image and a map first.")
-        elif name in ("", NONE):
+        elif name in ("", self.controls["preset"].null_string):
             self._say("A preset needs a name.")
         else:
             preset = Preset(name, numbers, f"Saved by you on “{image.name}”.")
@@ -133,7 +133,7 @@ class ChoosePreset(Section):
         except OSError as error:
             self._say(f"“{path.name}” cannot be written: {error.strerror}.")
         else:
-            options = joined(["--params", path.name, *self._spacing()], windows=os.name == "nt")
+            options = joined(["--params", path.name, *self._units()], windows=os.name == "nt")
             self._say(f"Written, for images like this one. For the command line: {options}")
 
     # --- dialogs ----------------------------------------------------------------------------------------------------
@@ -188,13 +188,14 @@ class ChoosePreset(Section):
     def _of(self, name: str | None) -> Preset | None:
         return next((preset for preset in self.presets if preset.name == name), None)
 
-    def _spacing(self) -> list[str]:
-        """Return what else the command has to be told, where sigmas are in another unit than pixels."""
-        a_plan = self.widget.current_plan
-        if a_plan is None:
+    def _units(self) -> list[str]:
+        """Return what else the command has to be told to mean the same by the numbers."""
+        request = self.widget.request()
+        if request is None:
             return []
-        sizes = a_plan.volume_spacing if self.widget.as_volume(a_plan) else a_plan.spacing
-        return [] if set(sizes) == {1.0} else ["--spacing", ",".join(map(repr, sizes))]
+        sizes = request.frame_spacing
+        words = [] if set(sizes) == {1.0} else ["--spacing", ",".join(repr(float(size)) for size in sizes)]
+        return words if request.time_sigma is None else [*words, "--time-sigma", repr(request.time_sigma)]
 
     def _say(self, words: str) -> None:
         say(self.widget["advice"], words)

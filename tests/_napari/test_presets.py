@@ -222,8 +222,8 @@ def test_presets_help_the_kinds_of_images_they_are_for(monkeypatch):
 
     kinds = {
         "Nuclei and grains": ("dsb", "sandstone", "stardist_2d"),
-        "Membranes and thin structures": ("gala_em_train, slice",),
-        "Noisy images (smooth only)": ("plantseg_nuclei3d, slice",),
+        "Thin structures": ("gala_em_train, slice",),
+        "Noise: smooth only": ("plantseg_nuclei3d, slice",),
     }
     for item in benchmark.items(DATA):
         for preset in BUILT_IN:

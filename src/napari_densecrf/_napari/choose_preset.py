@@ -47,10 +47,10 @@ class ChoosePreset(Section):
             **{
                 name: PushButton(name=name, text=text, tooltip=tooltip)
                 for name, text, tooltip in (
-                    ("save_preset", "Save …", "Save these numbers as a preset of your own, for other images too."),
+                    ("save_preset", "Save as", "Save these numbers as a preset of your own, for other images too."),
                     ("delete_preset", "Delete", "Delete the chosen preset; only your own."),
-                    ("import_params", "Import …", "Take numbers from a JSON file, as the command line reads it."),
-                    ("export_params", "Export …", "Write these numbers as JSON, for --params of the command line."),
+                    ("import_params", "Import", "Take numbers from a JSON file, as the command line reads it."),
+                    ("export_params", "Export", "Write these numbers as JSON, for --params of the command line."),
                 )
             },
         }
@@ -204,7 +204,7 @@ class ChoosePreset(Section):
 def ask_name(parent: QWidget, names: list[str], name: str | None) -> str | None:
     """Ask for the name of a preset, or one of those that there are, to be replaced."""
     at = names.index(name) if name in names else -1
-    text, good = QInputDialog.getItem(parent, "Save preset", "Name", ["", *names], at + 1, True)
+    text, good = QInputDialog.getItem(parent, "Save preset", "Name of the preset", ["", *names], at + 1, True)
     return text if good else None
 
 

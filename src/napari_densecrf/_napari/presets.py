@@ -49,7 +49,7 @@ def _built_in(name: str, setting: Setting, source: str) -> Preset:
 # volumes of nuclei, cells, grains and membranes, their maps from small random forests and U-Nets.
 BUILT_IN = (
     _built_in(
-        "Careful (any map)",
+        "Careful, any map",
         Setting(0.75, 45.5, 12.5, 1.54, 1.13),
         "Weak and far: of the settings tried on 31 images in 2D such ones did the least harm. On 13 others the mean "
         "IoU changed by -0.026 to +0.049, and 10 gained.",
@@ -61,19 +61,19 @@ BUILT_IN = (
         "of sandstone. Not for thin gaps: -0.097 on nuclei that touch.",
     ),
     _built_in(
-        "Membranes and thin structures",
+        "Thin structures",
         Setting(1.5, 3.0, 20.0, 0.5, 1.0),
         "Weak and near, one of the settings of Auto, which leaves in place what is thin: mean IoU +0.01 on membranes "
         "in electron microscopy, -0.001 at worst on 13 images of all kinds.",
     ),
     _built_in(
-        "Noisy images (smooth only)",
+        "Noise: smooth only",
         Setting(0.0, 3.0, 12.0, 3.0, 1.0),
         "Smooths the map and does not look at the image (w1 = 0): mean IoU +0.005 on noisy nuclei that touch, "
         "-0.010 to +0.019 on 13 images of all kinds.",
     ),
     _built_in(
-        "Photographs (pydensecrf)",
+        "Photographs",
         Setting(10.0, 80.0, 13.0, 3.0, 3.0),
         "The README of pydensecrf, which wraps the code of Krähenbühl and Koltun (2011), for colour photographs. Too "
         "strong for much of microscopy: 9 of 13 images lost, up to 0.32 of mean IoU.",

@@ -1,11 +1,20 @@
 """Where large arrays get their memory."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_densecrf.memory import LARGE, sparse_empty, sparse_zeros, whole_empty
+from napari_densecrf.memory import (
+    LARGE,
+    MOST_KEPT,
+    SMALLEST_KEPT,
+    _kept,
+    sparse_empty,
+    sparse_zeros,
+    whole_empty,
+)
 
 
 @pytest.mark.parametrize("n_bytes", [64, LARGE, 3 * LARGE])
@@ -37,3 +46,27 @@ def test_whole_arrays_are_like_any_others(shape):
     assert array.flags.writeable
     array[:] = np.arange(array.size, dtype=np.float32).reshape(shape)
     assert array.ravel()[-1] == np.float32(array.size - 1)
+
+
+def test_memory_is_taken_again_but_not_while_any_view_is_alive():
+    _kept.clear()
+    size = 3 * SMALLEST_KEPT // 4
+    array = whole_empty(size, np.float32)
+    address = array.ctypes.data
+    part = array[5:].reshape(-1)[::2]
+    del array
+    gc.collect()
+    other = whole_empty(size, np.float32)
+    assert other.ctypes.data != address
+    del part
+    gc.collect()
+    again = whole_empty((size // 4, 4), np.uint32)
+    assert again.ctypes.data == address
+
+
+def test_little_memory_waits():
+    arrays = [whole_empty(MOST_KEPT // 8, np.uint8) for _ in range(20)]
+    huge = whole_empty(MOST_KEPT, np.uint8)
+    del arrays, huge
+    gc.collect()
+    assert sum(block.size for block in _kept.values()) <= MOST_KEPT

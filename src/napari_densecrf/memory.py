@@ -1,8 +1,9 @@
-"""Where large arrays get their memory: page by page as they are written, or in huge pages."""
+"""Where large arrays get their memory: page by page as they are written, or from earlier ones."""
 
 from __future__ import annotations
 
 import mmap
+import weakref
 from contextlib import suppress
 from typing import TypeVar
 
@@ -11,34 +12,63 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", bound=np.generic)
 
-# Below so many bytes a process gets memory that it has had before, without asking the system page by page.
+# From so many bytes on, memory that is not written is worth more than memory that need not be asked for.
 LARGE = 2**25
-HUGE_PAGE = 2**21
+# Memory of this size and more is kept for the next that wants as much, up to so much together.
+SMALLEST_KEPT = 2**18
+MOST_KEPT = 2**26
 
 
 def sparse_zeros(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[Number]:
-    """Return zeros."""
-    return _sparse(shape, dtype) if _n_bytes(shape, dtype) >= LARGE else np.zeros(shape, dtype)
+    """Return zeros, of which large ones take memory only where they are written."""
+    if _n_bytes(shape, dtype) >= LARGE:
+        return _sparse(shape, dtype)
+    zeros = whole_empty(shape, dtype)
+    zeros[...] = 0
+    return zeros
 
 
 def sparse_empty(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[Number]:
-    """Return an array of anything."""
-    return _sparse(shape, dtype) if _n_bytes(shape, dtype) >= LARGE else np.empty(shape, dtype)
+    """Return an array of anything; a large one takes memory only where it is written."""
+    return _sparse(shape, dtype) if _n_bytes(shape, dtype) >= LARGE else whole_empty(shape, dtype)
 
 
 def whole_empty(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[Number]:
-    """Return an array of anything, all of which will be written: in huge pages where the system has them.
+    """Return an array of anything, all of which will be written: in memory that an earlier one had, where there is any.
 
-    The system takes a microsecond for each page that it hands out, as long as we take for the work on it. numpy asks
-    for huge ones from 4 MB on, but allocators align few of them, and hand them back when something large is freed.
+    The system takes a microsecond or more for each page that it hands out, as long as we take for the work on it; so
+    the next slice or frame takes the memory of the last. No more than `MOST_KEPT` bytes wait for it.
     """
     n_bytes = _n_bytes(shape, dtype)
-    if n_bytes < HUGE_PAGE // 2 or not hasattr(mmap, "MADV_HUGEPAGE"):
+    if n_bytes < SMALLEST_KEPT:
         return np.empty(shape, dtype)
-    # The last page whole, and room to begin where one begins.
-    everything = _pages((-(-n_bytes // HUGE_PAGE) + 1) * HUGE_PAGE, mmap.MADV_HUGEPAGE)
-    first = -everything.ctypes.data % HUGE_PAGE
-    return everything[first : first + n_bytes].view(dtype).reshape(shape)
+    size = -(-n_bytes // SMALLEST_KEPT) * SMALLEST_KEPT
+    block = _take(size)
+    # Views of an array refer to the one that has the memory, and so they would to the block; but not past a memoryview.
+    lent = np.frombuffer(memoryview(block), np.uint8)  # type: ignore[arg-type]
+    weakref.finalize(lent, _keep, block).atexit = False
+    return lent[:n_bytes].view(dtype).reshape(shape)
+
+
+# In the order in which they came back. Arrays die in any thread, and while others are made: each step here is one that
+# Python does not interrupt.
+_kept: dict[int, NDArray[np.uint8]] = {}
+
+
+def _take(size: int) -> NDArray[np.uint8]:
+    """Return a block of this size, one that waits if there is one."""
+    for key, block in list(_kept.items()):
+        if block.size == size and _kept.pop(key, None) is not None:
+            return block
+    return np.empty(size, np.uint8)
+
+
+def _keep(block: NDArray[np.uint8]) -> None:
+    """Let a block wait for its next use; those that have waited longest go."""
+    if block.size <= MOST_KEPT // 2:
+        _kept[id(block)] = block
+        while sum(other.size for other in list(_kept.values())) > MOST_KEPT:
+            _kept.pop(next(iter(list(_kept))), None)
 
 
 def _n_bytes(shape: int | tuple[int, ...], dtype: type[Number]) -> int:

@@ -120,3 +120,18 @@ def test_strokes_on_one_frame_teach_the_others(dock, qtbot):
     assert (result_of(viewer).data[0] == truth[0]).mean() > 0.97
     after(qtbot, widget, lambda: viewer.dims.set_current_step(0, 2))
     assert (result_of(viewer).data[2] == truth[2]).mean() > 0.97
+
+
+def test_strokes_that_are_no_longer_chosen_hold_nothing(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    before = result_of(viewer).data.copy()
+    strokes = np.zeros(image.shape, np.uint8)
+    strokes[5:15, 5:15] = 2 - before[10, 10]
+    layer = viewer.add_labels(strokes, name="strokes")
+    after(qtbot, widget, lambda: setattr(widget.strokes, "value", layer))
+    assert (result_of(viewer).data != before).any()
+    # As the mouse chooses it.
+    after(qtbot, widget, lambda: widget.strokes.native.setCurrentIndex(0))
+    assert widget.strokes.value is None
+    assert_array_equal(result_of(viewer).data, before)

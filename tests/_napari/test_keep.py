@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
 from napari_densecrf._napari import provenance
 from napari_densecrf._napari.command import joined
+from napari_densecrf._napari.plan import METADATA_KEY
 from napari_densecrf._napari.settings import TOGGLES, load, save
 from napari_densecrf.cli import main
 
@@ -247,6 +248,19 @@ def test_restore_brings_numbers_and_inputs_back(dock, qtbot):
     assert widget.params == made
     assert widget.probabilities.value is chosen
     assert_array_equal(result_of(viewer).data, viewer.layers["image frozen"].data)
+
+
+def test_restore_says_what_no_slider_shows(dock, qtbot):
+    image, probabilities = picture()
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    widget.freeze.changed.emit(True)
+    layer = viewer.layers["image frozen"]
+    layer.metadata[METADATA_KEY]["params"]["compatibility"] = [[0.0, 2.0], [2.0, 0.0]]
+    viewer.layers.selection.active = layer
+    before = widget.params
+    widget.restore.changed.emit(True)
+    assert "compatibility" in widget.kept.value
+    assert widget.params == before
 
 
 def test_saved_labels_remember_how_they_were_made(dock, qtbot, tmp_path):

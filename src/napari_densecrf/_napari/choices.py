@@ -35,10 +35,10 @@ def maps(viewer: ViewerModel, painted: Labels | None = None) -> list[tuple[str, 
     return offered
 
 
-def strokes(viewer: ViewerModel) -> list[tuple[str, Labels | None]]:
+def strokes(viewer: ViewerModel) -> list[tuple[str, Labels]]:
     """Return what may be the strokes: Labels that are no result."""
     layers = [layer for layer in viewer.layers if isinstance(layer, Labels) and METADATA_KEY not in layer.metadata]
-    return [("none", None), *((layer.name, layer) for layer in layers)]
+    return [(layer.name, layer) for layer in layers]
 
 
 def choose(

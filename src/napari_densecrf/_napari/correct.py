@@ -37,6 +37,7 @@ class Correct(Section):
             name="strokes",
             label="Strokes",
             choices=lambda _: choices.strokes(widget.viewer),
+            nullable=True,
             tooltip="A Labels layer whose painted pixels are certain: 1 is the first class, 2 the second.",
         )
         new = PushButton(

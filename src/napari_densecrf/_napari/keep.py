@@ -73,9 +73,15 @@ class Keep(Section):
         if layer is None or made is None:
             self._say("Select a layer that was made here: a refined, a frozen or a saved one.")
             return
+        params = CRFParams.from_dict(made["params"])
+        try:
+            form.values_of(params)
+        except ValueError as error:
+            self._say(f"Nothing was set: {error}.")
+            return
         missing = self._choose_inputs(made)
         self._join(made)
-        self.widget.set_params(CRFParams.from_dict(made["params"]))
+        self.widget.set_params(params)
         self._say(f"Restored from “{layer.name}”." + (f" Not open: {', '.join(missing)}." if missing else ""))
 
     def _join(self, made: dict[str, Any]) -> None:

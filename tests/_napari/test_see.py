@@ -27,11 +27,14 @@ def wait_for_layer(qtbot, viewer, name):
 
 def say(qtbot, widget, change):
     """Make a change, and wait for the influence that it leads to."""
-    runner = part(widget, "influence")._runner
+    influence = part(widget, "influence")
     done = []
-    runner.finished.connect(lambda *_: done.append(1))
+    influence._runner.finished.connect(lambda *_: done.append(1))
     change()
-    qtbot.waitUntil(lambda: bool(done) and not runner.busy, timeout=WAIT_MS)
+    # Its words come ten times a second at most.
+    qtbot.waitUntil(
+        lambda: bool(done) and not influence._runner.busy and not influence._words_timer.isActive(), timeout=WAIT_MS
+    )
 
 
 def relative(pull):

@@ -36,7 +36,8 @@ def _set_scaled(target, source, factor):
 
 
 @kernel()
-def _add_scaled(target, source, factor):
+def add_scaled(target, source, factor):
+    """Add ``factor * source``, both (n_values,) float32."""
     for k in range(target.size):
         target[k] += factor * source[k]
 
@@ -69,7 +70,7 @@ def _add_lines(lines, first, last, centre, taps, fold, left, right, target):
         _add_four_scaled(target, sources, factors)
         line += 4
     for other in range(line, last):
-        _add_scaled(target, lines[other, left:right], taps[abs(other - centre)] * fold[other])
+        add_scaled(target, lines[other, left:right], taps[abs(other - centre)] * fold[other])
 
 
 @kernel()

@@ -68,7 +68,7 @@ def _keep(block: NDArray[np.uint8]) -> None:
     if block.size <= MOST_KEPT // 2:
         _kept[id(block)] = block
         while sum(other.size for other in list(_kept.values())) > MOST_KEPT:
-            _kept.pop(next(iter(list(_kept))), None)
+            _kept.pop(next(iter(list(_kept)), 0), None)
 
 
 def _n_bytes(shape: int | tuple[int, ...], dtype: type[Number]) -> int:
@@ -76,16 +76,13 @@ def _n_bytes(shape: int | tuple[int, ...], dtype: type[Number]) -> int:
 
 
 def _sparse(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[Number]:
-    """Return zeros in small pages: in numpy's huge ones, a byte written takes two megabytes."""
-    return _pages(_n_bytes(shape, dtype), getattr(mmap, "MADV_NOHUGEPAGE", None)).view(dtype).reshape(shape)
-
-
-def _pages(n_bytes: int, advice: int | None) -> NDArray[np.uint8]:
-    """Return zeros straight from the system, which hears what they are for, if it has words for that."""
+    """Return zeros from the system, in small pages: in numpy's huge ones, a byte written takes two megabytes."""
+    n_bytes = _n_bytes(shape, dtype)
     if not hasattr(mmap, "MAP_ANONYMOUS"):
-        return np.frombuffer(mmap.mmap(-1, n_bytes), np.uint8)
+        return np.frombuffer(mmap.mmap(-1, n_bytes), dtype).reshape(shape)
     pages = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if advice is not None:
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        # A system may be built without them.
         with suppress(OSError):
-            pages.madvise(advice)
-    return np.frombuffer(pages, np.uint8)
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, dtype).reshape(shape)

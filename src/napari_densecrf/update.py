@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .filtering import read_slots, slice_points, splat_points, tile_range
-from .gaussian import smooth_part, total_of_part
+from .gaussian import add_scaled, smooth_part, total_of_part
 from .kernels import kernel, parallel_kernel
 from .lanes import FOUR, SIXTEEN, TWO, larger, largest_of, load, plus, spread, store, sum_of, times, wide
 from .unary import RULED_OUT
@@ -361,12 +361,6 @@ def _marginals(n_channels, unary, differences, marginals, z):
 
 
 @kernel()
-def _add_scaled(target, source, factor):
-    for k in range(target.size):
-        target[k] += factor * source[k]
-
-
-@kernel()
 def _largest_change(old, new):
     """Return the largest ``|new - old|``, flat: compared as integers, whose order is that of floats without a sign."""
     most = np.int32(0)
@@ -392,10 +386,10 @@ def _send(corners, lattice, grid, compatibility, pixels, smoothed, blurred, part
     else:
         differences[:] = np.float32(0.0)
         total[:] = np.float32(0.0)
-    _add_scaled(total, pixels.total[first:last], pixels.total_weight)
+    add_scaled(total, pixels.total[first:last], pixels.total_weight)
     n_channels = pixels.n_channels
     if pixels.messages.size:
-        _add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
+        add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
     vertices, weights = lattice.vertices[first:last], lattice.weights[first:last]
     slice_points(corners, vertices, weights, n_channels, blurred, received)
     return _differences(

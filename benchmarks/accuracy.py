@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import napari_densecrf as ndc
-from napari_densecrf.lattice import COARSE, FINE, Blur
+from napari_densecrf.crf.lattice.lattice import COARSE, FINE, Blur
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference
@@ -47,7 +47,7 @@ def main() -> None:
     print("error over pydensecrf2's: total, then " + ", ".join(case.name for case in all_cases()))
     for blur in (FINE, COARSE, Blur(1, 0.42, 1.0), Blur(1, 0.5, 1.0), Blur(2, 0.5, 1.75**0.5)):
         # Every lattice takes this blur, whatever its probe says.
-        sys.modules["napari_densecrf.refine"].suited_blur = lambda *_, blur=blur: blur
+        sys.modules["napari_densecrf.crf.refine"].suited_blur = lambda *_, blur=blur: blur
         ours = our_errors(exact)
         ratios = " ".join(f"{our / other:5.2f}" for our, other in zip(ours, theirs, strict=True))
         print(f"{sum(ours) / sum(theirs):.3f}  {ratios}  {blur}")

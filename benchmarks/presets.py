@@ -14,10 +14,10 @@ import numpy as np
 from tuning import DATA, Item, items, mean_iou
 
 import napari_densecrf as ndc
-from napari_densecrf._napari.presets import BUILT_IN, Preset
+from napari_densecrf._napari.recipes.presets import BUILT_IN, Preset
+from napari_densecrf.choose.suggest import Setting
+from napari_densecrf.choose.trials import Subject, units_of, whole
 from napari_densecrf.params import CRFParams
-from napari_densecrf.suggest import Setting
-from napari_densecrf.tuning import Subject, units_of, whole
 
 
 def params_for(item: Item, preset: Preset) -> CRFParams:

@@ -23,7 +23,7 @@ from skimage import data
 
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.tiling import GIB
+from napari_densecrf.large.tiling import GIB
 
 PARAMS = CRFParams((PairwiseKernel(10.0, 20.0, 10.0), PairwiseKernel(3.0, 3.0)))
 CHUNK = 1024

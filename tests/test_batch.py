@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_densecrf.batch import files_of, find, guess_maps, pattern_of
+from napari_densecrf.files.batch import files_of, find, guess_maps, pattern_of
 
 
 def touch(folder, *names):

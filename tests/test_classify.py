@@ -9,7 +9,7 @@ from scipy import ndimage
 
 import napari_densecrf as ndc
 from cases import cells, tissue, volume
-from napari_densecrf import classify
+from napari_densecrf.choose import classify
 
 pytest.importorskip("sklearn")
 

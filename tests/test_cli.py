@@ -12,9 +12,10 @@ import zarr
 from scipy import ndimage
 
 import napari_densecrf as ndc
-from napari_densecrf import CRFParams, PairwiseKernel, jobs
+from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.cli import main
-from napari_densecrf.jobs import Options, prepare
+from napari_densecrf.files import jobs
+from napari_densecrf.files.jobs import Options, prepare
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import zarr
 from numpy.testing import assert_array_equal
 
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.files import BadInput, Contents, read
-from napari_densecrf.frames import lay_out
-from napari_densecrf.jobs import Options, prepare, run
-from napari_densecrf.outputs import PartialLabels, Target
+from napari_densecrf.files.frames import lay_out
+from napari_densecrf.files.jobs import Options, prepare, run
+from napari_densecrf.files.read import BadInput, Contents, read
+from napari_densecrf.files.write import PartialLabels, Target
 
 ome_zarr = pytest.importorskip("ome_zarr")
 
@@ -85,7 +85,7 @@ def test_hdf5_with_several_datasets_names_them(tmp_path):
 def test_large_files_are_read_by_slices_in_any_process(tmp_path, monkeypatch, suffix):
     import pickle
 
-    from napari_densecrf import files
+    from napari_densecrf.files import read as files
 
     monkeypatch.setattr(files, "AT_ONCE_BYTES", 100)
     array = np.arange(6 * 20 * 24, dtype=np.uint16).reshape(6, 20, 24)

@@ -5,8 +5,8 @@ import pytest
 
 import napari_densecrf as ndc
 import reference
-from napari_densecrf.gaussian import GridGaussian
-from napari_densecrf.lanes import padded
+from napari_densecrf.crf.gaussian import GridGaussian
+from napari_densecrf.crf.numba.simd import padded
 
 
 @pytest.mark.parametrize("n_channels", [2, 3, 4, 7, 20])

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 import napari_densecrf as ndc
 import reference
-from napari_densecrf import CRFParams, PairwiseKernel, vertices
-from napari_densecrf.grid import from_image, take_probe
-from napari_densecrf.lattice import COARSE, FINE, Lattice, _estimate_touched, suited_blur
+from napari_densecrf import CRFParams, PairwiseKernel
+from napari_densecrf.crf.grid import from_image, take_probe
+from napari_densecrf.crf.lattice import vertex_index as vertices
+from napari_densecrf.crf.lattice.lattice import COARSE, FINE, Lattice, _estimate_touched, suited_blur
 
 
 def clustered(n_points, n_dims, seed, spread=1.0):

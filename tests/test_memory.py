@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_densecrf.memory import (
+from napari_densecrf.crf.numba.memory import (
     LARGE,
     MOST_KEPT,
     SMALLEST_KEPT,

@@ -11,7 +11,7 @@ import pytest
 
 import reference
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.meanfield import compatibility_arrays
+from napari_densecrf.crf.meanfield import compatibility_arrays
 
 TEXT = (Path(__file__).parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
 
@@ -38,10 +38,10 @@ def problem():
 
 
 def test_all_that_is_named_exists():
-    named = re.findall(r"`(\w+)\.py: ([\w.]+)`", TEXT)
+    named = re.findall(r"`([\w/]+)\.py: ([\w.]+)`", TEXT)
     assert len(named) >= 10
     for module, name in named:
-        found = import_module(f"napari_densecrf.{module}")
+        found = import_module(f"napari_densecrf.{module.replace('/', '.')}")
         for part in name.split("."):
             found = getattr(found, part)
 

@@ -22,7 +22,8 @@ from skimage import data
 
 import napari_densecrf as ndc
 from cases import kernels, noisy_map
-from napari_densecrf import CRFParams, PairwiseKernel, tiles
+from napari_densecrf import CRFParams, PairwiseKernel
+from napari_densecrf.large import tiles
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 NEAR = CRFParams(kernels(6, 5.0, 12.0, 2.0, 1.5))

@@ -8,8 +8,8 @@ from scipy import ndimage
 
 import napari_densecrf as ndc
 from cases import noisy_map
-from napari_densecrf.fit import _Exam
-from napari_densecrf.suggest import _best, _Effect
+from napari_densecrf.choose.fit import _Exam
+from napari_densecrf.choose.suggest import _best, _Effect
 
 GENTLE = ndc.CRFParams((ndc.PairwiseKernel(1.0, 8.0, 12.0), ndc.PairwiseKernel(0.5, 1.0)))
 HARSH = ndc.CRFParams((ndc.PairwiseKernel(20.0, 30.0, 400.0), ndc.PairwiseKernel(5.0, 4.0)))

@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .classify import PixelClassifier, probabilities_from_strokes
-from .fit import Fit, FitStep, fit, fit_steps
-from .grid import take_probe
-from .influence import Influence, Pull, influence
-from .lattice import Lattice
+from .choose.classify import PixelClassifier, probabilities_from_strokes
+from .choose.fit import Fit, FitStep, fit, fit_steps
+from .choose.suggest import Suggestion, SuggestStep, suggest, suggest_steps
+from .crf.grid import take_probe
+from .crf.influence import Influence, Pull, influence
+from .crf.lattice.lattice import Lattice
+from .crf.refine import Refinement, Refiner, Step, refine
+from .crf.unary import InputWarning, probabilities_from_labels
+from .large.tiling import TilePlan
 from .params import CRFParams, PairwiseKernel
-from .refine import Refinement, Refiner, Step, refine
-from .suggest import Suggestion, SuggestStep, suggest, suggest_steps
-from .tiling import TilePlan
-from .unary import InputWarning, probabilities_from_labels
 
 if TYPE_CHECKING:
-    from .tiles import plan_tiles, refine_tiles
+    from .large.tiles import plan_tiles, refine_tiles
 
 __all__ = [
     "CRFParams",
@@ -49,7 +49,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import Dask, which takes as long as all else, only for those who use it."""
     if name in ("plan_tiles", "refine_tiles"):
-        from . import tiles
+        from .large import tiles
 
         return getattr(tiles, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,13 +16,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from . import batch
-from .files import BadInput, read_params
-from .jobs import FROM_FILE, Options, prepare, run
+from napari_densecrf.crf.unary import InputWarning
+from napari_densecrf.files import batch
+from napari_densecrf.files.jobs import FROM_FILE, Options, prepare, run
+from napari_densecrf.files.read import BadInput, read_params
+from napari_densecrf.large.tiles import TILE_MEMORY
+from napari_densecrf.large.tiling import GIB
+
 from .params import CRFParams, PairwiseKernel, Sigma
-from .tiles import TILE_MEMORY
-from .tiling import GIB
-from .unary import InputWarning
 
 # Remarks on the input that are printed; tiles may have the same one many times.
 MOST_REMARKS = 3

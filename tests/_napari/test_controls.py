@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_densecrf._napari.controls import QLogSlider
+from napari_densecrf._napari.panel.log_slider import QLogSlider
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from napari.utils.theme import get_theme
 from numpy.testing import assert_allclose
 
 from driving import WAIT_MS, after, image_layer, picture, readable
-from napari_densecrf._napari import settings
-from napari_densecrf._napari.convergence import advice
+from napari_densecrf._napari.panel import remembered as settings
+from napari_densecrf._napari.sections.convergence import advice
 
 
 @pytest.mark.parametrize(

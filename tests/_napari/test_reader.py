@@ -11,8 +11,8 @@ from napari.layers import Image, Labels
 from npe2 import PluginManager
 from numpy.testing import assert_array_equal
 
-from napari_densecrf._napari.layers import class_names
-from napari_densecrf._napari.reader import get_reader
+from napari_densecrf._napari.contributions.reader import get_reader
+from napari_densecrf._napari.work.reading import class_names
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_files import write_ilastik
@@ -73,7 +73,7 @@ def test_the_reader_needs_no_qt(tmp_path):
     import subprocess
 
     script = (
-        "import sys; from napari_densecrf._napari.reader import get_reader; "
+        "import sys; from napari_densecrf._napari.contributions.reader import get_reader; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'qtpy', 'PyQt6', 'magicgui'}))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

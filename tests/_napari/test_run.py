@@ -5,7 +5,7 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
-from napari_densecrf.classify import PixelClassifier
+from napari_densecrf.choose.classify import PixelClassifier
 
 
 def applied(qtbot, widget, viewer, name="image applied"):

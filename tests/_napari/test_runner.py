@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from napari_densecrf._napari.runner import Done, Runner
-from napari_densecrf.refine import Step
+from napari_densecrf._napari.work.runner import Done, Runner
+from napari_densecrf.crf.refine import Step
 
 WAIT_MS = 10_000
 
@@ -61,7 +61,7 @@ def test_the_same_subject_lets_a_short_run_finish_and_skips_what_lies_between(ru
 
 
 def test_a_long_run_gives_way_but_not_twice_in_a_row(runner, qtbot, monkeypatch):
-    monkeypatch.setattr("napari_densecrf._napari.runner.PATIENCE", 0.0)
+    monkeypatch.setattr("napari_densecrf._napari.work.runner.PATIENCE", 0.0)
     got = collect(runner)
     begun = [threading.Event() for _ in range(3)]
     gate = [threading.Event() for _ in range(3)]

@@ -5,7 +5,7 @@ import pytest
 
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf._napari import sample_data
+from napari_densecrf._napari.contributions import sample_data
 
 
 @pytest.mark.parametrize(("sample", "n_classes"), [(sample_data.tissue, 3), (sample_data.cell, 2)])

@@ -7,8 +7,8 @@ from vispy.gloo.program import Program
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
-from napari_densecrf._napari.areas import areas
-from napari_densecrf.influence import Influence
+from napari_densecrf._napari.sections.areas import areas
+from napari_densecrf.crf.influence import Influence
 
 
 def part(widget, name):

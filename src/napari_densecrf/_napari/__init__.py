@@ -1,1 +1,1 @@
-"""The only place that imports napari, Qt and magicgui."""
+"""The window. The only folder that imports napari, Qt and magicgui."""

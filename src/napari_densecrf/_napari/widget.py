@@ -16,28 +16,35 @@ from napari.utils import progress
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 
-from napari_densecrf.kernels import n_threads
+from napari_densecrf._napari.display.result_layer import OneLayer, paint_like, put_in_place, result_layer, write
+from napari_densecrf._napari.panel import form
+from napari_densecrf._napari.panel.panel import Panel, say, scrolled
+from napari_densecrf._napari.panel.remembered import Remembered
+from napari_densecrf._napari.panel.timers import a_timer
+from napari_densecrf._napari.problem import choices
+from napari_densecrf._napari.problem.axes import METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, layers_of_map, plan
+from napari_densecrf._napari.problem.region import (
+    SLAB_VOXELS,
+    WHOLE_PIXELS,
+    margins,
+    slab_margin,
+    visible_part,
+    whole_slice,
+)
+from napari_densecrf._napari.recipes.provenance import Fingerprints, provenance
+from napari_densecrf._napari.sections.choose import Choose
+from napari_densecrf._napari.sections.compare import Compare
+from napari_densecrf._napari.sections.convergence import Convergence
+from napari_densecrf._napari.sections.correct import Correct
+from napari_densecrf._napari.sections.keep import Keep
+from napari_densecrf._napari.sections.run import Run
+from napari_densecrf._napari.sections.section import Section
+from napari_densecrf._napari.sections.see import See
+from napari_densecrf._napari.work.reading import read_strokes
+from napari_densecrf._napari.work.runner import Runner, Work
+from napari_densecrf._napari.work.worker import CHANGES, Engine, Measured, Request, Result, measure, warm_up
+from napari_densecrf.crf.numba.compile import n_threads
 from napari_densecrf.params import CRFParams
-
-from . import choices, form
-from .choose import Choose
-from .compare import Compare
-from .convergence import Convergence
-from .correct import Correct
-from .engine import CHANGES, Engine, Measured, Request, Result, measure, warm_up
-from .keep import Keep
-from .layers import read_strokes
-from .panel import Panel, say, scrolled
-from .plan import METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, layers_of_map, plan
-from .provenance import Fingerprints, provenance
-from .result import OneLayer, paint_like, put_in_place, result_layer, write
-from .run import Run
-from .runner import Runner, Work
-from .section import Section
-from .see import See
-from .settings import Remembered
-from .timers import a_timer
-from .window import SLAB_VOXELS, WHOLE_PIXELS, margins, slab_margin, visible_part, whole_slice
 
 READY, BUSY, WRONG = "#3fa34d", "#d89614", "#d64545"
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.

@@ -1,0 +1,1 @@
+"""What the manifest offers besides the widget: a reader, a writer, samples."""

@@ -1,0 +1,1 @@
+"""What is drawn: layers of results, lines on the canvas. Decides nothing."""

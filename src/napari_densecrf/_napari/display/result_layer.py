@@ -1,0 +1,210 @@
+"""The Labels layer of a result: where it lies, what colours it has, and how a window is written into it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_densecrf._napari.problem.axes import METADATA_KEY, Map, Plan, levels_of, shape_of
+from napari_densecrf._napari.problem.region import Window
+from napari_densecrf._napari.work.reading import Inputs
+from napari_densecrf._napari.work.worker import Result
+
+OPACITY = 0.6
+# Slices of more pixels get a result of several resolutions, of which napari draws only what it shows.
+SINGLE_SCALE_PIXELS = 4096 * 4096
+COARSEST = 1024
+# Okabe and Ito's colours, told apart by every kind of eye; blue, orange and green first.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+BACKGROUND_NAMES = ("background", "bg", "none", "unlabeled", "unlabelled", "empty")
+
+
+class OneLayer:
+    """One layer for each image: found again, added where it is missing, replaced where it no longer fits.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    make : callable
+        ``make(result)`` gives a new layer for a result, or for what else `add` gets that has its ``request``.
+    """
+
+    def __init__(self, viewer: ViewerModel, make: Callable[[Any], Layer]) -> None:
+        self._viewer = viewer
+        self._make = make
+        self._layers: weakref.WeakKeyDictionary[Image, Layer] = weakref.WeakKeyDictionary()
+
+    def of(self, image: Image | None) -> Any:
+        """Return the layer of an image, or None."""
+        layer = None if image is None else self._layers.get(image)
+        return layer if layer is not None and layer in self._viewer.layers else None
+
+    def all(self) -> list[Any]:
+        """Return the layers that are there, of whatever image."""
+        return [layer for layer in self._layers.values() if layer in self._viewer.layers]
+
+    def owns(self, layer: Layer) -> bool:
+        """Tell whether a layer is or was one of these."""
+        # Not `is`: what napari gives to plugins may be a proxy of the layer, which equals it.
+        return any(layer == one for one in self._layers.values())
+
+    def fitting(self, result: Result) -> Any:
+        """Return the layer of a result's image where its shape fits; remove one that does not fit."""
+        a_plan = result.request.plan
+        layer = self.of(a_plan.image)
+        if layer is not None and tuple(layer.data.shape) != a_plan.result_shape:
+            self._viewer.layers.remove(layer)
+            return None
+        return layer
+
+    def add(self, result: Any) -> Any:
+        """Add a new layer for a result's image; the active layer stays the one it was."""
+        layer = self._make(result)
+        # Marked before it is added, or it would be offered as a map.
+        layer.metadata.setdefault(METADATA_KEY, {})
+        self._layers[result.request.plan.image] = layer
+        active = self._viewer.layers.selection.active
+        self._viewer.add_layer(layer)
+        if active in self._viewer.layers:
+            self._viewer.layers.selection.active = active
+        return layer
+
+
+def blank(a_plan: Plan, dtype: Any, *, one_level: bool = False) -> dict[str, Any]:
+    """Return the data of a layer of the result's shape, of several resolutions where it is large, and its place."""
+    shapes = [a_plan.result_shape] if one_level else _level_shapes(a_plan.result_shape)
+    levels = [np.zeros(shape, dtype) for shape in shapes]
+    return {"data": levels if len(levels) > 1 else levels[0], "multiscale": len(levels) > 1, **place(a_plan)}
+
+
+def result_layer(result: Result) -> Labels:
+    """Make the Labels layer of a result: the image's place in the world, the source's colours."""
+    a_plan, inputs = result.request.plan, result.inputs
+    labels = Labels(
+        name=f"{a_plan.image.name} refined",
+        opacity=OPACITY,
+        blending="translucent",
+        **blank(a_plan, inputs.dtype),
+    )
+    paint_like(labels, a_plan.map, inputs)
+    labels.editable = False
+    return labels
+
+
+def _level_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shapes of the resolutions of a result, each half as fine as the one before."""
+    shapes = [shape]
+    while np.prod(shape[-2:]) > SINGLE_SCALE_PIXELS and max(shapes[-1][-2:]) > COARSEST:
+        step = 2 ** len(shapes)
+        shapes.append((*shape[:-2], -(-shape[-2] // step), -(-shape[-1] // step)))
+    return shapes
+
+
+def place(a_plan: Plan) -> dict[str, Any]:
+    """Return what puts a layer of the result's shape where the image is."""
+    image, axes = a_plan.image, a_plan.result_axes
+    scale, translate = np.array(image.scale[axes]), np.array(image.translate[axes])
+    if a_plan.bridged_axis is not None and a_plan.channel_axis is not None:
+        n_channels = shape_of(image)[a_plan.channel_axis]
+        translate[a_plan.bridged_axis] += scale[a_plan.bridged_axis] * (n_channels - 1) / 2
+        scale[a_plan.bridged_axis] *= n_channels
+    return {
+        "affine": _sub_affine(image, axes),
+        "scale": scale,
+        "translate": translate,
+        "rotate": image.rotate[np.ix_(axes, axes)],
+        "shear": _sub_shear(image, axes),
+        "units": [image.units[axis] for axis in axes],
+        "axis_labels": [image.axis_labels[axis] for axis in axes],
+    }
+
+
+def put_in_place(labels: Layer, a_plan: Plan) -> None:
+    """Move a layer of the result's shape to where its image is now."""
+    move(labels, place(a_plan))
+
+
+def move(layer: Layer, to: dict[str, Any]) -> None:
+    """Set what differs of a layer's place: setting draws anew."""
+    for name, value in to.items():
+        now = np.asarray(getattr(layer, name), dtype=object)
+        wanted = np.asarray(value, dtype=object)
+        if name == "shear":
+            wanted = wanted[np.triu_indices(len(wanted), 1)]
+        if not np.array_equal(now, wanted):
+            setattr(layer, name, value)
+
+
+def redraw(layer: Layer) -> None:
+    """Show what has been written into a layer's data, and leave its thumbnail and extent as they are.
+
+    napari's list of layers would paint its rows anew, which takes as long as the rest: it is not told.
+    """
+    with layer.events.blocker():
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+
+def reveal(layer: Layer, shown: bool) -> None:
+    """Show or hide a layer, which draws anew even where nothing changes."""
+    if layer.visible != shown:
+        layer.visible = shown
+
+
+def _sub_affine(image: Image, axes: list[int]) -> NDArray[np.float64]:
+    whole = np.asarray(image.affine.affine_matrix)
+    kept = [*axes, whole.shape[0] - 1]
+    return whole[np.ix_(kept, kept)]
+
+
+def _sub_shear(image: Image, axes: list[int]) -> NDArray[np.float64]:
+    """Return the shear among some axes as a full matrix: napari takes and gives the upper triangle otherwise."""
+    n_axes = image.ndim
+    matrix = np.eye(n_axes)
+    matrix[np.triu_indices(n_axes, 1)] = np.asarray(image.shear).ravel()
+    return matrix[np.ix_(axes, axes)]
+
+
+def paint_like(labels: Labels, source: Map, inputs: Inputs) -> None:
+    """Give a result the colours of its source and the names of its classes."""
+    labels.colormap = source.colormap if isinstance(source, Labels) else class_colours(inputs.names, inputs.values)
+    labels.features = {"index": inputs.values, "class": inputs.names}
+
+
+def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelColormap:
+    """Return one colour a class. The first of two, or one that is named as background, stays clear."""
+    clear = len(names) == 2 or names[0].strip().lower() in BACKGROUND_NAMES
+    colours: dict[int | None, Any] = {None: "transparent"}
+    for k, value in enumerate(values.tolist()):
+        colours[value] = PALETTE[(k - clear) % len(PALETTE)]
+    if clear:
+        colours[int(values[0])] = "transparent"
+    return DirectLabelColormap(color_dict=colours)
+
+
+def write(layer: Layer, a_plan: Plan, window: Window, values: NDArray[Any]) -> None:
+    """Write one window into a result in place, and show it.
+
+    A window of a coarse step goes into the level that is as coarse, where there is one; else its pixels are repeated.
+    """
+    levels = levels_of(layer)
+    level = min(window.step.bit_length() - 1, len(levels) - 1)
+    repeat = window.step >> level
+    (y, x) = (first >> level for first in (window.y[0], window.x[0]))
+    if repeat > 1:
+        values = values.repeat(repeat, axis=0).repeat(repeat, axis=1)
+    data = levels[level]
+    height, width = (
+        min(have, room - first) for have, room, first in zip(values.shape, data.shape[-2:], (y, x), strict=True)
+    )
+    at: list[Any] = [*window.index, slice(y, y + height), slice(x, x + width)]
+    if a_plan.bridged_axis is not None:
+        at.insert(a_plan.bridged_axis, 0)
+    data[tuple(at)] = values[:height, :width]
+    redraw(layer)

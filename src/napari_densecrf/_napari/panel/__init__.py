@@ -1,0 +1,1 @@
+"""What the panel is built of: rows, folds, sliders, keys, and what is remembered. Knows no layers."""

@@ -1,0 +1,1 @@
+"""How a result can be made again: as metadata, Python, a command, a preset."""

@@ -1,0 +1,148 @@
+"""What was done in the window, as one shell command on the files that the layers came from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from napari.layers import Labels, Layer
+
+from napari_densecrf._napari.contributions.reader import FILE_AXES
+from napari_densecrf._napari.problem.axes import SINGLES, FromStrokes, Misfit, Plan, levels_of, shape_of
+from napari_densecrf._napari.problem.region import whole_of
+from napari_densecrf._napari.work.worker import Request, Result
+from napari_densecrf.crf.unary import CONFIDENCE
+from napari_densecrf.files import read as files
+from napari_densecrf.params import CRFParams
+
+from .python import file_of
+
+# Letters of axes that count images by themselves, as the command line has them.
+COUNTING = f"T{SINGLES}"
+INSTEAD = "use Copy as Python"
+
+
+def shell_command(result: Result, strokes: Labels | None) -> str:
+    """Return the command that refines the same files with the same numbers.
+
+    Raises
+    ------
+    Misfit
+        With one sentence, where the command cannot read what the window has.
+    """
+    request = result.request
+    a_plan = request.plan
+    source = _single_map(a_plan)
+    image_axes, map_axes = axes_of(request)
+    image, image_axes = _file_and_axes(a_plan.image, image_axes)
+    probabilities, map_axes = _file_and_axes(source, map_axes)
+    words = ["napari-densecrf", "refine", image, probabilities]
+    words += ["-o", str(Path(image).with_name(f"{Path(image).stem}_refined.tif"))]
+    if image_axes != "YX":
+        words += ["--axes", image_axes]
+    if map_axes not in ("YX", "CYX"):
+        words += ["--map-axes", map_axes]
+    words += ["--spacing", ",".join(repr(float(size)) for size in request.frame_spacing)]
+    if request.time_sigma is not None:
+        words += ["--time-sigma", repr(request.time_sigma)]
+    if isinstance(source, Labels):
+        _check_numbers(source, result)
+        words += ["--from-labels", repr(CONFIDENCE)]
+    if strokes is not None:
+        words += ["--strokes", _file_and_axes(strokes, "")[0]]
+    return joined([*words, *options_of(request.params)], windows=os.name == "nt")
+
+
+def joined(words: list[str], *, windows: bool) -> str:
+    """Return words as the shell of a system wants them: both of Windows' know double quotes alone."""
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)
+
+
+def differs(request: Request) -> str:
+    """Say why the command's labels may differ from those that are shown, or nothing where they do not."""
+    whole = whole_of(request.plan, request.read)
+    if request.read == whole and whole.step == 1:
+        return ""
+    what = f"the whole {request.frame}" if whole.z is not None and request.read.z != whole.z else "the whole image"
+    return f"It refines {what}, of which the window shows a part: single pixels may differ."
+
+
+def axes_of(request: Request) -> tuple[str, str]:
+    """Return a letter for each axis of the image's data, and of the map's."""
+    a_plan = request.plan
+    if len(a_plan.shape) - 2 > len(COUNTING):
+        raise Misfit(f"The command has no letters for so many axes: {INSTEAD}.")
+    image_axes = a_plan.letters("Z" if request.frame == "volume" else "T")
+    spatial = image_axes.replace("C", "")
+    if a_plan.class_axis is None:
+        return image_axes, spatial
+    return image_axes, f"{spatial[: a_plan.class_axis]}C{spatial[a_plan.class_axis :]}"
+
+
+def _single_map(a_plan: Plan) -> Layer:
+    if isinstance(a_plan.map, FromStrokes):
+        raise Misfit(f"The map was made of strokes, which the command does not do: {INSTEAD}.")
+    if isinstance(a_plan.map, tuple):
+        raise Misfit(f"The map is {len(a_plan.map)} layers, and the command reads one file: {INSTEAD}.")
+    if a_plan.image.rgb and shape_of(a_plan.image)[-1] > 3:
+        raise Misfit(
+            f"“{a_plan.image.name}” has an alpha channel, which the command would take for a colour: {INSTEAD}."
+        )
+    return a_plan.map
+
+
+def _check_numbers(source: Labels, result: Result) -> None:
+    """Raise `Misfit` where the command would number the classes of a rough segmentation differently."""
+    n_classes = len(result.inputs.values)
+    highest = int(np.max(levels_of(source)[0]))
+    if result.inputs.values.tolist() != list(range(n_classes)) or highest >= n_classes:
+        raise Misfit(f"“{source.name}” has labels other than 0, 1, 2, …, which the command expects: {INSTEAD}.")
+
+
+def _file_and_axes(layer: Layer, axes: str) -> tuple[str, str]:
+    """Return the file that a layer came from, as the command names it, and the letters of the file's own axes.
+
+    Raises
+    ------
+    Misfit
+        Where there is none, or it does not hold what the layer shows.
+    """
+    path = file_of(layer)
+    if path is not None:
+        return str(path), axes
+    # Labels may have been painted on since.
+    if layer.source.path and not isinstance(layer, Labels):
+        name, order = str(layer.source.path), layer.metadata.get(FILE_AXES)
+        if order is not None:
+            return name, _unarranged(axes, order)
+        if _shape_in_file(name) == shape_of(layer):
+            return name, axes
+    raise Misfit(f"The command reads files: save “{layer.name}” as tif or npy, and open that.")
+
+
+def _unarranged(axes: str, order: list[int | None]) -> str:
+    """Return the letters in the order of a file's axes; ``order`` has the layer's axis for each, None for none."""
+    spare = (letter for letter in reversed(COUNTING) if letter not in axes)
+    return "".join(next(spare) if axis is None else axes[axis] for axis in order)
+
+
+def _shape_in_file(name: str) -> tuple[int, ...] | None:
+    """Return the shape that the command finds in a file."""
+    try:
+        return tuple(files.read(name).pixels.shape)
+    except (files.BadInput, OSError):
+        return None
+
+
+def options_of(params: CRFParams) -> Iterator[str]:
+    """Give parameters as options of the command line."""
+    for kernel in params.kernels:
+        kind = "smoothness" if kernel.intensity_sigma is None else "appearance"
+        yield from (f"--{kind}-weight", repr(kernel.weight), f"--{kind}-position-sigma", repr(kernel.position_sigma))
+        if kernel.intensity_sigma is not None:
+            yield from (f"--{kind}-intensity-sigma", repr(kernel.intensity_sigma))
+    yield from ("--iterations", str(params.n_iterations), "--damping", repr(params.damping))

@@ -1,0 +1,1 @@
+"""Long runs over all that is open: into a layer, into a file."""

@@ -1,0 +1,1 @@
+"""The folds of the panel, one file each part."""

@@ -1,0 +1,82 @@
+"""A small table: the area of each class before and after, gained and lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+from magicgui.widgets import Label
+from numpy.typing import NDArray
+
+from napari_densecrf._napari.panel.panel import say
+from napari_densecrf._napari.problem.axes import Plan
+from napari_densecrf._napari.problem.region import Window
+from napari_densecrf._napari.work.worker import CHANGES, Result
+
+from .toggle import Toggled
+
+if TYPE_CHECKING:
+    from napari_densecrf._napari.widget import DenseCRFWidget
+
+# More classes than a dock has room for: the rest, the smallest, are left out, and said to be.
+MAX_ROWS = 12
+
+
+class Areas(Toggled):
+    """The table, under its toggle."""
+
+    def __init__(self, widget: DenseCRFWidget) -> None:
+        super().__init__(
+            widget,
+            "areas",
+            "Area of each class",
+            "The area of each class in the map and in the result, and what it gained and lost.",
+            wants=CHANGES,
+        )
+        self.table = Label(name="area_table", label="")
+        self.controls["area_table"] = self.table
+        self.details.append(self.table)
+
+    def show(self, result: Result) -> None:
+        """Fill the table."""
+        if result.counts is None:
+            return
+        window, a_plan = result.request.window, result.request.plan
+        say(self.table, table(result.counts, result.inputs.names, a_plan, window))
+
+
+def areas(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (n_classes, 4) pixels before, after, gained and lost, of pixels that were (rows) and are (columns)."""
+    before, after, kept = counts.sum(axis=1), counts.sum(axis=0), np.diagonal(counts)
+    return np.column_stack([before, after, after - kept, before - kept])
+
+
+def table(counts: NDArray[np.int64], names: list[str], a_plan: Plan, window: Window) -> str:
+    """Return the table in the HTML that a label shows; pixels are those of the full resolution."""
+    pixels = areas(counts) * window.step**2
+    order = np.sort(np.argsort(-pixels[:, :2].max(axis=1), kind="stable")[:MAX_ROWS])
+    pixel_area = a_plan.spacing[0] * a_plan.spacing[1] if a_plan.unit != "px" else None
+    rows = [_row(("before", "after", "gained", "lost"), "th")]
+    for k in order:
+        # A line of its own for the name: beside it four numbers do not fit into a narrow dock.
+        rows.append(f'<tr><td colspan="4" align="left"><b>{escape(names[k])}</b></td></tr>')
+        rows.append(_row([f"{n:,}" for n in pixels[k]]))
+        if pixel_area is not None:
+            rows.append(_row([_short(n * pixel_area) for n in pixels[k]]))
+    notes = ["In pixels." if pixel_area is None else f"In pixels, and below in {a_plan.unit}²."]
+    if (window.y, window.x) != ((0, a_plan.shape[-2]), (0, a_plan.shape[-1])):
+        notes.append("Of the visible part.")
+    if len(names) > len(order):
+        notes.append(f"{len(names) - len(order)} smaller classes are left out.")
+    return f'<table width="100%" cellspacing="2">{"".join(rows)}</table>{" ".join(notes)}'
+
+
+def _row(cells: Sequence[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f'<{tag} width="25%" align="right">{cell}</{tag}>' for cell in cells) + "</tr>"
+
+
+def _short(area: float) -> str:
+    """Return three digits, and more only where there is no fraction to cut."""
+    return f"{area:,.0f}" if area >= 100 else f"{area:.3g}"

@@ -1,0 +1,191 @@
+"""Correct by hand: strokes that are certain, and results that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import numpy as np
+from magicgui.widgets import ComboBox, Label, PushButton
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.notifications import show_info
+
+from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, place
+from napari_densecrf._napari.panel.keys import Keys
+from napari_densecrf._napari.panel.panel import Panel, say
+from napari_densecrf._napari.problem import choices
+from napari_densecrf._napari.problem.axes import METADATA_KEY, STROKES_KEY, Misfit, Plan, plan_alone
+
+from .section import Section
+
+BRUSH_SCREEN_PIXELS = 12
+# What a class that is clear in the result is painted with.
+CLEAR_STROKES = "#f4f4f4"
+MOST_KEYS = 9
+
+
+class Correct(Section):
+    """Paint what is certain, and keep what is right."""
+
+    title = "Correct"
+
+    def __init__(self, widget: Any) -> None:
+        super().__init__(widget)
+        self._keys = Keys(widget.viewer)
+        strokes = ComboBox(
+            name="strokes",
+            label="Strokes",
+            choices=lambda _: choices.strokes(widget.viewer),
+            nullable=True,
+            tooltip="A Labels layer whose painted pixels are certain: 1 is the first class, 2 the second.",
+        )
+        new = PushButton(
+            name="new_strokes",
+            text="New strokes",
+            tooltip="Paint on the image: keys 1 to 9 choose the class, 0 erases. The labels follow each stroke. (N)",
+        )
+        freeze = PushButton(
+            name="freeze",
+            text="Freeze",
+            tooltip="Copy the refined labels into a layer that no slider changes, and that you can edit. (K)",
+        )
+        self.controls = {control.name: control for control in (strokes, new, freeze)}
+        for name in ("stroke_classes", "frozen"):
+            self.controls[name] = Label(name=name)
+
+    def lay_out(self, panel: Panel) -> None:
+        """Put the buttons side by side, and below them which number is which class."""
+        panel.add_line([self.controls["new_strokes"], self.controls["freeze"]])
+        panel.add_row(self.controls["strokes"])
+        panel.add_text(self.controls["stroke_classes"])
+        panel.add_text(self.controls["frozen"])
+
+    def connect(self) -> None:
+        """Listen to the buttons and their keys."""
+        self.controls["new_strokes"].changed.connect(self._new_strokes)
+        self.controls["freeze"].changed.connect(self._freeze)
+        self.controls["strokes"].changed.connect(self._name_classes)
+        self.widget.result_shown.connect(self._name_classes)
+        self._keys.bind("n", self._new_strokes)
+        self._keys.bind("k", self._freeze)
+
+    def close(self) -> None:
+        """Give the keys back."""
+        self._keys.release()
+
+    def _new_strokes(self, *_: Any) -> None:
+        """Add a layer to paint on, of the classes that there are, or of two."""
+        widget = self.widget
+        if widget.image.value is None:
+            show_info("Open an image first.")
+            return
+        try:
+            a_plan = widget.current_plan or plan_alone(widget.image.value)
+        except Misfit as misfit:
+            show_info(str(misfit))
+            return
+        names = self._class_names() or ["background", "object"]
+        layer = strokes_layer(a_plan, names, widget.viewer.scene.camera.zoom)
+        widget.viewer.add_layer(layer)
+        widget.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+        widget.strokes.value = layer
+        widget.reset_choices()
+        self.fold.seek()
+
+    def _class_names(self) -> list[str]:
+        result = self.widget.last_result
+        if result is None or result.request.plan != self.widget.current_plan:
+            return []
+        return list(result.inputs.names)
+
+    def _name_classes(self, *_: Any) -> None:
+        """Say which number paints which class, in its colour."""
+        layer, names = self.widget.strokes.value, self._class_names()
+        if layer is None or not names:
+            say(self.controls["stroke_classes"], "")
+            return
+        colours = layer.colormap.map(np.arange(1, len(names) + 1))
+        parts = [
+            f'<span style="color:{_hex(colour)}">■</span>&nbsp;{k}&nbsp;{escape(name).replace(" ", "&nbsp;")}'
+            for k, (name, colour) in enumerate(zip(names[:MOST_KEYS], colours, strict=False), start=1)
+        ]
+        say(self.controls["stroke_classes"], "&nbsp; ".join(parts))
+
+    def _freeze(self, *_: Any) -> None:
+        """Copy the result into an ordinary layer that can be edited, and that says how it was made."""
+        layer = self.widget.result_of_image()
+        if layer is None:
+            show_info("Nothing has been refined yet.")
+            return
+        self.widget.sign()
+        layers = self.widget.viewer.layers
+        active, frozen = layers.selection.active, frozen_copy(layer)
+        # Hidden, as it looks just like the result that it is a copy of.
+        frozen.visible = False
+        self.widget.viewer.add_layer(frozen)
+        layers.selection.active = active
+        say(self.controls["frozen"], f"Kept as “{frozen.name}”.")
+
+
+def strokes_layer(a_plan: Plan, names: list[str], zoom: float) -> Labels:
+    """Make a layer on the grid of the result, to paint classes on: k is class k - 1."""
+    values = np.arange(len(names))
+    colours = dict(class_colours(names, values).color_dict)
+    painted: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+    for value in values.tolist():
+        clear = np.asarray(colours[value])[-1] == 0
+        painted[value + 1] = CLEAR_STROKES if clear else colours[value]
+    # Where there is no map yet, more classes than were named may be painted.
+    for k in range(len(names) + 1, MOST_KEYS + 1):
+        painted[k] = PALETTE[(k - 1) % len(PALETTE)]
+    layer = Labels(
+        np.zeros(a_plan.result_shape, np.uint8),
+        name=f"{a_plan.image.name} strokes",
+        colormap=DirectLabelColormap(color_dict=painted),
+        opacity=0.9,
+        metadata={STROKES_KEY: True, "classes": names},
+        features={"index": [0, *(values + 1)], "class": ["free", *names]},
+        **place(a_plan),
+    )
+    layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / a_plan.spacing[1]))
+    layer.selected_label = 1
+    for k in range(1, MOST_KEYS + 1):
+        layer.bind_key(str(k), _painter(k), overwrite=True)
+    layer.bind_key("0", _erase, overwrite=True)
+    return layer
+
+
+def _painter(k: int) -> Callable[[Labels], None]:
+    def paint(layer: Labels) -> None:
+        layer.selected_label = k
+        layer.mode = "paint"
+
+    return paint
+
+
+def _erase(layer: Labels) -> None:
+    layer.mode = "erase"
+
+
+def frozen_copy(layer: Labels) -> Labels:
+    """Return an ordinary, editable copy of a result, in its place, its colours and with its provenance."""
+    data, metadata, _ = layer.as_layer_data_tuple()
+    levels = data if layer.multiscale else [data]
+    metadata = {name: value for name, value in metadata.items() if name not in ("name", "metadata", "multiscale")}
+    copy = Labels(
+        [np.array(level) for level in levels] if layer.multiscale else np.array(data),
+        name=layer.name.replace(" refined", "") + " frozen",
+        multiscale=layer.multiscale,
+        metadata={METADATA_KEY: {**layer.metadata[METADATA_KEY], "frozen": True}},
+        **metadata,
+    )
+    copy.editable = not layer.multiscale
+    return copy
+
+
+def _hex(colour: Any) -> str:
+    red, green, blue = (round(255 * float(part)) for part in colour[:3])
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,0 +1,301 @@
+"""Which pixels pull on the one under the mouse: a layer over the image, and how many count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import Label
+from napari.layers import Image
+from napari.utils.colormaps import Colormap
+from numpy.typing import NDArray
+
+from napari_densecrf._napari.display.drawing import Drawing
+from napari_densecrf._napari.display.placement import on_canvas, pixel_at, placed
+from napari_densecrf._napari.display.result_layer import OneLayer, move, redraw, reveal
+from napari_densecrf._napari.panel import form
+from napari_densecrf._napari.panel.panel import say
+from napari_densecrf._napari.panel.timers import a_timer
+from napari_densecrf._napari.work.runner import Done, Runner
+from napari_densecrf._napari.work.worker import Request, Result
+from napari_densecrf.crf.influence import EXACT_POINTS, LEAST_ANCHORS, MOST_ANCHORS, Influence, Pull
+from napari_densecrf.params import CRFParams
+
+from .toggle import Toggled, unfollow_mouse
+
+if TYPE_CHECKING:
+    from napari_densecrf._napari.widget import DenseCRFWidget
+
+NOWHERE = "Move the mouse over the image; a click keeps the pixel."
+ALONE = "This pixel stands alone: θβ is below the noise."
+# Seen on bright pictures and dark ones: clear where nothing pulls.
+GLOW = Colormap([[1, 0.1, 0, 0], [1, 0.35, 0, 0.7], [1, 1, 0.4, 1]], name="glow")
+# The pixels that look alike pull by thousands, each with a hundredth of what a neighbour does.
+GAMMA = 0.3
+# While mouse or slider move fewer anchors do, in half the time; so long after the last move it is as exact as it gets.
+REST_MS = 150
+# How often the words below the toggle may change; each time takes as long as a third of drawing the layer.
+WORDS_MS = 100
+# Half the length of the cross on a pixel that is kept, in pixels of the canvas.
+CROSS = 9.0
+CROSS_LINES = 2
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the thread found.
+
+    Parameters
+    ----------
+    request : Request
+        The window that was looked at is the one that was read for it.
+    pull : Pull
+    strengths : (height, width) float32
+        0..1, as parts of the strongest pull; in the slice that is shown, where a slab was looked at.
+    """
+
+    request: Request
+    pull: Pull
+    strengths: NDArray[np.float32]
+
+
+class PixelInfluence(Toggled):
+    """The layer, the pixel that is kept, and the thread that computes."""
+
+    def __init__(self, widget: DenseCRFWidget) -> None:
+        super().__init__(
+            widget,
+            "influence",
+            "Influence of pixels (G)",
+            "Bright: these pixels pull on the one under the mouse. Click to keep the pixel, click again to let go.",
+            key="g",
+            flat=True,
+        )
+        self.says = Label(name="influence_says", label="")
+        self.controls["influence_says"] = self.says
+        self.details.append(self.says)
+        self.pinned: tuple[float, float] | None = None
+        self._under_mouse: tuple[float, float] | None = None
+        self._runner: Runner | None = None
+        self._layers = OneLayer(widget.viewer, _layer)
+        self._cross = Drawing(widget.viewer)
+        # Called when the layer has been drawn anew.
+        self.drawn: list[Callable[[], object]] = []
+        # What was asked for last: a result that changes nothing of it is no reason to ask again.
+        self._asked: Any = None
+        self._rest = a_timer(REST_MS, self._ask_exactly)
+        self._words = ""
+        self._words_timer = a_timer(WORDS_MS, lambda: say(self.says, self._words))
+        # Of the thread alone: the image that it keeps ready.
+        self._image: NDArray[Any] | None = None
+        self._influence: Influence | None = None
+
+    def connect(self) -> None:
+        """Listen to the sliders too: what pulls changes before the labels do."""
+        super().connect()
+        for name in form.DEFAULTS:
+            self.widget[name].changed.connect(self._ask)
+        self.widget.viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the layer is about to be drawn anew."""
+        return self.active and self._runner is not None and self._runner.busy
+
+    def start(self) -> None:
+        """Follow the mouse."""
+        if self._runner is None:
+            self._runner = Runner("napari-densecrf influence", warns=False)
+            self._runner.finished.connect(self._show_found)
+            self._runner.failed.connect(self._fail)
+        self.widget.viewer.mouse_move_callbacks.append(self._on_move)
+        self.widget.viewer.mouse_drag_callbacks.append(self._on_press)
+        self._say(NOWHERE)
+        self._cross.prepare(CROSS_LINES)
+        self._ask()
+
+    def show(self, result: Result) -> None:
+        """Look at the window that is shown now."""
+        self._ask()
+
+    def stop(self) -> None:
+        """Hide the layer and follow the mouse no more."""
+        self._unfollow()
+        self.pinned = None
+        self._words_timer.stop()
+        self._hide()
+
+    def close(self) -> None:
+        """End the thread."""
+        super().close()
+        # When the program ends, Qt may have deleted them before.
+        with suppress(RuntimeError):
+            self._rest.stop()
+            self._words_timer.stop()
+        self._unfollow()
+        self._cross.close()
+        if self._runner is not None:
+            self._runner.close()
+
+    def _unfollow(self) -> None:
+        unfollow_mouse(self.widget.viewer, self._on_move, self._on_press)
+
+    # --- the mouse -------------------------------------------------------------------------------------------------
+
+    def _on_move(self, _: Any, event: Any) -> None:
+        last = self.widget.last_result
+        if last is not None:
+            self._under_mouse = pixel_at(last.request.plan, event.position)
+            if self.pinned is None:
+                self._ask()
+
+    def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:
+        active = viewer.layers.selection.active
+        if event.button != 1 or (active is not None and active.mode != "pan_zoom"):
+            return
+        yield
+        if event.type == "mouse_move":
+            # It moves the picture.
+            return
+        self.pin(None if self.pinned is not None else self._under_mouse)
+
+    def pin(self, pixel: tuple[float, float] | None) -> None:
+        """Keep to a (y, x) pixel of the image, or let go of it."""
+        self.pinned = pixel
+        # The cross comes and goes, whichever pixel it is.
+        self._asked = None
+        self._ask()
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _ask(self, *_: Any) -> None:
+        """Ask for a picture that moves, and for an exact one when it has come to rest."""
+        if self.active:
+            self._submit(LEAST_ANCHORS)
+            self._rest.start()
+
+    def _ask_exactly(self) -> None:
+        if self.active:
+            self._submit(MOST_ANCHORS)
+
+    def _submit(self, most_anchors: int) -> None:
+        last = self.widget.last_result
+        if self._runner is None or last is None:
+            return
+        request, window = last.request, last.request.read
+        pixel = self.pinned or self._under_mouse
+        if pixel is None or request.plan.image not in self.widget.viewer.layers:
+            return
+        index = tuple(
+            int(np.floor((at + 0.5 - first) / window.step))
+            for at, first in zip(pixel, (window.y[0], window.x[0]), strict=True)
+        )
+        if not all(0 <= at < size for at, size in zip(index, window.shape, strict=True)):
+            self._runner.cancel()
+            self._say(NOWHERE)
+            self._hide()
+            return
+        if window.z is not None:
+            index = (window.index[-1] - window.z[0], *index)
+        params = last.request.coupled(self.widget.params)
+        if window.n_pixels <= EXACT_POINTS:
+            # There anchors are not needed.
+            most_anchors = MOST_ANCHORS
+        image, asked = last.inputs.image, (request.plan, window, index, params.kernels)
+        before = self._asked
+        if before is not None and before[0] is image and before[1] == asked and before[2] >= most_anchors:
+            return
+        self._asked = (image, asked, most_anchors)
+        self._runner.submit(lambda: self._steps(last, index, params, most_anchors), request.plan.image)
+
+    def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams, most_anchors: int) -> Iterator[Done]:
+        inputs, request = result.inputs, result.request
+        if self._influence is None or self._image is not inputs.image:
+            self._influence = Influence(inputs.image, spacing=request.spacing, channel_axis=inputs.channel_axis)
+            self._image = inputs.image
+        pull = self._influence.at(pixel, params, most_anchors=most_anchors)
+        strongest = float(pull.values.max())
+        shown = pull.values if request.read.z is None else pull.values[pixel[0]]
+        yield Done(Found(request, pull, shown / np.float32(strongest or 1.0)))
+
+    def _show_found(self, number: int, found: Found) -> None:
+        viewer, image = self.widget.viewer, found.request.plan.image
+        if not self.active or self._runner is None or not self._runner.current(number) or image not in viewer.layers:
+            return
+        layer = self._layers.of(image)
+        with self.widget.writing():
+            if layer is None:
+                layer = self._layers.add(found)
+            elif layer.data.shape != found.strengths.shape:
+                layer.data = found.strengths
+            else:
+                layer.data[...] = found.strengths
+                redraw(layer)
+            move(layer, placed(found.request.plan, found.request.read))
+            for other in self._layers.all():
+                reveal(other, other is layer)
+        self._mark(found)
+        for then in self.drawn:
+            then()
+        self._say(_words(found.pull, found.request.read.step))
+
+    def _say(self, words: str) -> None:
+        """Show words at once, or where others have just been shown, soon."""
+        self._words = words
+        if not self._words_timer.isActive():
+            say(self.says, words)
+            self._words_timer.start()
+
+    def _fail(self, _: int, error: Any) -> None:
+        self._asked = None
+        self._say(str(error))
+
+    def _mark(self, found: Found) -> None:
+        """Put a cross on a pixel that is kept."""
+        if self.pinned is None:
+            self._cross.clear()
+            return
+        (y, x) = on_canvas(found.request.plan, found.request.window.index, [self.pinned])[0]
+        arm = CROSS / self.widget.viewer.scene.camera.zoom
+        self._cross.draw([np.array([[y - arm, x], [y + arm, x]]), np.array([[y, x - arm], [y, x + arm]])])
+
+    # --- the rest --------------------------------------------------------------------------------------------------
+
+    def _hide(self) -> None:
+        self._asked = None
+        self._cross.clear()
+        for layer in self._layers.all():
+            reveal(layer, False)
+
+    def _on_removed(self, event: Any) -> None:
+        if self.active and self._layers.owns(event.value):
+            self.toggle.value = False
+
+
+def _layer(found: Found) -> Image:
+    """Make the layer of an image."""
+    return Image(
+        found.strengths,
+        name=f"{found.request.plan.image.name} influence",
+        colormap=GLOW,
+        contrast_limits=(0, 1),
+        gamma=GAMMA,
+        blending="translucent_no_depth",
+        **placed(found.request.plan, found.request.read),
+    )
+
+
+def _words(pull: Pull, step: int) -> str:
+    """Say how many pixels count, those of the full resolution."""
+    if pull.stands_alone:
+        return f"<b>{ALONE}</b>"
+    number = pull.effective_pixels * step**2
+    return f"About {_rounded(number):,} pixels pull on this one." if number else "No pixel pulls on this one."
+
+
+def _rounded(number: float) -> int:
+    """Return two significant digits of it."""
+    return int(float(f"{number:.2g}"))

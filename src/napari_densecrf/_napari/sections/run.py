@@ -1,0 +1,178 @@
+"""Run on all of it: every slice, every time point, the whole volume, a folder; in the background."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any, ClassVar, Protocol
+
+from magicgui.widgets import Label, PushButton
+from napari.utils import progress
+from qtpy.QtCore import QTimer
+
+from napari_densecrf._napari.panel.panel import Panel, bring_into_view, say
+from napari_densecrf._napari.problem.axes import Misfit
+from napari_densecrf._napari.runs.in_memory import Apply, begun, fits
+from napari_densecrf._napari.runs.to_zarr import ApplyToDisk, begun_on_disk
+from napari_densecrf._napari.work.runner import Runner, Steps
+
+from .folder_form import FolderForm, FolderRun
+from .section import Section
+
+
+class Job(Protocol):
+    """A long piece of work in parts; what is done is kept, so that it can go on."""
+
+    again: ClassVar[str]
+
+    @property
+    def n_all(self) -> int:
+        """Number of parts."""
+
+    @property
+    def n_done(self) -> int:
+        """Parts that are done."""
+
+    def steps(self) -> Steps:
+        """Do what is left, in the thread."""
+
+    def take(self, found: Any) -> str | None:
+        """Take in what the thread has found, in the window's; return what to say, or None where nobody wants it."""
+
+    def finish(self, seconds: float) -> str:
+        """Show what has been done, if it is not shown yet, and say it in a line."""
+
+
+class Run(Section):
+    """One button that applies the numbers to everything, one for a folder, and one that stops."""
+
+    title = "Run"
+
+    def __init__(self, widget: Any) -> None:
+        super().__init__(widget)
+        apply = PushButton(
+            name="apply", text="Apply to all", tooltip="Refine all slices and time points with these numbers."
+        )
+        stop = PushButton(
+            name="stop", text="Stop", enabled=False, tooltip="Keep what is done; the same button goes on from there."
+        )
+        folder = PushButton(
+            name="run_on_folder",
+            text="Run on folder …",
+            tooltip="Refine all images of a folder with these numbers, and save the labels.",
+        )
+        self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
+        self._runner = Runner("napari-densecrf run", warns=False)
+        self._job: Job | None = None
+        self._applied: Apply | ApplyToDisk | None = None
+        self._batch: FolderRun | None = None
+        self._form: FolderForm | None = None
+        self._bar: progress[Any] | None = None
+        self._started = 0.0
+        # What is said takes its room only after this turn of the event loop.
+        self._look = QTimer()
+        self._look.setSingleShot(True)
+        self._look.timeout.connect(lambda: bring_into_view(self.controls["job"]))
+
+    def lay_out(self, panel: Panel) -> None:
+        """Put what can be run side by side, and below what stops it and what it does."""
+        panel.add_line([self.controls["apply"], self.controls["run_on_folder"]])
+        panel.add_line([self.controls["stop"]])
+        panel.add_text(self.controls["job"])
+
+    def connect(self) -> None:
+        """Listen to the buttons and to the thread."""
+        self.controls["apply"].changed.connect(self._apply)
+        self.controls["run_on_folder"].changed.connect(self._open_form)
+        self.controls["stop"].changed.connect(self._stop)
+        self._runner.found.connect(self._show)
+        self._runner.finished.connect(self._finish)
+        self._runner.failed.connect(self._fail)
+
+    def close(self) -> None:
+        """End the thread at its next step."""
+        self._job = None
+        self._runner.close()
+        # When the program ends, Qt may have deleted it before.
+        with suppress(RuntimeError):
+            self._look.stop()
+
+    # --- what is asked for -----------------------------------------------------------------------------------------
+
+    def _apply(self) -> None:
+        request, shown = self.widget.request(), self.widget.last_result
+        if request is None or shown is None:
+            self._say("Refine a slice first.")
+            return
+        if self._applied is None or not self._applied.goes_on(request, self.widget.viewer):
+            begin = begun if fits(request, shown.inputs.dtype) else begun_on_disk
+            try:
+                self._applied = begin(request, shown.inputs, self.widget.painted, self.widget.viewer)
+            except Misfit as misfit:
+                self._say(str(misfit))
+                return
+        self._begin(self._applied, "Looking how long it will take …")
+
+    def _open_form(self) -> None:
+        if self._form is None:
+            self._form = FolderForm(self.widget, self.run_on_folder)
+        self._form.open()
+
+    def run_on_folder(self, batch: FolderRun) -> None:
+        """Refine the files of a folder; where the same was stopped, go on."""
+        if self._batch is None or not self._batch.is_like(batch):
+            self._batch = batch
+        self._begin(self._batch, f"0 of {batch.n_all} done …")
+
+    # --- what becomes of it ----------------------------------------------------------------------------------------
+
+    def _begin(self, job: Job, words: str) -> None:
+        self._job = job
+        self._started = time.monotonic()
+        self._enable(running=True)
+        self._say(words)
+        self._look.start(0)
+        self._bar = progress(total=job.n_all, desc="Dense CRF")
+        self._bar.update(job.n_done)
+        self._runner.submit(job.steps)
+
+    def _show(self, _: int, found: Any) -> None:
+        job = self._job
+        if job is None:
+            return
+        words = job.take(found)
+        if words is None:
+            self._stop()
+            return
+        self._say(words)
+        if self._bar is not None and job.n_done > self._bar.n:
+            self._bar.total = job.n_all
+            # Last, as it runs the event loop.
+            self._bar.update(job.n_done - self._bar.n)
+
+    def _finish(self, *_: Any) -> None:
+        if self._job is not None:
+            self._say(self._job.finish(time.monotonic() - self._started))
+            self._look.start(0)
+        self._enable(running=False)
+
+    def _fail(self, _: int, error: Any) -> None:
+        self._say(str(error))
+        self._enable(running=False)
+
+    def _stop(self, *_: Any) -> None:
+        self._runner.cancel()
+        if self._job is not None:
+            self._say(f"Stopped after {self._job.n_done} of {self._job.n_all}; {self._job.again} goes on from there.")
+        self._enable(running=False)
+
+    def _enable(self, *, running: bool) -> None:
+        for name in ("apply", "run_on_folder"):
+            self.controls[name].enabled = not running
+        self.controls["stop"].enabled = running
+        if self._bar is not None and not running:
+            self._bar.close()
+            self._bar = None
+
+    def _say(self, words: str) -> None:
+        say(self.controls["job"], words)

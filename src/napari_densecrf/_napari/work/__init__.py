@@ -1,0 +1,1 @@
+"""What the worker thread does: read the layers, refine, hand results back. Writes no layer."""

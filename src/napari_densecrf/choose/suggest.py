@@ -1,0 +1,366 @@
+"""Parameters from image and map alone: of a few settings the one whose changes the image supports most, or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_densecrf.params import CRFParams, PairwiseKernel
+
+from .trials import Part, Subject, Units, Window, affordable, units_of, whole, window_around, window_shape
+
+# Pixels of a gray slice with two labels, in all parts together, which bounds the time; see `affordable`.
+LARGEST = 1 << 18
+N_PARTS = 4
+# Sigmas, in pixels, of the window in which a class has one look, and of the blur that calms a pixel's own.
+NEIGHBOURHOOD = 12.0
+CALMING = 0.7
+# Where no sure pixel of a class is near, its look everywhere takes over: its weight beside a window full of them.
+EVERYWHERE = 1e-4
+# Looks that are nearer than this, in robust ranges, count as alike.
+INDISTINCT = 0.01
+# Difference between the looks of two classes, in spreads of sure pixels around their own class's, below which the image
+# does not tell them apart; and pixels then follow their own noise.
+LIMIT_CONTRAST = 0.25
+# Mean likeness of the pixels that change, from which on the image does not support the change: see `_Effect`.
+LIMIT_LIKENESS = 0.5
+# Length of all borders, after over before, above which the image's noise is being printed into the labels.
+LIMIT_ROUGHNESS = 1.0
+# A pixel is lost in doubt where its likeness is above this; the largest share of a class that may be lost so. Where the
+# mean likeness is above it, too, less may be lost, and half as much where that reaches LIMIT_LIKENESS.
+DOUBTFUL_LIKENESS = 0.4
+LIMIT_DOUBTFUL_LOSS = 0.1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Weights, position sigmas in pixels, the intensity sigma in 255ths of the robust range."""
+
+    appearance_weight: float
+    appearance_position_sigma: float
+    appearance_intensity_sigma: float
+    smoothness_weight: float
+    smoothness_position_sigma: float
+
+    def params(self, units: Units) -> CRFParams:
+        """Return what `refine` takes, in numbers that a slider can show."""
+        appearance = PairwiseKernel(
+            self.appearance_weight,
+            _short(self.appearance_position_sigma * units.pixel),
+            _short(self.appearance_intensity_sigma * units.intensity),
+        )
+        smoothness = PairwiseKernel(self.smoothness_weight, _short(self.smoothness_position_sigma * units.pixel))
+        return CRFParams((appearance, smoothness))
+
+
+# Reaches are short. Over a short reach a membrane or a vessel holds its own against the few pixels around it, where a
+# long reach gathers a whole background against it; specks are mended and borders found all the same. Weak settings
+# change little: they are for maps of which no strong setting may be let loose. Those of one lattice follow each other.
+SETTINGS = (
+    Setting(3.0, 3.0, 5.0, 1.0, 1.0),
+    Setting(3.0, 3.0, 8.0, 1.0, 1.0),
+    Setting(1.5, 3.0, 8.0, 0.5, 1.0),
+    Setting(3.0, 3.0, 12.0, 1.0, 1.0),
+    Setting(3.0, 3.0, 20.0, 1.0, 1.0),
+    Setting(1.5, 3.0, 20.0, 0.5, 1.0),
+    Setting(3.0, 6.0, 5.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 5.0, 1.0, 1.0),
+    Setting(3.0, 6.0, 8.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 8.0, 1.0, 1.0),
+    Setting(3.0, 6.0, 12.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 12.0, 1.0, 1.0),
+    Setting(4.0, 6.0, 12.0, 0.0, 1.0),
+    Setting(3.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(8.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(16.0, 6.0, 20.0, 1.0, 1.0),
+    Setting(8.0, 10.0, 20.0, 1.0, 1.0),
+    Setting(3.0, 15.0, 8.0, 1.0, 1.0),
+    Setting(3.0, 15.0, 12.0, 1.0, 1.0),
+    Setting(1.5, 15.0, 12.0, 0.0, 1.0),
+    Setting(1.0, 45.0, 12.0, 1.5, 1.1),
+    Setting(0.7, 60.0, 20.0, 0.3, 1.5),
+)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Parameters that suit an image and its map, or none.
+
+    Parameters
+    ----------
+    params : CRFParams or None
+        None = leave the map as it is.
+    reason : str
+        One sentence for the user.
+    """
+
+    params: CRFParams | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class SuggestStep:
+    """A point between two trials: progress, and a place to stop.
+
+    Parameters
+    ----------
+    fraction : float
+        0..1, of the whole.
+    stage : str
+        What comes next, or "done".
+    best : CRFParams, optional
+        The best so far, None = nothing better than the map as it is.
+    suggestion : Suggestion, optional
+        With the last step only.
+    """
+
+    fraction: float
+    stage: str
+    best: CRFParams | None
+    suggestion: Suggestion | None = None
+
+
+def suggest(
+    image: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+) -> Suggestion:
+    """Propose parameters from an image and its map alone; the same input gives the same answer.
+
+    Parameters
+    ----------
+    image : array_like
+        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype.
+    probabilities : array_like
+        (n_labels, *spatial), or (*spatial): the foreground of two classes.
+    spacing, channel_axis
+        As `refine` takes them.
+
+    Returns
+    -------
+    Suggestion
+
+    Raises
+    ------
+    ValueError, MemoryError
+        With one sentence that names what came and what is expected.
+
+    Notes
+    -----
+    Each of twenty-two settings is tried on the image, or on parts of a large one, and judged by what it changes. Where
+    a pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
+    it, as the map's sure pixels tell them: the likeness ``(I - new) . (old - new) / |old - new|^2`` is 0 where the
+    pixel looks like the class it gets and 1 where it looks like the one it had. A setting passes where the mean
+    likeness is below one half, where borders do not get longer, as they do when noise is printed into the labels, and
+    where no class loses much that still looks like it; the less clear the changes, the less it may lose. Of those that
+    pass the one is proposed with the most and clearest changes: the share of changed pixels, times how far their
+    likeness lies below one half. Some settings are weak, so that a map that must not change much gains a little.
+
+    Masked prediction, which hides pixels of the map and asks for their labels, is as safe a gate where it has to beat
+    the best blur of the map, but it refuses six of seven images, most of which gain.
+    """
+    for step in suggest_steps(image, probabilities, spacing=spacing, channel_axis=channel_axis):
+        if step.suggestion is not None:
+            return step.suggestion
+    raise AssertionError("the last step carries the suggestion")
+
+
+def suggest_steps(
+    image: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+) -> Iterator[SuggestStep]:
+    """Propose step by step: each `SuggestStep` is progress, and a place to stop.
+
+    Parameters and errors are those of `suggest`; only the last step has a suggestion.
+    """
+    subject = Subject(image, probabilities, spacing, channel_axis)
+    yield SuggestStep(0.0, "how the classes look", None)
+    parts = [subject.cut(window) for window in _windows(subject)]
+    units = units_of(parts)
+    looks = [_look(part, units) for part in parts]
+    effects: list[_Effect] = []
+    for done, setting in enumerate(SETTINGS, start=1):
+        stage = f"setting {done} of {len(SETTINGS)}"
+        yield SuggestStep(done / (len(SETTINGS) + 1), stage, _best(effects).params if effects else None)
+        effects.append(_effect(parts, looks, setting.params(units)))
+    suggestion = _best(effects)
+    yield SuggestStep(1.0, "done", suggestion.params, suggestion)
+
+
+def _windows(subject: Subject) -> list[Window]:
+    """Return the whole image, or windows spread over it."""
+    n_points = affordable(subject, LARGEST)
+    if subject.n_points <= n_points:
+        return [whole(subject.shape)]
+    size = window_shape(subject.shape, n_points // N_PARTS)
+    # Every second axis runs at twice the pace, so that the windows do not lie in one row.
+    paces = [(part + 0.5) / N_PARTS for part in range(N_PARTS)]
+    centres = [[(pace * (1 + axis % 2)) % 1 * extent for axis, extent in enumerate(subject.shape)] for pace in paces]
+    windows = [window_around(centre, size, subject.shape) for centre in centres]
+    return [window for number, window in enumerate(windows) if window not in windows[:number]]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How pixels look, and how the classes look around them.
+
+    intensities : (n_channels, n_points) float32, calmed
+    classes : (n_labels, n_channels, n_points) float32, mean of the class's sure pixels
+    spread : mean square of how far sure pixels look from their own class, summed over channels
+    indistinct : square of a difference of looks that counts as none
+    """
+
+    intensities: NDArray[np.float32]
+    classes: NDArray[np.float32]
+    spread: float
+    indistinct: float
+
+
+def _look(part: Part, units: Units) -> _Look:
+    from scipy import ndimage
+
+    pixels = units.pixel / np.array(part.refiner.grid.spacing)
+    channels = part.channels()
+    classes = np.empty((len(part.probabilities), *channels.shape), np.float32)
+    for label, probability in enumerate(part.probabilities):
+        sure = probability * part.margin * (part.labels == label)
+        around = ndimage.gaussian_filter(sure, NEIGHBOURHOOD * pixels) + np.float32(EVERYWHERE)
+        for channel, values in enumerate(channels):
+            weighted = sure * values
+            everywhere = weighted.sum(dtype=float) / max(sure.sum(dtype=float), 1e-9)
+            near = ndimage.gaussian_filter(weighted, NEIGHBOURHOOD * pixels)
+            classes[label, channel] = (near + np.float32(EVERYWHERE * everywhere)) / around
+    calm = np.stack([ndimage.gaussian_filter(values, CALMING * pixels) for values in channels])
+    own = np.take_along_axis(classes, part.labels[None, None], axis=0)[0]
+    spread = np.average(((calm - own) ** 2).sum(axis=0, dtype=float), weights=part.margin + np.float32(EVERYWHERE))
+    n_labels, n_channels = classes.shape[:2]
+    return _Look(
+        calm.reshape(n_channels, -1),
+        classes.reshape(n_labels, n_channels, -1),
+        float(spread),
+        (INDISTINCT * 255 * units.intensity) ** 2,
+    )
+
+
+@dataclass(frozen=True)
+class _Effect:
+    """What a setting does to the map.
+
+    changed : 0..1, share of the pixels that get another label
+    contrast : difference between the looks of their old and new classes, in spreads of a class's own pixels
+    likeness : mean over these, 0 = they look like the class they get, 1 = like the one they had
+    roughness : length of the borders after, over that before
+    doubtful_loss : 0..1, the largest share of a class that is lost without looking clearly like what it becomes
+    """
+
+    params: CRFParams
+    changed: float
+    contrast: float
+    likeness: float
+    roughness: float
+    doubtful_loss: float
+
+    @property
+    def support(self) -> float:
+        """Return how much the image asks for: the share of pixels that change, times how clearly they should."""
+        return self.changed * (LIMIT_LIKENESS - self.likeness)
+
+    @property
+    def limit_doubtful_loss(self) -> float:
+        """Return the largest share of a class that may be lost in doubt: less where the changes are less clear."""
+        beyond = max(0.0, self.likeness - DOUBTFUL_LIKENESS) / (LIMIT_LIKENESS - DOUBTFUL_LIKENESS)
+        return LIMIT_DOUBTFUL_LOSS * (1 - beyond / 2)
+
+    @property
+    def objection(self) -> str | None:
+        """Return why it must not be proposed, or None."""
+        if self.changed == 0:
+            return "Leave it as it is: the map and the image agree, and no pixel would change."
+        if self.contrast < LIMIT_CONTRAST:
+            return "Leave it as it is: the image hardly tells apart the classes whose borders would move."
+        if self.likeness >= LIMIT_LIKENESS:
+            return "Leave it as it is: pixels that would change look no more like the class that they would get."
+        if self.roughness > LIMIT_ROUGHNESS:
+            return "Leave it as it is: borders would get rougher, as the image's noise would show in the labels."
+        if self.doubtful_loss > self.limit_doubtful_loss:
+            return "Leave it as it is: a class would lose thin or faint parts that still look like it."
+        return None
+
+
+def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) -> _Effect:
+    """Refine all parts and sum up what changes."""
+    areas, doubtful = np.zeros((2, len(parts[0].probabilities)))
+    likeness = contrast = spread = 0.0
+    borders_before = borders_after = changed = n_points = 0
+    for part, look in zip(parts, looks, strict=True):
+        labels = part.refiner.refine(part.probabilities, params).labels
+        pixels = np.flatnonzero(labels != part.labels)
+        old, new = part.labels.ravel()[pixels], labels.ravel()[pixels]
+        alike, apart = _likeness(look, pixels, old, new)
+        likeness += float(alike.sum())
+        contrast += float(apart.sum())
+        spread += look.spread * len(pixels)
+        areas += np.bincount(part.labels.ravel(), minlength=len(areas))
+        doubtful += np.bincount(old[alike > DOUBTFUL_LIKENESS], minlength=len(areas))
+        borders_before += _border_length(part.labels)
+        borders_after += _border_length(labels)
+        changed += len(pixels)
+        n_points += labels.size
+    return _Effect(
+        params,
+        changed / n_points,
+        math.sqrt(contrast / max(spread, 1e-30)),
+        likeness / max(1, changed),
+        borders_after / max(1, borders_before),
+        float((doubtful / np.maximum(areas, 1)).max()),
+    )
+
+
+def _likeness(
+    look: _Look, pixels: NDArray[np.intp], old: NDArray[np.integer], new: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, for pixels that change, how much they look like their old class, and how far apart the classes look.
+
+    Both (n_pixels,): 0 where the pixel looks like the new class to 1 where it looks like the old, within -1 to 2; and
+    the square of the difference between the two.
+    """
+    looks_new = look.classes[new, :, pixels].astype(float)
+    difference = look.classes[old, :, pixels] - looks_new
+    off = look.intensities[:, pixels].T - looks_new
+    apart: NDArray[np.float64] = (difference**2).sum(axis=1)
+    alike: NDArray[np.float64] = (off * difference).sum(axis=1) / (apart + look.indistinct)
+    return np.clip(alike, -1, 2), apart
+
+
+def _border_length(labels: NDArray[np.integer]) -> int:
+    """Return how many pairs of neighbours along the axes have different labels."""
+    later = [np.moveaxis(labels, axis, 0)[1:] for axis in range(labels.ndim)]
+    earlier = [np.moveaxis(labels, axis, 0)[:-1] for axis in range(labels.ndim)]
+    return sum(int(np.count_nonzero(a != b)) for a, b in zip(later, earlier, strict=True))
+
+
+def _best(effects: Sequence[_Effect]) -> Suggestion:
+    passing = [effect for effect in effects if effect.objection is None]
+    if not passing:
+        gentlest = min(effects, key=lambda effect: effect.changed)
+        return Suggestion(None, str(gentlest.objection))
+    best = max(passing, key=lambda effect: effect.support)
+    return Suggestion(
+        best.params,
+        f"{best.changed:.1%} of the pixels would change, most to the class that they look like, with borders no "
+        "rougher than before.",
+    )
+
+
+def _short(value: float) -> float:
+    """Return three significant digits."""
+    return float(f"{value:.3g}")

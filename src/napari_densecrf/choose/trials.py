@@ -1,0 +1,194 @@
+"""What parameters are tried on: parts of an image that are quick to refine, with sigmas in units that suit it."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_densecrf.crf.grid import Grid, robust_range
+from napari_densecrf.crf.refine import Refiner
+from napari_densecrf.crf.unary import is_foreground
+from napari_densecrf.params import CRFParams
+
+# Where a part begins and ends along each spatial axis of the whole.
+Window = tuple[slice, ...]
+
+# Intensities that the robust range is taken from, at most.
+SAMPLE = 1 << 16
+# Gives back the probabilities as they enter the model: checked, clipped, summing to one.
+AS_THEY_ARE = CRFParams(kernels=(), n_iterations=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of an image with its map.
+
+    Parameters
+    ----------
+    image : (*spatial) array, or with channels on ``channel_axis``
+    channel_axis : int, optional
+    refiner : Refiner
+        Of the part, on the lattice of the whole.
+    probabilities : (n_labels, *spatial) float32
+        Sums to 1 over the labels.
+    window : tuple of slice
+    """
+
+    image: NDArray[Any]
+    channel_axis: int | None
+    refiner: Refiner
+    probabilities: NDArray[np.float32]
+    window: Window
+
+    @cached_property
+    def labels(self) -> NDArray[np.intp]:
+        """(*spatial): what the map says."""
+        labels: NDArray[np.intp] = self.probabilities.argmax(axis=0)
+        return labels
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return (n_channels, *spatial) float32 intensities."""
+        image = self.image[None] if self.channel_axis is None else np.moveaxis(self.image, self.channel_axis, 0)
+        return np.ascontiguousarray(image, dtype=np.float32)
+
+    @cached_property
+    def margin(self) -> NDArray[np.float32]:
+        """(*spatial), 0..1: how much more probable the map calls its first label than its second."""
+        highest = np.partition(self.probabilities, -2, axis=0)
+        margin: NDArray[np.float32] = highest[-1] - highest[-2]
+        return margin
+
+
+class Subject:
+    """An image and its map, from which parts are cut; only what is cut is read.
+
+    Parameters
+    ----------
+    image, probabilities : array_like
+    spacing : float or sequence of float, optional
+    channel_axis : int, optional
+        As `refine` takes them.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit each other. What the arrays hold is looked at where a part is cut.
+    """
+
+    def __init__(
+        self,
+        image: ArrayLike,
+        probabilities: ArrayLike,
+        spacing: Sequence[float] | float | None,
+        channel_axis: int | None,
+    ) -> None:
+        self._image: Any = image if hasattr(image, "shape") else np.asarray(image)
+        self._probabilities: Any = probabilities if hasattr(probabilities, "shape") else np.asarray(probabilities)
+        self._spacing = spacing
+        self._channel_axis = channel_axis
+        self.shape = self._spatial_shape()
+        grid = Grid(self.shape, (1.0,) * len(self.shape), (0,) * len(self.shape))
+        foreground = is_foreground(tuple(self._probabilities.shape), grid)
+        self.n_labels: int = 2 if foreground else self._probabilities.shape[0]
+
+    @property
+    def n_points(self) -> int:
+        """Number of pixels."""
+        return math.prod(self.shape)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels of the image."""
+        return 1 if self._channel_axis is None else int(self._image.shape[self._channel_axis])
+
+    def cut(self, window: Window) -> Part:
+        """Return the part in a window; raises what `refine` raises."""
+        of_image = list(window)
+        if self._channel_axis is not None:
+            of_image.insert(self._channel_axis % self._image.ndim, slice(None))
+        image = np.asarray(self._image[tuple(of_image)])
+        refiner = Refiner(
+            image,
+            spacing=self._spacing,
+            channel_axis=self._channel_axis,
+            origin=[along.start for along in window],
+        )
+        probabilities = np.asarray(self._probabilities[(..., *window)])
+        return Part(image, self._channel_axis, refiner, refiner.refine(probabilities, AS_THEY_ARE).marginals, window)
+
+    def _spatial_shape(self) -> tuple[int, ...]:
+        shape = list(self._image.shape)
+        axis = self._channel_axis
+        if axis is not None:
+            if not -len(shape) <= axis < len(shape):
+                raise ValueError(f"channel_axis is {axis}: the image has axes 0 to {len(shape) - 1}")
+            del shape[axis]
+        return tuple(shape)
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units in which the same numbers suit different images.
+
+    Parameters
+    ----------
+    pixel : float
+        The finest spacing.
+    intensity : float
+        A 255th of the robust range.
+    """
+
+    pixel: float
+    intensity: float
+
+
+def units_of(parts: Sequence[Part]) -> Units:
+    """Return the units that suit an image of which these are parts."""
+    pixel = min(parts[0].refiner.grid.spacing)
+    if parts[0].channel_axis is not None and parts[0].image.dtype == np.uint8:
+        # Colours are as bright as they are shown, however few of them there are.
+        return Units(pixel, 1.0)
+    step = max(1, sum(part.image.size for part in parts) // SAMPLE)
+    sample = np.concatenate([part.image.ravel()[::step] for part in parts])
+    return Units(pixel, robust_range(sample) / 255)
+
+
+def affordable(subject: Subject, n_points: int) -> int:
+    """Return how many pixels take as long as ``n_points`` of a gray slice with two labels.
+
+    A lattice of more dimensions has more vertices a pixel, and every further label is one more channel to filter.
+    """
+    n_dims = len(subject.shape) + min(subject.n_channels, 3)
+    by_lattice = {1: 1, 2: 1, 3: 1, 4: 2}.get(n_dims, 3)
+    return max(1, n_points // max(by_lattice, subject.n_labels // 2, subject.n_labels * subject.n_channels // 8))
+
+
+def whole(shape: Sequence[int]) -> Window:
+    """Return the window of the whole image."""
+    return tuple(slice(0, size) for size in shape)
+
+
+def window_shape(shape: Sequence[int], n_points: int) -> tuple[int, ...]:
+    """Return the shape of a window of at most ``n_points``, as near to a cube as the image allows."""
+
+    def points_within(longest: int) -> int:
+        return math.prod(min(size, longest) for size in shape)
+
+    longest = bisect.bisect_right(range(1, max(shape) + 1), n_points, key=points_within)
+    return tuple(min(size, max(1, longest)) for size in shape)
+
+
+def window_around(centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> Window:
+    """Return the window of a size whose middle is as near to a point as the image's edges allow."""
+    firsts = [
+        min(max(0, round(at - extent / 2)), whole_size - extent)
+        for at, extent, whole_size in zip(centre, size, shape, strict=True)
+    ]
+    return tuple(slice(first, first + extent) for first, extent in zip(firsts, size, strict=True))

@@ -1,0 +1,252 @@
+"""The only place that knows axes, channels and spacing: behind it there are points alone, (n_points, ...)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_densecrf.crf.numba.memory import whole_empty
+from napari_densecrf.params import Sigma
+
+# Windows of a probe along each axis, and their size: 16 to 18 windows of about a thousand pixels.
+PROBE_WINDOWS = {1: (16,), 2: (4, 4), 3: (2, 3, 3)}
+PROBE_SIZE = {1: 1024, 2: 32, 3: 10}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of pixels; its points are the pixels in C order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Pixels along each spatial axis.
+    spacing : tuple of float
+        Size of a pixel along each axis.
+    origin : tuple of int
+        Index of the first pixel within the whole image, where the grid is a part of one.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[int, ...]
+
+    @property
+    def n_points(self) -> int:
+        """Number of pixels."""
+        return math.prod(self.shape)
+
+    def position_sigmas(self, sigma: Sigma) -> NDArray[np.float64]:
+        """Return (n_axes,) sigmas in the unit of spacing."""
+        return _one_each(sigma, len(self.shape), "position_sigma", "spatial axis")
+
+    def pixel_sigmas(self, sigma: Sigma) -> NDArray[np.float64]:
+        """Return (n_axes,) sigmas in pixels."""
+        sigmas: NDArray[np.float64] = self.position_sigmas(sigma) / np.array(self.spacing)
+        return sigmas
+
+    def values(self, points: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Lay (n_points,) values out as (*spatial)."""
+        return points.reshape(self.shape)
+
+    def matches(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of this shape has one value a pixel."""
+        return tuple(shape) == self.shape
+
+    def __str__(self) -> str:
+        """Name the shape as errors do: ``512, 512``."""
+        return ", ".join(map(str, self.shape))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A few windows, spread over a whole image, from which its parts judge how fine a lattice it is worth.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Pixels of the whole image along each spatial axis.
+    window : tuple of int
+        Pixels of a window along each axis.
+    origins : tuple of tuple of int
+        Index of the first pixel of each window within the whole image.
+    intensities : (n_windows, n_window_points, n_channels) float32
+        Numbers that are not finite are 0.
+    """
+
+    shape: tuple[int, ...]
+    window: tuple[int, ...]
+    origins: tuple[tuple[int, ...], ...]
+    intensities: NDArray[np.float32]
+
+
+def take_probe(image: Any, channel_axis: int | None = None) -> Probe:
+    """Take the probe out of a whole image, as `Refiner` and `refine` want it for a part of that image.
+
+    Parameters
+    ----------
+    image : array_like
+        (*spatial), or with channels on ``channel_axis``; one to three spatial axes. It is only sliced, so that of a
+        lazy array some 16 thousand pixels are read.
+    channel_axis : int, optional
+        Axis of the channels; None = gray.
+    """
+    array = image if hasattr(image, "shape") else np.asarray(image)
+    if channel_axis is None:
+        return read_probe(array.shape, lambda slices: array[slices])
+    channel = channel_axis % len(array.shape)
+
+    def read(slices: tuple[slice, ...]) -> Any:
+        picks = (*slices[:channel], slice(None), *slices[channel:])
+        return np.moveaxis(np.asarray(array[picks]), channel, -1)
+
+    return read_probe((*array.shape[:channel], *array.shape[channel + 1 :]), read)
+
+
+def read_probe(shape: tuple[int, ...], read: Callable[[tuple[slice, ...]], Any]) -> Probe:
+    """Take the probe of an image of this shape that ``read`` reads by slices, with channels last if it has any."""
+    window = tuple(min(size, PROBE_SIZE[len(shape)]) for size in shape)
+    starts = []
+    for size, width, count in zip(shape, window, PROBE_WINDOWS[len(shape)], strict=True):
+        # In the middle of each of ``count`` equal shares of the axis.
+        middles = ((2 * k + 1) * size // (2 * count) for k in range(count))
+        starts.append([min(max(middle - width // 2, 0), size - width) for middle in middles])
+    origins = tuple(itertools.product(*starts))
+    windows = []
+    for origin in origins:
+        slices = tuple(slice(start, start + width) for start, width in zip(origin, window, strict=True))
+        windows.append(np.asarray(read(slices), np.float32).reshape(math.prod(window), -1))
+    intensities = np.nan_to_num(np.stack(windows), posinf=0.0, neginf=0.0)
+    return Probe(tuple(shape), window, origins, intensities)
+
+
+def intensity_sigmas(sigma: Sigma, n_channels: int) -> NDArray[np.float64]:
+    """Return (n_channels,) sigmas in the image's own units."""
+    return _one_each(sigma, n_channels, "intensity_sigma", "channel")
+
+
+def of_shape(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+    origin: Sequence[int] | None = None,
+) -> Grid:
+    """Return the grid of an image whose pixels need not be at hand; parameters and errors are those of `from_image`."""
+    if dtype.kind not in "iuf":
+        raise ValueError(f"the image holds {dtype} values: expected integers or floating-point numbers")
+    n_axes = len(shape) - (channel_axis is not None)
+    if not 1 <= n_axes <= 3:
+        channels = "" if channel_axis is None else f" with channels on axis {channel_axis}"
+        raise ValueError(f"the image has shape {shape}{channels}: expected 2 or 3 spatial axes")
+    if 0 in shape:
+        raise ValueError(f"the image is empty, of shape {shape}: expected at least one pixel")
+    if channel_axis is not None:
+        if not -len(shape) <= channel_axis < len(shape):
+            raise ValueError(f"channel_axis is {channel_axis}: the image has axes 0 to {len(shape) - 1}")
+        channel_axis %= len(shape)
+        shape = shape[:channel_axis] + shape[channel_axis + 1 :]
+    return Grid(shape, _spacing(spacing, n_axes), _origin(origin, n_axes))
+
+
+def robust_range(intensities: ArrayLike) -> float:
+    """Return what 255 is to an 8-bit image: the span of intensities without the rarest 0.5 % at either end.
+
+    Parameters
+    ----------
+    intensities : array_like
+        Of any shape; NaN and infinite ones do not count. A few ten thousand are enough.
+
+    Returns
+    -------
+    float
+        Positive; 1 where all intensities are equal, or there are none.
+    """
+    sample = np.asarray(intensities)
+    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    low, high = np.percentile(sample, [0.5, 99.5]) if sample.size else (0.0, 0.0)
+    return float(high - low) or 1.0
+
+
+def from_image(
+    image: ArrayLike,
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+    origin: Sequence[int] | None = None,
+) -> tuple[Grid, NDArray[np.float32]]:
+    """Split an image into its grid and its intensities.
+
+    Parameters
+    ----------
+    image : array_like
+        (*spatial), or with channels on ``channel_axis``; one to three spatial axes, any integer or float dtype.
+    spacing : float or sequence of float, optional
+        Size of a pixel, one number or one per spatial axis. None = 1.
+    channel_axis : int, optional
+    origin : sequence of int, optional
+        Index of the first pixel within the whole image; None = zeros.
+
+    Returns
+    -------
+    grid : Grid
+    intensities : (n_points, n_channels) float32
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+    """
+    array = np.asarray(image)
+    grid = of_shape(array.shape, array.dtype, spacing, channel_axis, origin)
+    if channel_axis is not None:
+        array = np.moveaxis(array, channel_axis, -1)
+    if array.dtype == np.float32:
+        intensities = np.ascontiguousarray(array)
+    else:
+        intensities = whole_empty(array.shape, np.float32)
+        intensities[...] = array
+    intensities = intensities.reshape(grid.n_points, -1)
+    if array.dtype.kind == "f" and not np.isfinite(intensities).all():
+        bad = np.count_nonzero(~np.isfinite(intensities).all(axis=1))
+        raise ValueError(
+            f"the image has NaN or infinite values at {bad:,} of {len(intensities):,} pixels: expected none"
+        )
+    return grid, intensities
+
+
+def _spacing(spacing: Sequence[float] | float | None, n_axes: int) -> tuple[float, ...]:
+    if spacing is None:
+        return (1.0,) * n_axes
+    sizes = np.asarray(spacing, dtype=float)
+    if sizes.ndim == 0:
+        sizes = np.full(n_axes, sizes)
+    if sizes.shape != (n_axes,):
+        raise ValueError(f"spacing has {sizes.size} numbers: expected {n_axes}, one per spatial axis")
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise ValueError(f"spacing is {tuple(sizes.tolist())}: expected positive, finite sizes")
+    return tuple(sizes.tolist())
+
+
+def _origin(origin: Sequence[int] | None, n_axes: int) -> tuple[int, ...]:
+    if origin is None:
+        return (0,) * n_axes
+    indices = tuple(operator.index(index) for index in origin)
+    if len(indices) != n_axes:
+        raise ValueError(f"origin has {len(indices)} numbers: expected {n_axes}, one per spatial axis")
+    return indices
+
+
+def _one_each(sigma: Sigma, count: int, name: str, what: str) -> NDArray[np.float64]:
+    sigmas = np.atleast_1d(np.asarray(sigma, dtype=float))
+    if not isinstance(sigma, tuple):
+        return np.full(count, sigmas[0])
+    if len(sigmas) != count:
+        raise ValueError(f"{name} has {len(sigmas)} numbers: expected one, or {count}, one per {what}")
+    return sigmas

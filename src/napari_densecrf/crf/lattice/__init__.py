@@ -1,0 +1,1 @@
+"""The permutohedral lattice: from points to vertices, and splat, blur, slice. Knows no labels and no model."""

@@ -1,0 +1,167 @@
+"""The vertices of a lattice in a hash table of their keys (Numba), for boxes of keys too large to have a bit each."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+
+from .simplex import GOLDEN
+
+EMPTY = np.int32(-1)
+
+
+@kernel()
+def _home(key, shift):
+    return np.int64((np.uint64(key) * GOLDEN) >> np.uint64(shift))
+
+
+@kernel()
+def find(table, shift, keys, key):
+    """Return the number of the vertex ``key``, or -1. ``table`` (2**k,) int32 holds numbers, ``keys`` their keys."""
+    mask = table.size - 1
+    slot = _home(key, shift)
+    while True:
+        number = table[slot]
+        if number == EMPTY or keys[number] == key:
+            return number
+        slot = (slot + 1) & mask
+
+
+@kernel()
+def insert(table, shift, keys, count, key):
+    """Return the number of the vertex ``key``, which is ``count`` where it is new (``keys`` then holds it)."""
+    mask = table.size - 1
+    slot = _home(key, shift)
+    while True:
+        number = table[slot]
+        if number == EMPTY:
+            table[slot] = count
+            keys[count] = key
+            return np.int32(count)
+        if keys[number] == key:
+            return number
+        slot = (slot + 1) & mask
+
+
+@kernel()
+def grown(table, shift, keys, count):
+    """Return a table of four times the size with the same vertices, and its shift."""
+    larger = np.full(4 * table.size, EMPTY, np.int32)
+    shift -= 2
+    mask = larger.size - 1
+    for number in range(count):
+        slot = _home(keys[number], shift)
+        while larger[slot] != EMPTY:
+            slot = (slot + 1) & mask
+        larger[slot] = number
+    return larger, shift
+
+
+@kernel()
+def merge(tile_keys, counts):
+    """Give the vertices of all tiles their numbers, tile after tile.
+
+    The result is ``(keys, table, shift, numbers)``: the keys of all vertices in the order of their numbers, the table
+    that finds them, and the number of every tile's vertices, one tile behind the other.
+    """
+    n_slots = counts.sum()
+    numbers = np.empty(n_slots, np.uint32)
+    keys = np.empty(n_slots, np.int64)
+    table = np.full(8192, EMPTY, np.int32)
+    shift = 64 - 13
+    n_keys = 0
+    slot = 0
+    for tile in range(counts.size):
+        for k in range(counts[tile]):
+            if 2 * (n_keys + 1) > table.size:
+                table, shift = grown(table, shift, keys, n_keys)
+            number = insert(table, shift, keys, n_keys, tile_keys[tile, k])
+            n_keys = max(n_keys, number + 1)
+            numbers[slot] = number
+            slot += 1
+    return keys[:n_keys].copy(), table, shift, numbers
+
+
+@kernel()
+def add_ring(steps, touched, table, shift, most):
+    """Add the neighbours that the touched vertices lack.
+
+    Parameters
+    ----------
+    steps : (d + 1,) int64
+        What a step along each axis adds to a key.
+    touched : (n_touched,) int64
+        Keys of the vertices that points touch; ``table`` and ``shift`` find them.
+    most : int
+        Stop where touched and ring vertices together would pass this number.
+
+    Returns
+    -------
+    keys : (n_vertices,) int64
+        The touched vertices, then the ring; empty where there would be more than ``most``.
+    table, shift
+        Find them all.
+    up, down : (d + 1, n_touched) int32
+        The vertex one step along each axis from each touched vertex, and one step back.
+    """
+    n_axes = steps.size
+    n_touched = touched.size
+    keys = np.empty(3 * n_touched + 2 * n_axes, np.int64)
+    keys[:n_touched] = touched
+    up = np.full((n_axes, n_touched), -1, np.int32)
+    down = np.full((n_axes, n_touched), -1, np.int32)
+    count = n_touched
+    for v in range(n_touched):
+        if count + 2 * n_axes > most:
+            return keys[:0].copy(), table, shift, up, down
+        if count + 2 * n_axes > keys.size:
+            longer = np.empty(keys.size + keys.size // 2 + 2 * n_axes, np.int64)
+            longer[:count] = keys[:count]
+            keys = longer
+        if 2 * (count + 2 * n_axes) > table.size:
+            table, shift = grown(table, shift, keys, count)
+        for i in range(n_axes):
+            if up[i, v] < 0:
+                above = insert(table, shift, keys, count, keys[v] + steps[i])
+                count = max(count, above + 1)
+                up[i, v] = above
+                if above < n_touched:
+                    down[i, above] = v
+            if down[i, v] < 0:
+                below = insert(table, shift, keys, count, keys[v] - steps[i])
+                count = max(count, below + 1)
+                down[i, v] = below
+                if below < n_touched:
+                    up[i, below] = v
+    return keys[:count].copy(), table, shift, up, down
+
+
+@parallel_kernel()
+def link(steps, keys, table, shift, touched_up, touched_down):
+    """Return ``up`` and ``down`` (d + 1, n_vertices) uint32 for touched and ring vertices together.
+
+    Where there is no neighbour they name vertex ``n_vertices``, whose value is always 0.
+    """
+    n_axes, n_touched = touched_up.shape
+    n_vertices = keys.size
+    up = np.full((n_axes, n_vertices), n_vertices, np.uint32)
+    down = np.full((n_axes, n_vertices), n_vertices, np.uint32)
+    # A vertex has one neighbour below it, so of all threads one alone writes each entry.
+    for v in nb.prange(n_touched):
+        for i in range(n_axes):
+            up[i, v] = touched_up[i, v]
+            down[i, v] = touched_down[i, v]
+            if touched_up[i, v] >= n_touched:
+                down[i, touched_up[i, v]] = v
+            if touched_down[i, v] >= n_touched:
+                up[i, touched_down[i, v]] = v
+    for v in nb.prange(n_touched, n_vertices):
+        for i in range(n_axes):
+            if up[i, v] == n_vertices:
+                above = find(table, shift, keys, keys[v] + steps[i])
+                if above >= 0:
+                    up[i, v] = above
+                    down[i, above] = v
+    return up, down

@@ -1,0 +1,369 @@
+"""The mean-field iterations (Numba), reading like the model: docs/model.md.
+
+Marginals sum to one, so L - 1 of L labels are kept, (n_points, n_labels - 1), the last is the rest; and what the last
+would have received is known beforehand: with K = sum_m w_m sum_{j != i} k~_m, its message is K less the others'. In
+terms of the messages M(l) of the others, and of energies relative to the last label's, z(l) = E(L) - E(l), the update:
+
+    z(l) = psi_L - psi_l + (e_L - e_l),    e_l = sum_l' mu(l, l') M(l'),    Q(l) = exp z(l) / (1 + sum_l' exp z(l'))
+
+where  e_L - e_l = K a(l) + sum_{l' < L} C(l, l') M(l'),
+       a(l) = mu(L, L) - mu(l, L),    C(l, l') = mu(L, l') - mu(l, l') - mu(L, L) + mu(l, L).
+
+For Potts a = -1 and C = 1 + identity: the label's own message and the sum of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_densecrf.crf.lattice.filtering import tile_range
+from napari_densecrf.crf.lattice.lattice import MAX_TILE_POINTS, Lattice
+from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.memory import whole_empty
+from napari_densecrf.params import CRFParams
+
+from .gaussian import GridGaussian, OnGrid
+from .unary import Unary
+from .update import (
+    BLOCK,
+    CHANGE,
+    MEASURE,
+    PAIRWISE,
+    START,
+    UPDATE,
+    Compatibility,
+    OnLattice,
+    Pixels,
+    update_tiles,
+)
+
+_NO_MESSAGES = np.empty((0, 1), np.float32)
+
+
+class PairwiseTerm(Protocol):
+    """A normalised kernel k~ with j = i left out."""
+
+    def total(self) -> NDArray[np.float32]:
+        """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
+
+    def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
+        """Add ``weight * sum_{j != i} k~(i, j) Q_j``, all (n_points, n_channels)."""
+
+
+class LatticeGaussian:
+    """A kernel on the permutohedral lattice, normalised symmetrically, with the lattice's own diagonal left out.
+
+    Parameters
+    ----------
+    lattice : Lattice
+        Which becomes part of this kernel: its weights are normalised in place.
+    """
+
+    def __init__(self, lattice: Lattice) -> None:
+        self.lattice = lattice
+        self.self_share, self._total = lattice.normalise()
+
+    def total(self) -> NDArray[np.float32]:
+        """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
+        return self._total
+
+    def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
+        """Add ``weight * sum_{j != i} k~(i, j) Q_j``; see `PairwiseTerm`."""
+        lattice = self.lattice
+        with one_at_a_time:
+            received = lattice.slice(lattice.gather_and_blur(lattice.splat(marginals)))
+        received -= self.self_share[:, None] * marginals
+        received *= np.float32(weight)
+        messages += received
+
+
+@dataclass(frozen=True)
+class MeanFieldState:
+    """Where an iteration stands.
+
+    Parameters
+    ----------
+    iteration : int
+        Updates done.
+    marginals : (n_points, n_channels) float32
+        Of all labels but the last; channels past those are 0. The iteration after the next writes into the same array.
+    free_energy : (iteration + 1,) float64
+        F(Q) from the start on; the last waits for the next state, and is NaN until the end.
+    largest_change : (n_iterations,) float32
+        The most that any probability but the last label's has changed in each update; NaN for those to come.
+    """
+
+    iteration: int
+    marginals: NDArray[np.float32]
+    free_energy: NDArray[np.float64]
+    largest_change: NDArray[np.float32]
+
+
+@kernel()
+def _argmax_block(marginals, last_label, labels):
+    n_points, n_channels = marginals.shape
+    for p in range(n_points):
+        rest = np.float32(1.0)
+        most = np.float32(-1.0)
+        label = 0
+        for c in range(n_channels):
+            rest -= marginals[p, c]
+            if marginals[p, c] > most:
+                most = marginals[p, c]
+                label = c
+        labels[p] = last_label if rest > most else label
+
+
+@parallel_kernel()
+def _argmax(marginals, last_label, labels):
+    for block in nb.prange(-(-len(labels) // BLOCK)):
+        first, last = tile_range(block, BLOCK, len(labels))
+        _argmax_block(marginals[first:last], last_label, labels[first:last])
+
+
+@one_at_a_time
+def most_probable(marginals: NDArray[np.float32], n_labels: int) -> NDArray[np.unsignedinteger]:
+    """Return the most probable label of each point, the first of equals.
+
+    Parameters
+    ----------
+    marginals : (n_points, n_channels) float32
+        Of all labels but the last, which has the rest; channels past those are 0.
+    n_labels : int
+
+    Returns
+    -------
+    (n_points,) uint8, or uint16 past 256 labels
+    """
+    dtype = np.uint8 if n_labels <= 256 else np.uint16
+    labels: NDArray[np.unsignedinteger] = np.empty(len(marginals), dtype)
+    _argmax(marginals, n_labels - 1, labels)
+    return labels
+
+
+def compatibility_arrays(
+    params: CRFParams, n_labels: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], bool]:
+    """Return C, a, mu(L, .) of the module and whether they are Potts.
+
+    Raises
+    ------
+    ValueError
+        Where the compatibility matrix is not (n_labels, n_labels).
+    """
+    if params.compatibility is None:
+        mu = 1.0 - np.eye(n_labels)
+    else:
+        mu = np.array(params.compatibility)
+        if mu.shape != (n_labels, n_labels):
+            raise ValueError(
+                f"compatibility has shape {mu.shape}: expected ({n_labels}, {n_labels}), as there are {n_labels} labels"
+            )
+    to_last = mu[-1, -1] - mu[:-1, -1]
+    coupling = mu[-1, :-1] - mu[:-1, :-1] - to_last[:, None]
+    return (
+        coupling.astype(np.float32),
+        to_last.astype(np.float32),
+        mu[-1].astype(np.float32),
+        params.compatibility is None,
+    )
+
+
+def _compatibility(params: CRFParams, n_labels: int, n_channels: int) -> Compatibility:
+    """Return the compatibility as `update_tiles` takes it, with zeros for channels that are no labels."""
+    coupling, offsets, last_costs, potts = compatibility_arrays(params, n_labels)
+    more = n_channels - (n_labels - 1)
+    return Compatibility(
+        np.ascontiguousarray(np.pad(coupling.T, (0, more))),
+        np.pad(offsets, (0, more)),
+        np.pad(last_costs[:-1], (0, more)),
+        last_costs[-1],
+        potts,
+    )
+
+
+class _NoLattice:
+    """Stands where no kernel needs a lattice: points without corners."""
+
+    corners = ()
+    tile_points = MAX_TILE_POINTS
+    slot_vertices = np.empty(0, np.uint32)
+
+    def __init__(self, n_points: int) -> None:
+        self.vertices = np.empty((n_points, 0), np.uint16)
+        self.weights = np.empty((n_points, 0), np.float32)
+        self.tile_slots = np.zeros(-(-n_points // MAX_TILE_POINTS) + 1, np.int64)
+
+    def empty_slots(self, n_channels: int) -> NDArray[np.float32]:
+        return np.empty((0, n_channels), np.float32)
+
+    def empty_values(self, n_channels: int) -> NDArray[np.float32]:
+        return np.empty((2, 0, n_channels), np.float32)
+
+    def gather_and_blur(self, slots: NDArray[np.float32], room: NDArray[np.float32]) -> NDArray[np.float32]:
+        return slots
+
+
+class MeanField:
+    """The iterations on one problem.
+
+    Parameters
+    ----------
+    unary : Unary
+    terms : sequence of (weight, PairwiseTerm)
+    params : CRFParams
+        For compatibility and damping.
+
+    Notes
+    -----
+    One lattice and one kernel on the grid work inside the update; further ones leave their messages before it.
+    """
+
+    def __init__(self, unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams) -> None:
+        n_points, n_channels = unary.differences.shape
+        self.unary = unary
+        self.compatibility = _compatibility(params, unary.n_labels, n_channels)
+        self.damping = np.float32(params.damping)
+        on_lattice = next(((weight, term) for weight, term in terms if isinstance(term, LatticeGaussian)), None)
+        on_grid = next(((weight, term) for weight, term in terms if isinstance(term, GridGaussian)), None)
+        inside = {id(pair[1]) for pair in (on_lattice, on_grid) if pair}
+        self.others = [pair for pair in terms if id(pair[1]) not in inside]
+        self._set_lattice(on_lattice, n_points)
+        self._set_grid(on_grid, n_channels)
+        self.messages = whole_empty((n_points, n_channels), np.float32) if self.others else _NO_MESSAGES
+        self.marginals = whole_empty((n_points, n_channels), np.float32)
+        self.room = whole_empty((n_points, n_channels), np.float32)
+        self.kept = np.zeros((n_points, n_channels), np.float32) if params.damping else _NO_MESSAGES
+        self.slots = self.lattice.empty_slots(n_channels)
+        self.vertex_values = self.lattice.empty_values(n_channels)
+
+    def _set_lattice(self, pair: tuple[float, LatticeGaussian] | None, n_points: int) -> None:
+        self.lattice: Lattice | _NoLattice
+        if pair is None:
+            weight, self.lattice = 0.0, _NoLattice(n_points)
+            self_share = self.total = np.zeros(n_points, np.float32)
+        else:
+            weight, term = pair
+            self.lattice, self_share, self.total = term.lattice, term.self_share, term.total()
+        self.total_weight = weight
+        self.on_lattice = OnLattice(np.float32(weight), self.lattice.vertices, self.lattice.weights, self_share)
+        if self.others:
+            self.total, self.total_weight = np.float32(self.total_weight) * self.total, 1.0
+            for other_weight, other in self.others:
+                self.total += np.float32(other_weight) * other.total()
+
+    def _set_grid(self, pair: tuple[float, GridGaussian] | None, n_channels: int) -> None:
+        self.grid: GridGaussian | None = None
+        if pair is None:
+            # Lines of some length, and no kernel along them.
+            nothing = np.zeros(BLOCK, np.float32)
+            self.on_grid = OnGrid(1, BLOCK, np.float32(0.0), *(np.ones(1, np.float32),) * 5, *(nothing,) * 6)
+        else:
+            weight, self.grid = pair
+            self.on_grid = self.grid.on_grid(weight, n_channels)
+
+    def start(self) -> None:
+        """Set Q to softmax(-psi), whose unary energy and entropy are equal."""
+        self._pass(START, self.room, self.marginals)
+
+    def update(self) -> tuple[float, float, float]:
+        """Update Q, and report on it.
+
+        Returns
+        -------
+        pairwise : float
+            Pairwise energy of the old Q.
+        other : float
+            Unary energy of the new Q, less its entropy.
+        change : float
+            The most that any probability but the last label's has changed.
+        """
+        report = self._pass(UPDATE, self.marginals, self.room)
+        self.marginals, self.room = self.room, self.marginals
+        pairwise, other, _ = report.sum(axis=0)
+        return float(pairwise), float(other) + self.unary.last_energy, float(report[:, CHANGE].max())
+
+    def pairwise_energy(self) -> float:
+        """Return the pairwise energy of the present Q."""
+        return float(self._pass(MEASURE, self.marginals, self.room)[:, PAIRWISE].sum())
+
+    def _receive_from_others(self) -> None:
+        """Set the messages to what all kernels send that do not work inside the update."""
+        self.messages[:] = 0.0
+        for weight, term in self.others:
+            term.add_messages(self.marginals, weight, self.messages)
+
+    @one_at_a_time
+    def _pass(self, task: int, old: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Do one pass over all pixels; see `update_tiles`."""
+        lattice = self.lattice
+        vertex_values, smoothed = self.vertex_values[0], old
+        if task != START:
+            if self.others:
+                self._receive_from_others()
+            vertex_values = lattice.gather_and_blur(self.slots, self.vertex_values)
+            if self.grid:
+                smoothed = self.grid.along_z(old.reshape(self.grid.shape[0] * self.grid.shape[1], -1))
+        pixels = Pixels(
+            old.shape[1],
+            self.unary.differences.ravel(),
+            old.ravel(),
+            new.ravel(),
+            self.total,
+            np.float32(self.total_weight),
+            self.messages.ravel(),
+            self.damping,
+            self.kept.ravel(),
+        )
+        report = np.empty((len(lattice.tile_slots) - 1, 3))
+        update_tiles(
+            lattice.corners,
+            self.on_lattice,
+            self.on_grid,
+            self.compatibility,
+            pixels,
+            smoothed,
+            lattice.tile_points,
+            lattice.tile_slots,
+            lattice.slot_vertices,
+            vertex_values.ravel(),
+            task,
+            self.slots.ravel(),
+            report,
+        )
+        return report
+
+
+def iterate(unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams) -> Iterator[MeanFieldState]:
+    """Yield the state after the start and after each update.
+
+    Parameters
+    ----------
+    unary : Unary
+    terms : sequence of (weight, PairwiseTerm)
+    params : CRFParams
+        For compatibility, damping and the number of iterations.
+
+    Notes
+    -----
+    The free energy is ``F(Q) = sum Q psi + 1/2 sum Q mu (sum_m w_m sum_{j != i} k~_m Q_j) + sum Q log Q``; its
+    pairwise part is known one update late, when the messages of Q have been sent.
+    """
+    solver = MeanField(unary, terms, params)
+    trace = np.full(params.n_iterations + 1, np.nan)
+    changes = np.full(params.n_iterations, np.nan, np.float32)
+    solver.start()
+    others = 0.0
+    for iteration in range(params.n_iterations):
+        yield MeanFieldState(iteration, solver.marginals, trace, changes)
+        pairwise, of_new, changes[iteration] = solver.update()
+        trace[iteration] = pairwise + others
+        others = of_new
+    trace[params.n_iterations] = solver.pairwise_energy() + others
+    yield MeanFieldState(params.n_iterations, solver.marginals, trace, changes)

@@ -1,0 +1,254 @@
+"""From an image, a map and parameters to refined labels, keeping what a change of parameters leaves valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_densecrf.crf.lattice.lattice import Lattice, suited_blur
+from napari_densecrf.params import CRFParams, PairwiseKernel
+
+from .gaussian import GridGaussian
+from .grid import Grid, Probe, from_image, intensity_sigmas, take_probe
+from .meanfield import LatticeGaussian, PairwiseTerm, compatibility_arrays, iterate, most_probable
+from .unary import unary_energies
+
+# What a term is built from: everything of its kernel but the weight.
+_Sigmas = tuple[object, object]
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """The result of a refinement.
+
+    Parameters
+    ----------
+    params : CRFParams
+    spacing : tuple of float
+        Size of a pixel along each spatial axis.
+    free_energy : (n_iterations + 1,) float64
+        F(Q) before the first update and after each; see docs/model.md.
+    largest_change : (n_iterations,) float32
+        0..1: the most that each update has changed any probability but the last label's.
+    """
+
+    params: CRFParams
+    spacing: tuple[float, ...]
+    free_energy: NDArray[np.float64]
+    largest_change: NDArray[np.float32]
+    _shape: tuple[int, ...] = field(repr=False)
+    _kept: NDArray[np.float32] = field(repr=False)  # (n_points, n_channels), see MeanFieldState
+    _n_labels: int = field(repr=False)
+
+    @cached_property
+    def labels(self) -> NDArray[np.unsignedinteger]:
+        """(*spatial) uint8, or uint16 past 256 classes: index of the most probable class, the first of equals."""
+        return most_probable(self._kept, self._n_labels).reshape(self._shape)
+
+    @cached_property
+    def marginals(self) -> NDArray[np.float32]:
+        """(n_labels, *spatial) float32, 0..1, sums to 1 over the labels."""
+        marginals = np.empty((self._n_labels, len(self._kept)), np.float32)
+        marginals[:-1] = self._kept[:, : self._n_labels - 1].T
+        marginals[-1] = self._rest()
+        return marginals.reshape(-1, *self._shape)
+
+    @cached_property
+    def entropy(self) -> NDArray[np.float32]:
+        """(*spatial) float32, 0 (certain) to 1 (uniform): ``-sum_l Q log Q / log n_labels``."""
+        marginals = self.marginals
+        q_log_q = marginals * np.log(np.maximum(marginals, np.finfo(np.float32).tiny))
+        entropy: NDArray[np.float32] = np.clip(-q_log_q.sum(axis=0) / np.float32(np.log(len(marginals))), 0, 1)
+        return entropy
+
+    def _rest(self) -> NDArray[np.float32]:
+        rest: NDArray[np.float32] = np.float32(1) - self._kept.sum(axis=1, dtype=np.float32)
+        return np.maximum(rest, np.float32(0))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A point between two pieces of work: progress, and a place to stop.
+
+    Parameters
+    ----------
+    stage : str
+        What comes next, or "done".
+    fraction : float
+        0..1, of the whole.
+    refinement : Refinement, optional
+        With the last step only.
+    """
+
+    stage: str
+    fraction: float
+    refinement: Refinement | None = None
+
+
+class Refiner:
+    """Refines maps of one image again and again, and builds only what a change of parameters makes invalid.
+
+    Parameters
+    ----------
+    image : array_like
+        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype.
+    spacing : float or sequence of float, optional
+        Size of a pixel along each spatial axis; sigmas of position are in its unit. None = pixels.
+    channel_axis : int, optional
+        Axis of the channels; None = gray.
+    origin : sequence of int, optional
+        Index of the first pixel within the whole image, where ``image`` is a part of one: parts that share an origin
+        lie on one lattice, and agree. None = zeros.
+    probe : Probe, optional
+        `take_probe` of the whole image, where ``image`` is a part of one: the lattice of each part is as fine as that
+        of the whole. None = from ``image`` itself.
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+    """
+
+    def __init__(
+        self,
+        image: ArrayLike,
+        *,
+        spacing: Sequence[float] | float | None = None,
+        channel_axis: int | None = None,
+        origin: Sequence[int] | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        self.grid: Grid
+        self.grid, self._intensities = from_image(image, spacing, channel_axis, origin)
+        self._probe = take_probe(image, channel_axis) if probe is None else probe
+        self._terms: dict[_Sigmas, PairwiseTerm] = {}
+
+    def refine(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Refinement:
+        """Refine a probability map.
+
+        Parameters
+        ----------
+        probabilities : array_like
+            (n_labels, *spatial), or (*spatial): the foreground of two classes. Floats from 0 to 1, or uint8 or
+            uint16, which are divided by the largest number of their type.
+        params : CRFParams
+        strokes : (*spatial) array_like of int, optional
+            0 = free, k = this pixel is class k - 1.
+
+        Returns
+        -------
+        Refinement
+
+        Raises
+        ------
+        ValueError
+            With one sentence that names what came and what is expected.
+        MemoryError
+            Where the lattice cannot be numbered or would not fit the memory; says the size.
+        """
+        for step in self.steps(probabilities, params, strokes=strokes):
+            if step.refinement is not None:
+                return step.refinement
+        raise AssertionError("the last step carries the refinement")
+
+    def steps(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Iterator[Step]:
+        """Refine step by step: each `Step` is progress, and a point to stop by not asking for the next.
+
+        Parameters and errors are those of `refine`; only the last step has a refinement.
+        """
+        unary = unary_energies(probabilities, self.grid, strokes)
+        compatibility_arrays(params, unary.n_labels)
+        active = [kernel for kernel in params.kernels if kernel.weight > 0]
+        n_steps = len(active) + params.n_iterations + 1
+        for done, kernel in enumerate(active):
+            if _sigmas(kernel) not in self._terms:
+                yield Step("building the lattice" if kernel.intensity_sigma else "smoothing", done / n_steps)
+                self._terms[_sigmas(kernel)] = self._build(kernel)
+        self._forget_others(params)
+        terms = [(kernel.weight, self._terms[_sigmas(kernel)]) for kernel in active]
+        for state in iterate(unary, terms, params):
+            done = len(active) + state.iteration
+            if state.iteration < params.n_iterations:
+                yield Step(f"iteration {state.iteration + 1} of {params.n_iterations}", done / n_steps)
+            else:
+                grid = self.grid
+                result = Refinement(
+                    params,
+                    grid.spacing,
+                    state.free_energy,
+                    state.largest_change,
+                    grid.shape,
+                    state.marginals,
+                    unary.n_labels,
+                )
+                yield Step("done", 1.0, result)
+
+    @property
+    def lattices(self) -> tuple[Lattice, ...]:
+        """The lattices that are kept, whose sizes tell what memory they take."""
+        return tuple(term.lattice for term in self._terms.values() if isinstance(term, LatticeGaussian))
+
+    def _build(self, kernel: PairwiseKernel) -> PairwiseTerm:
+        if kernel.intensity_sigma is None:
+            return GridGaussian(self.grid.shape, self.grid.pixel_sigmas(kernel.position_sigma))
+        steps = 1 / self.grid.pixel_sigmas(kernel.position_sigma)
+        channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self._intensities.shape[1])
+        blur = suited_blur(self._probe, steps, channel_steps)
+        lattice = Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self._intensities, channel_steps, blur)
+        return LatticeGaussian(lattice)
+
+    def _forget_others(self, params: CRFParams) -> None:
+        """Keep no lattice that these parameters do not name; a kernel switched off keeps its own."""
+        named = {_sigmas(kernel) for kernel in params.kernels}
+        self._terms = {sigmas: term for sigmas, term in self._terms.items() if sigmas in named}
+
+
+def _sigmas(kernel: PairwiseKernel) -> _Sigmas:
+    return kernel.position_sigma, kernel.intensity_sigma
+
+
+def refine(
+    image: ArrayLike,
+    probabilities: ArrayLike,
+    params: CRFParams | None = None,
+    *,
+    spacing: Sequence[float] | float | None = None,
+    channel_axis: int | None = None,
+    strokes: ArrayLike | None = None,
+    origin: Sequence[int] | None = None,
+    probe: Probe | None = None,
+) -> Refinement:
+    """Refine a probability map with a fully connected CRF on its image.
+
+    Parameters
+    ----------
+    image : array_like
+        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype.
+    probabilities : array_like
+        (n_labels, *spatial), or (*spatial): the foreground of two classes.
+    params : CRFParams, optional
+        None = the defaults, for 8-bit images.
+    spacing, channel_axis, origin, probe
+        As `Refiner` takes them.
+    strokes : (*spatial) array_like of int, optional
+        0 = free, k = this pixel is class k - 1.
+
+    Returns
+    -------
+    Refinement
+
+    Raises
+    ------
+    ValueError, MemoryError
+        With one sentence that names what came and what is expected.
+
+    Notes
+    -----
+    Mean field of the model of Kraehenbuehl and Koltun (NIPS 2011), with j != i as written; docs/model.md.
+    """
+    refiner = Refiner(image, spacing=spacing, channel_axis=channel_axis, origin=origin, probe=probe)
+    return refiner.refine(probabilities, CRFParams() if params is None else params, strokes=strokes)

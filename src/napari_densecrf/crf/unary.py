@@ -1,0 +1,363 @@
+"""Probabilities, labels and strokes to unary energies.
+
+The energies of a pixel matter up to a constant, so they are kept as differences from the last label's,
+``psi_L - psi_l = log p_l - log p_L``: one number a pixel for two labels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.memory import whole_empty
+from napari_densecrf.crf.numba.simd import padded
+from napari_densecrf.crf.numba.vectormath import logf
+
+from .grid import Grid
+
+# Probabilities are clipped from below, so that no label is ever ruled out but by a stroke.
+SMALLEST_PROBABILITY = 1e-6
+# Sums of probabilities this far from 1 are rounding and pass in silence.
+SUM_TOLERANCE = 0.02
+# The energy of the labels that a stroke rules out, above all others; the free energy leaves such differences out.
+RULED_OUT = 1e9
+# How probable the classes of a rough segmentation are, where nobody says it.
+CONFIDENCE = 0.9
+
+BLOCK = 512
+BAD, ZERO_SUM, OFF_SUM = range(3)
+
+
+class InputWarning(UserWarning):
+    """The input was accepted, but not all of it as it came."""
+
+
+@dataclass(frozen=True)
+class Unary:
+    """Unary energies of all pixels, relative to the last label's.
+
+    Parameters
+    ----------
+    differences : (n_points, n_channels) float32
+        ``psi_L - psi_l``, L the last label. Channels past n_labels - 1 fill vectors, and are ruled out everywhere.
+    last_energy : float
+        Sum of ``psi_L`` over the pixels, which makes the free energy absolute.
+    n_labels : int
+    """
+
+    differences: NDArray[np.float32]
+    last_energy: float
+    n_labels: int
+
+
+def probabilities_from_labels(
+    labels: ArrayLike, confidence: float = CONFIDENCE, n_labels: int | None = None
+) -> NDArray[np.float32]:
+    """Make a probability map from a rough segmentation.
+
+    Parameters
+    ----------
+    labels : (*spatial) array_like of bool or int
+        Class indices from 0 on.
+    confidence : float
+        Probability of the given class, above ``1 / n_labels`` and below 1; the others share the rest.
+    n_labels : int, optional
+        Number of classes; None = the largest index + 1, at least 2.
+
+    Returns
+    -------
+    (n_labels, *spatial) float32
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+    """
+    array = np.asarray(labels)
+    if array.dtype.kind not in "biu":
+        raise ValueError(f"labels hold {array.dtype} values: expected integers, the index of the class")
+    if array.size == 0:
+        raise ValueError(f"labels are empty, of shape {array.shape}: expected at least one pixel")
+    if array.dtype.kind == "i" and array.min() < 0:
+        raise ValueError(f"labels go down to {array.min()}: expected class indices from 0 on")
+    count = max(2, int(array.max()) + 1) if n_labels is None else n_labels
+    if count < 2 or array.max() >= count:
+        raise ValueError(f"labels go up to {array.max()} with {count} classes: expected indices from 0 to {count - 1}")
+    if not 1 / count < confidence < 1:
+        raise ValueError(f"confidence is {confidence!r}: expected more than 1 / {count} and less than 1")
+    probabilities = np.full((count, *array.shape), (1 - confidence) / (count - 1), np.float32)
+    np.put_along_axis(probabilities, array[None].astype(np.intp), np.float32(confidence), axis=0)
+    return probabilities
+
+
+def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | None = None) -> Unary:
+    """Return the unary energies of a probability map and hard constraints.
+
+    Parameters
+    ----------
+    probabilities : array_like
+        (n_labels, *spatial), or (*spatial): the foreground of two classes. Floats from 0 to 1, or uint8 or uint16,
+        which are divided by the largest number of their type.
+    grid : Grid
+        Whose shape is (*spatial).
+    strokes : (*spatial) array_like of int, optional
+        0 = free, k = this pixel is class k - 1.
+
+    Returns
+    -------
+    Unary
+        Of ``psi(l) = -log p(l)``, p clipped to [1e-6, 1] and renormalised.
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+
+    Warns
+    -----
+    InputWarning
+        Where probabilities sum to 0 (the pixel becomes uniform), or to something else than 1 (renormalised).
+    """
+    planes = _planes(probabilities, grid)
+    n_labels = max(2, len(planes))
+    differences = whole_empty((grid.n_points, padded(n_labels - 1)), np.float32)
+    n_blocks = -(-grid.n_points // BLOCK)
+    last_energies = np.empty(n_blocks)
+    counts = np.empty((n_blocks, 3), np.int64)
+    with one_at_a_time:
+        _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
+    _complain(planes, *counts.sum(axis=0).tolist())
+    unary = Unary(differences, float(last_energies.sum()), n_labels)
+    return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))
+
+
+def is_foreground(shape: tuple[int, ...], grid: Grid) -> bool:
+    """Tell whether a map of this shape is the foreground of two classes; raises where it does not fit the grid."""
+    foreground = grid.matches(shape)
+    if not foreground and not (len(shape) == len(grid.shape) + 1 and grid.matches(shape[1:])):
+        raise ValueError(
+            f"probabilities have shape {shape}: expected (n_labels, {grid}) to match the image, or ({grid}) for "
+            "the foreground of two classes" + _axis_hint(shape, grid)
+        )
+    if not foreground and shape[0] < 2:
+        raise ValueError(
+            f"probabilities have {shape[0]} class along their first axis: expected at least 2, or ({grid}) for the "
+            "foreground of two classes"
+        )
+    return foreground
+
+
+def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> int:
+    """Return the number of labels of a map, whose values need not be at hand.
+
+    Raises
+    ------
+    ValueError
+        Where its shape or type is not that of a map on the grid.
+    """
+    foreground = is_foreground(shape, grid)
+    if dtype.kind == "b" or (dtype.kind in "iu" and dtype not in (np.uint8, np.uint16)):
+        raise ValueError(
+            f"probabilities hold {dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
+            "segmentation goes through probabilities_from_labels"
+        )
+    if dtype.kind not in "uf":
+        raise ValueError(f"probabilities hold {dtype} values: expected floats from 0 to 1, uint8 or uint16")
+    return 2 if foreground else shape[0]
+
+
+def scaled(probabilities: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Return floats from 0 to 1, where integers came divided by the largest number of their type."""
+    if probabilities.dtype.kind == "f":
+        return probabilities
+    return probabilities * np.float32(1 / np.iinfo(probabilities.dtype).max)
+
+
+def refuse_labels(largest: int, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError where a foreground map of integers goes up to 1 only: a rough segmentation."""
+    if dtype.kind == "u" and largest == 1:
+        raise ValueError(
+            f"the foreground map holds only 0 and 1 as {dtype}, of {np.iinfo(dtype).max}: a rough "
+            "segmentation goes through probabilities_from_labels"
+        )
+
+
+def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
+    """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
+    array = np.asarray(probabilities)
+    count_labels(array.shape, array.dtype, grid)
+    foreground = is_foreground(array.shape, grid)
+    if foreground and array.dtype.kind == "u":
+        refuse_labels(int(array.max()), array.dtype)
+    planes = array.reshape(1 if foreground else len(array), -1)
+    return np.ascontiguousarray(scaled(planes), dtype=np.float32)
+
+
+def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
+    if grid.matches(shape[:-1]):
+        return f"; the class axis is the last one here ({shape[-1]}): move it to the front"
+    if len(grid.shape) == 3 and (shape[1:] == grid.shape[:2] or shape == grid.shape[:2]):
+        return "; where the image's last axis holds channels, say channel_axis=-1"
+    return ""
+
+
+@kernel()
+def _add_plane(plane, sums, wrong):
+    """Add one label's probabilities to the sums, and note where they are none."""
+    for k in range(plane.size):
+        value = plane[k]
+        sums[k] += value
+        # Written so that NaN is wrong too.
+        wrong[k] |= np.int32(not (value >= np.float32(0.0))) | np.int32(not (value < np.float32(np.inf)))
+
+
+@kernel()
+def _check_block(planes, first, last, sums, counts):
+    """Count the pixels whose probabilities are no numbers or negative, sum to 0, or far from 1; keep the sums."""
+    wrong = np.zeros(BLOCK, np.int32)
+    sums[:] = np.float32(0.0)
+    for label in range(len(planes)):
+        _add_plane(planes[label, first:last], sums, wrong)
+    lowest = np.float32(-1.0) if len(planes) == 1 else np.float32(1.0 - SUM_TOLERANCE)
+    highest = np.float32(1.0 + 1e-3) if len(planes) == 1 else np.float32(1.0 + SUM_TOLERANCE)
+    n_wrong = n_zero = n_off = np.int32(0)
+    for k in range(last - first):
+        fine = np.int32(1) - wrong[k]
+        zero = np.int32(sums[k] == np.float32(0.0)) * np.int32(len(planes) > 1)
+        off = np.int32(sums[k] < lowest) | np.int32(sums[k] > highest)
+        n_wrong += wrong[k]
+        n_zero += fine * zero
+        n_off += fine * off * (np.int32(1) - zero)
+    counts[BAD] = n_wrong
+    counts[ZERO_SUM] = n_zero
+    counts[OFF_SUM] = n_off
+
+
+@kernel()
+def _foreground_block(planes, smallest, first, last, differences, last_logs, normalisers):
+    """Write what `_block` does, from the probabilities of the second of two labels."""
+    one = np.float32(1.0)
+    for k in range(last - first):
+        foreground = planes[0, first + k]
+        kept = min(max(foreground, smallest), one)
+        rest = min(max(one - foreground, smallest), one)
+        last_logs[k] = logf(kept)
+        normalisers[k] = kept + rest
+        differences[first + k, 0] = logf(rest) - last_logs[k]
+
+
+@kernel()
+def _clipped_logs(plane, inverse_sums, smallest, normalisers, logs):
+    """Write the logs of one label's probabilities, and add what was kept of them to the normalisers."""
+    for k in range(plane.size):
+        kept = max(plane[k] * inverse_sums[k], smallest)
+        normalisers[k] += kept
+        logs[k] = logf(kept)
+
+
+@kernel()
+def _classes_block(planes, smallest, first, last, sums, differences, last_logs, normalisers):
+    n_channels = len(planes) - 1
+    for k in range(last - first):
+        # Where all are 0, all are clipped to the same: uniform.
+        sums[k] = np.float32(1.0) / sums[k] if sums[k] > np.float32(0.0) else np.float32(1.0)
+    normalisers[:] = np.float32(0.0)
+    logs = np.empty(BLOCK, np.float32)
+    _clipped_logs(planes[n_channels, first:last], sums, smallest, normalisers, last_logs)
+    for c in range(n_channels):
+        _clipped_logs(planes[c, first:last], sums, smallest, normalisers, logs)
+        for k in range(last - first):
+            differences[first + k, c] = logs[k] - last_logs[k]
+    differences[first:last, n_channels:] = np.float32(-RULED_OUT)
+
+
+@kernel()
+def _block(planes, smallest, first, last, differences, counts):
+    """Write ``log p_l - log p_L`` of a block, count what is wrong, and return its sum of ``-log p_L``."""
+    sums = np.empty(BLOCK, np.float32)
+    last_logs = np.empty(BLOCK, np.float32)
+    normalisers = np.empty(BLOCK, np.float32)
+    _check_block(planes, first, last, sums, counts)
+    if len(planes) == 1:
+        _foreground_block(planes, smallest, first, last, differences, last_logs, normalisers)
+    else:
+        _classes_block(planes, smallest, first, last, sums, differences, last_logs, normalisers)
+    energy = np.float32(0.0)
+    for k in range(last - first):
+        energy += logf(normalisers[k]) - last_logs[k]
+    return np.float64(energy)
+
+
+@parallel_kernel()
+def _differences(planes, smallest, differences, last_energies, counts):
+    """Write ``log p_l - log p_L`` and the sum of ``-log p_L`` of each block; count what is wrong with them.
+
+    planes : (n_labels, n_points) float32, or (1, n_points) of the second of two labels.
+    """
+    for block in nb.prange(last_energies.size):
+        first = block * BLOCK
+        last = min(first + BLOCK, len(differences))
+        last_energies[block] = _block(planes, smallest, first, last, differences, counts[block])
+
+
+def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int) -> None:
+    """Refuse what is no probability, and say what was mended."""
+    n_points = planes.shape[1]
+    if bad:
+        raise ValueError(
+            f"probabilities are NaN, infinite or negative at {bad:,} of {n_points:,} pixels: expected "
+            "numbers from 0 to 1"
+        )
+    if len(planes) == 1 and off_sum:
+        raise ValueError(
+            f"the foreground probabilities go up to {planes.max():g}: expected floats from 0 to 1, uint8 or uint16"
+        )
+    if zero_sum:
+        warnings.warn(
+            f"probabilities sum to 0 at {zero_sum:,} of {n_points:,} pixels, which become uniform", InputWarning, 4
+        )
+    if off_sum:
+        sums = planes.sum(axis=0)
+        warnings.warn(
+            f"probabilities sum to {sums.min():.3g} to {sums.max():.3g}, not to 1, at {off_sum:,} of {n_points:,} "
+            "pixels, which were renormalised",
+            InputWarning,
+            4,
+        )
+
+
+def check_strokes(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> None:
+    """Raise ValueError where strokes have not the grid's shape, or are no integers."""
+    if not grid.matches(shape):
+        raise ValueError(f"strokes have shape {shape}: expected ({grid}) to match the image")
+    if dtype.kind not in "iu":
+        raise ValueError(f"strokes hold {dtype} values: expected integers, 0 = free, k = class k - 1")
+
+
+def stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
+    """Return (n_points,) integers, 0 = free, k = class k - 1, or say what is wrong with them."""
+    array = np.asarray(strokes)
+    check_strokes(array.shape, array.dtype, grid)
+    if array.min() < 0 or array.max() > n_labels:
+        wrong = int(array.min() if array.min() < 0 else array.max())
+        raise ValueError(f"strokes hold {wrong}: expected 0 (free) to {n_labels}, the number of classes")
+    return array.ravel()
+
+
+def _constrain(unary: Unary, strokes: NDArray[np.integer]) -> Unary:
+    """Rule out every label but the stroke's, in place of what the map said there."""
+    fixed = np.flatnonzero(strokes)
+    classes = strokes[fixed].astype(np.intp) - 1
+    differences = unary.differences[:, : unary.n_labels - 1]
+    # As probabilities sum to 1, psi_L = log sum_l exp(psi_L - psi_l). A stroke's own label costs nothing.
+    forgotten = np.log1p(np.exp(differences[fixed].astype(np.float64)).sum(axis=1)).sum()
+    is_last = classes == differences.shape[1]
+    differences[fixed] = np.where(is_last, -RULED_OUT, 0.0)[:, None]
+    differences[fixed[~is_last], classes[~is_last]] = RULED_OUT
+    return Unary(unary.differences, unary.last_energy - float(forgotten), unary.n_labels)

@@ -1,0 +1,535 @@
+"""One mean-field update (Numba): slice, smooth, add, softmax and splat in one pass over the pixels.
+
+The formulas are at the head of meanfield.py. Pixels go through in blocks, parts of a line of the grid, so that their
+messages, exponentials and weights stay in the first caches. Old and new marginals are two arrays: what a pixel sends
+does not depend on which were updated before.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_densecrf.crf.lattice.filtering import read_slots, slice_points, splat_points, tile_range
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.simd import (
+    FOUR,
+    SIXTEEN,
+    TWO,
+    larger,
+    largest_of,
+    load,
+    plus,
+    spread,
+    store,
+    sum_of,
+    times,
+    wide,
+)
+from napari_densecrf.crf.numba.vectormath import expf, logf
+
+from .gaussian import add_scaled, smooth_part, total_of_part
+from .unary import RULED_OUT
+
+BLOCK = 512
+# Parts of lines so short that the rows that the smoothness kernel reads stay in the first caches from line to line.
+VALUES_A_PART = 4096
+# exp of so much, for each of 65536 labels, is still a float32.
+LARGE = np.float32(60.0)
+# What a pass does: set Q to softmax(-psi), update it, or measure its pairwise energy.
+START, UPDATE, MEASURE = range(3)
+# What it reports: the pairwise energy of the old marginals; unary energy less entropy of the new; their difference.
+PAIRWISE, OTHER, CHANGE = range(3)
+
+
+class Compatibility(NamedTuple):
+    """The costs of two labels beside each other, relative to the last label: C, a, mu(L, .), mu(L, L) of meanfield.py.
+
+    Parameters
+    ----------
+    coupling : (n_channels, n_channels) float32
+        C, transposed.
+    offsets, last_costs : (n_channels,) float32
+    cost_of_last : float32
+    potts : bool
+    """
+
+    coupling: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+    last_costs: NDArray[np.float32]
+    cost_of_last: np.float32
+    potts: bool
+
+
+class OnLattice(NamedTuple):
+    """A normalised kernel on the lattice, as passes over the pixels take it.
+
+    Parameters
+    ----------
+    weight : float32
+        0 where there is no such kernel.
+    vertices, weights : (n_points, d + 1) uint16, float32
+    self_share : (n_points,) float32
+        ``k~(i, i)``.
+    """
+
+    weight: np.float32
+    vertices: NDArray[np.uint16]
+    weights: NDArray[np.float32]
+    self_share: NDArray[np.float32]
+
+
+class Pixels(NamedTuple):
+    """What there is of every pixel; all but ``total`` flat, (n_points * n_channels,), their channels innermost.
+
+    Parameters
+    ----------
+    n_channels : int
+    unary : float32
+    old, new : float32
+        Marginals, read and written.
+    total : (n_points,) float32
+        ``sum_m w_m sum_{j != i} k~_m(i, j)`` of all kernels but the one on the grid, up to ``total_weight``.
+    total_weight : float32
+    messages : float32, or nothing
+        What further kernels sent, weighted.
+    damping : float32
+    kept : float32, or nothing
+        What is added to the unary energies, read and written where there is damping.
+    """
+
+    n_channels: int
+    unary: NDArray[np.float32]
+    old: NDArray[np.float32]
+    new: NDArray[np.float32]
+    total: NDArray[np.float32]
+    total_weight: np.float32
+    messages: NDArray[np.float32]
+    damping: np.float32
+    kept: NDArray[np.float32]
+
+
+@kernel()
+def _messages_of_one(compatibility, lattice_weight, self_share, received, total, marginals, messages):
+    """Do what `_messages_of_several` does for two labels: all arrays are (n_points,), one vector loop."""
+    couple, offset = compatibility.coupling[0, 0], compatibility.offsets[0]
+    cost_of_first, cost_of_last = compatibility.last_costs[0], compatibility.cost_of_last
+    energy = np.float32(0.0)
+    for p in range(messages.size):
+        message = messages[p] + lattice_weight * (received[p] - self_share[p] * marginals[p])
+        difference = offset * total[p] + couple * message
+        energy += cost_of_first * message + cost_of_last * (total[p] - message) - marginals[p] * difference
+        messages[p] = difference
+    return 0.5 * np.float64(energy)
+
+
+@kernel()
+def _receive(lanes, here, there, lattice_weight, self_share, received, marginals, messages):
+    """Add ``w (received - k~_ii Q_i)``, the sum over j != i, to messages of a point; return their sum."""
+    weight = spread(lanes, lattice_weight)
+    own = spread(lanes, -lattice_weight * self_share)
+    shared = spread(lanes, np.float32(0.0))
+    for k in range(here, there, len(lanes)):
+        others = plus(times(weight, load(lanes, received, k)), times(own, load(lanes, marginals, k)))
+        message = plus(load(lanes, messages, k), others)
+        store(messages, k, message)
+        shared = plus(shared, message)
+    return sum_of(shared)
+
+
+@kernel()
+def _add_to_point(lanes, here, there, rest, messages):
+    for k in range(here, there, len(lanes)):
+        store(messages, k, plus(load(lanes, messages, k), spread(lanes, rest)))
+
+
+@kernel()
+def _dot(a, b):
+    total = np.float32(0.0)
+    for k in range(a.size):
+        total += a[k] * b[k]
+    return total
+
+
+@kernel()
+def _couple(lanes, here, there, compatibility, total, messages, differences):
+    """Write ``K a(l) + sum_l' C(l, l') M(l')`` of a point."""
+    offsets = compatibility.offsets
+    coupling = compatibility.coupling.reshape(compatibility.coupling.size)
+    for c in range(0, there - here, len(lanes)):
+        difference = times(spread(lanes, total), load(lanes, offsets, c))
+        for other in range(there - here):
+            row = load(lanes, coupling, other * (there - here) + c)
+            difference = plus(difference, times(spread(lanes, messages[here + other]), row))
+        store(differences, c, difference)
+
+
+@kernel()
+def _messages_of_several(lanes, compatibility, lattice_weight, self_share, received, total, marginals, messages):
+    """Add what the lattice sent, turn messages into ``e_L - e_l``; return ``1/2 sum_i sum_l Q_i(l) e_i(l)``.
+
+    lanes
+        Whose width divides the number of channels.
+    compatibility : Compatibility
+    lattice_weight : float32
+    self_share, total : (n_points,) float32, k~_ii and K
+    received : (n_points * n_channels,) float32
+        What the lattice sent, j = i included.
+    marginals : (n_points * n_channels,) float32
+    messages : (n_points * n_channels,) float32, in and out
+        What the other kernels sent, weighted; then the differences.
+    """
+    n_points = total.size
+    n_channels = messages.size // n_points
+    middle = wide(n_channels)
+    costs = np.float32(0.0)
+    of_last = np.float64(0.0)
+    differences = np.empty(n_channels, np.float32)
+    for p in range(n_points):
+        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
+        shared = _receive(lanes, between, there, lattice_weight, self_share[p], received, marginals, messages)
+        if middle > 0:
+            shared += _receive(SIXTEEN, here, between, lattice_weight, self_share[p], received, marginals, messages)
+        if compatibility.potts:
+            # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
+            of_last += shared
+            _add_to_point(lanes, between, there, shared - total[p], messages)
+            if middle > 0:
+                _add_to_point(SIXTEEN, here, between, shared - total[p], messages)
+        else:
+            of_last += compatibility.cost_of_last * (total[p] - shared)
+            costs += _dot(compatibility.last_costs, messages[here:there])
+            _couple(lanes, here, there, compatibility, total[p], messages, differences)
+            for c in range(n_channels):
+                messages[here + c] = differences[c]
+    return 0.5 * (of_last + np.float64(costs) - np.float64(_dot(marginals, messages)))
+
+
+@kernel()
+def _damp(damping, kept, differences):
+    """Mix the natural parameters, flat: both hold psi_L - psi_l, so mixing what is added to it is enough."""
+    for k in range(differences.size):
+        mixed = damping * kept[k] + (np.float32(1.0) - damping) * differences[k]
+        kept[k] = mixed
+        differences[k] = mixed
+
+
+@kernel()
+def _sum_of_logs(factors):
+    """Return the sum of the logs of (n,) float32 from 1 to 2: of products of sixteen, as a log costs many products."""
+    size = factors.size // 16
+    total = np.float32(0.0)
+    for k in range(size):
+        product = np.float32(1.0)
+        for j in range(16):
+            product *= factors[j * size + k]
+        total += logf(product)
+    for k in range(16 * size, factors.size):
+        total += logf(factors[k])
+    return total
+
+
+@kernel()
+def _sigmoid(unary, differences, marginals, factors):
+    """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is room to work.
+
+    exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
+    """
+    one, nothing = np.float32(1.0), np.float32(0.0)
+    energy = np.float32(0.0)
+    for p in range(unary.size):
+        z = unary[p] + differences[p]
+        size = abs(z)
+        small = expf(-size)
+        larger_one = one / (one + small)
+        q = larger_one if z >= nothing else small * larger_one
+        marginals[p] = q
+        counted = size < np.float32(0.5 * RULED_OUT)
+        factors[p] = one + small if counted else one
+        energy += q * differences[p] - max(z, nothing) if counted else nothing
+    return np.float64(energy) - np.float64(_sum_of_logs(factors))
+
+
+@kernel()
+def _exponentials(flat):
+    for k in range(flat.size):
+        flat[k] = expf(flat[k])
+
+
+@kernel()
+def _normalisers(largest, rests, energy):
+    """Return the energy less ``log (1 + sum exp z)`` of each point, from its largest z and its sum relative to that."""
+    for p in range(largest.size):
+        gained = largest[p] + logf(rests[p])
+        energy -= gained if largest[p] < np.float32(0.5 * RULED_OUT) else np.float32(0.0)
+    return energy
+
+
+@kernel()
+def _add_up(unary, differences, z):
+    """Write ``z = psi_L - psi_l + e_L - e_l``, flat; tell whether any is too large for exp in a sum."""
+    excess = np.int32(0)
+    for k in range(z.size):
+        both = unary[k] + differences[k]
+        z[k] = both
+        excess |= np.int32(both > LARGE)
+    return excess != 0
+
+
+@kernel()
+def _lower(lanes, n_channels, z, largest, rests):
+    """Take the largest z of each point, or the last label's 0, off all of them; write it, and what is left of the 0."""
+    for p in range(largest.size):
+        here, there = p * n_channels, (p + 1) * n_channels
+        most = spread(lanes, np.float32(0.0))
+        for k in range(here, there, len(lanes)):
+            most = larger(most, load(lanes, z, k))
+        largest[p] = largest_of(most)
+        rests[p] = -largest[p]
+        for k in range(here, there, len(lanes)):
+            store(z, k, plus(load(lanes, z, k), spread(lanes, rests[p])))
+
+
+@kernel()
+def _sum_of_point(lanes, here, there, z):
+    total = spread(lanes, np.float32(0.0))
+    for k in range(here, there, len(lanes)):
+        total = plus(total, load(lanes, z, k))
+    return sum_of(total)
+
+
+@kernel()
+def _scale_point(lanes, here, there, factor, z, marginals):
+    for k in range(here, there, len(lanes)):
+        store(marginals, k, times(load(lanes, z, k), spread(lanes, factor)))
+
+
+@kernel()
+def _divide(lanes, n_channels, exponentials, rests, marginals):
+    """Write ``Q = exp z / (exp z_L + sum exp z)``, flat; ``rests`` is exp z_L, and then the sum."""
+    middle = wide(n_channels)
+    for p in range(rests.size):
+        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
+        total = rests[p] + _sum_of_point(lanes, between, there, exponentials)
+        if middle > 0:
+            total += _sum_of_point(SIXTEEN, here, between, exponentials)
+        rests[p] = total
+        _scale_point(lanes, between, there, np.float32(1.0) / total, exponentials, marginals)
+        if middle > 0:
+            _scale_point(SIXTEEN, here, between, np.float32(1.0) / total, exponentials, marginals)
+
+
+@kernel()
+def _softmax(lanes, n_channels, unary, differences, marginals, z):
+    """Write ``Q = exp z / (1 + sum exp z)``, ``z = psi_L - psi_l + e_L - e_l``; return its own energy.
+
+    That is ``sum_i sum_l Q_i(l) (psi_i(l) - psi_i(L) + log Q_i(l))``, which is
+    ``sum_i (sum_l Q_i(l) (e_L - e_l) - log(1 + sum_l exp z(l)))``, without the points that strokes rule. All arrays
+    are (n_points * n_channels,) float32; ``z`` is room to work.
+    """
+    n_points = unary.size // n_channels
+    largest = np.zeros(n_points, np.float32)
+    rests = np.ones(n_points, np.float32)
+    # Relative to the largest z where it must be, so that nothing overflows: near strokes, or with enormous weights.
+    relative = _add_up(unary, differences, z)
+    if relative:
+        _lower(lanes, n_channels, z, largest, rests)
+        _exponentials(rests)
+    _exponentials(z)
+    _divide(lanes, n_channels, z, rests, marginals)
+    gained = np.float32(0.0)
+    if relative:
+        for p in range(n_points):
+            if largest[p] < np.float32(0.5 * RULED_OUT):
+                here, there = p * n_channels, (p + 1) * n_channels
+                gained += _dot(marginals[here:there], differences[here:there])
+    else:
+        gained = _dot(marginals, differences)
+    return np.float64(_normalisers(largest, rests, gained))
+
+
+@kernel()
+def _differences(compatibility, lattice_weight, self_share, received, total, marginals, messages):
+    """Choose between `_messages_of_one` and the vectors of `_messages_of_several`; arrays are flat."""
+    n_channels = messages.size // total.size
+    if n_channels == 1:
+        return _messages_of_one(compatibility, lattice_weight, self_share, received, total, marginals, messages)
+    if n_channels == 2:
+        return _messages_of_several(
+            TWO, compatibility, lattice_weight, self_share, received, total, marginals, messages
+        )
+    return _messages_of_several(FOUR, compatibility, lattice_weight, self_share, received, total, marginals, messages)
+
+
+@kernel()
+def _marginals(n_channels, unary, differences, marginals, z):
+    """Choose between `_sigmoid` and the vectors of `_softmax`."""
+    if n_channels == 1:
+        return _sigmoid(unary, differences, marginals, z)
+    if n_channels == 2:
+        return _softmax(TWO, n_channels, unary, differences, marginals, z)
+    return _softmax(FOUR, n_channels, unary, differences, marginals, z)
+
+
+@kernel()
+def _largest_change(old, new):
+    """Return the largest ``|new - old|``, flat: compared as integers, whose order is that of floats without a sign."""
+    most = np.int32(0)
+    for k in range(old.size):
+        most = max(most, np.int32(np.float32(abs(new[k] - old[k])).view(np.int32)))
+    return np.int32(most).view(np.float32)
+
+
+@kernel()
+def _send(corners, lattice, grid, compatibility, pixels, smoothed, blurred, part, old, room, differences):
+    """Write ``e_L - e_l`` of a part of a line, flat, before damping; return half of ``sum_i sum_l Q_i(l) e_i(l)``.
+
+    part : (line, first, last)
+        The pixels ``first`` to ``last``, counted through the whole grid.
+    room : (received, row, total), to work in
+    """
+    line, first, last = part
+    received, row, total = room[0][: old.size], room[1], room[2][: last - first]
+    begin = first - line * grid.width
+    if grid.weight > 0:
+        smooth_part(grid, smoothed, line, begin, begin + last - first, old, row, differences)
+        total_of_part(grid, line, begin, total)
+    else:
+        differences[:] = np.float32(0.0)
+        total[:] = np.float32(0.0)
+    add_scaled(total, pixels.total[first:last], pixels.total_weight)
+    n_channels = pixels.n_channels
+    if pixels.messages.size:
+        add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
+    vertices, weights = lattice.vertices[first:last], lattice.weights[first:last]
+    slice_points(corners, vertices, weights, n_channels, blurred, received)
+    return _differences(
+        compatibility, lattice.weight, lattice.self_share[first:last], received, total, old, differences
+    )
+
+
+@kernel()
+def _update_part(corners, lattice, grid, compatibility, pixels, smoothed, blurred, task, part, room, slots, report):
+    """Do one pass over a part of a line; see `_send`."""
+    _, first, last = part
+    n_channels = pixels.n_channels
+    begin, end = first * n_channels, last * n_channels
+    old, new = pixels.old[begin:end], pixels.new[begin:end]
+    differences, z = room[3][: end - begin], room[4][: end - begin]
+    if task == START:
+        differences[:] = np.float32(0.0)
+    else:
+        report[PAIRWISE] += _send(
+            corners, lattice, grid, compatibility, pixels, smoothed, blurred, part, old, room, differences
+        )
+        if task == MEASURE:
+            return
+        if pixels.damping > 0:
+            _damp(pixels.damping, pixels.kept[begin:end], differences)
+    report[OTHER] += _marginals(n_channels, pixels.unary[begin:end], differences, new, z)
+    if task == UPDATE:
+        report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(old, new)))
+    splat_points(corners, lattice.vertices[first:last], lattice.weights[first:last], n_channels, new, slots)
+
+
+@kernel()
+def _update_tile(
+    corners, lattice, grid, compatibility, pixels, smoothed, slot_vertices, vertex_values, task, points, slots, report
+):
+    """Do one pass over a tile, part by part: strips of it that are as wide as the caches hold, line after line."""
+    n_channels = pixels.n_channels
+    blurred = np.empty(slot_vertices.size * n_channels, np.float32)
+    if task != START:
+        read_slots(slot_vertices, n_channels, vertex_values, blurred)
+    slots[:] = np.float32(0.0)
+    report[:] = 0.0
+    length = max(1, min(BLOCK, VALUES_A_PART // n_channels))
+    room = (
+        np.empty(length * n_channels, np.float32),
+        np.empty((length + 2 * (grid.taps_x.size - 1)) * n_channels, np.float32),
+        np.empty(length, np.float32),
+        np.empty(length * n_channels, np.float32),
+        np.empty(length * n_channels, np.float32),
+    )
+    for start in range(0, grid.width, length):
+        end = min(start + length, grid.width)
+        for line in range(points[0] // grid.width, (points[1] - 1) // grid.width + 1):
+            first, last = max(line * grid.width + start, points[0]), min(line * grid.width + end, points[1])
+            if first < last:
+                _update_part(
+                    corners,
+                    lattice,
+                    grid,
+                    compatibility,
+                    pixels,
+                    smoothed,
+                    blurred,
+                    task,
+                    (line, first, last),
+                    room,
+                    slots,
+                    report,
+                )
+
+
+@parallel_kernel()
+def update_tiles(
+    corners,
+    lattice,
+    grid,
+    compatibility,
+    pixels,
+    smoothed,
+    tile_points,
+    tile_slots,
+    slot_vertices,
+    vertex_values,
+    task,
+    slots,
+    report,
+):
+    """Do one update in one pass: slice, smooth, add, softmax, splat for the next.
+
+    Parameters
+    ----------
+    corners : (0, 1, ..., d)
+        Or none, without a lattice.
+    lattice : OnLattice
+    grid : OnGrid
+        Without such a kernel, one whose lines are of any length.
+    compatibility : Compatibility
+    pixels : Pixels
+    smoothed : (depth * height, width * n_channels) float32
+        The old marginals as `smooth_part` takes them, for its ``source``.
+    tile_points, tile_slots, slot_vertices
+        Of the lattice.
+    vertex_values : ((n_vertices + 1) * n_channels,) float32
+        The old marginals, splatted and blurred.
+    task : int
+        START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
+    slots : ((n_slots + 1) * n_channels,) float32, out
+        The new marginals, splatted.
+    report : (n_tiles, 3) float64, out
+        Pairwise energy of the old marginals; of the new, unary energy relative to the last label's less the entropy;
+        the largest difference of the two.
+    """
+    for tile in nb.prange(len(report)):
+        first, last = tile_slots[tile], tile_slots[tile + 1]
+        here, there = first * pixels.n_channels, last * pixels.n_channels
+        _update_tile(
+            corners,
+            lattice,
+            grid,
+            compatibility,
+            pixels,
+            smoothed,
+            slot_vertices[first:last],
+            vertex_values,
+            task,
+            tile_range(tile, tile_points, pixels.total.size),
+            slots[here:there],
+            report[tile],
+        )

@@ -1,0 +1,1 @@
+"""Files in, files out: reading, writing, one job, many jobs. No window."""

@@ -1,0 +1,254 @@
+"""Many images with one set of numbers: a bad file stops nothing, and a table says what became of each."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .jobs import Job, Options, prepare, run
+from .read import BadInput
+
+TABLE = "summary.csv"
+SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
+# What is taken for an image where a folder is named.
+PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
+# What a map is likely to be called; the names of so many images are enough to guess from.
+MAP_WORDS = ("prob", "map", "pred")
+GUESS_FROM = 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a batch, and where its other files are."""
+
+    image: str
+    probabilities: str
+    strokes: str | None
+    output: Path
+
+
+@dataclass
+class Outcome:
+    """What became of an image: a row of the table.
+
+    Parameters
+    ----------
+    entry : Entry
+    status : str
+        "done", "failed" or "there already".
+    error : str
+        One sentence, where it failed.
+    areas : list of int
+        Pixels of each class.
+    elapsed_ms : float
+    """
+
+    entry: Entry
+    status: str = "failed"
+    error: str = ""
+    areas: list[int] = field(default_factory=list)
+    elapsed_ms: float = 0.0
+
+
+def stem(name: str) -> str:
+    """Return a file's name without its folder and its ending, ``.ome.tif`` and such being one."""
+    path = Path(name)
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def find(images: Sequence[str], probabilities: str, strokes: str | None, folder: Path, ending: str) -> list[Entry]:
+    """Return the images that the patterns name, each with its map. A file that is the map of another is no image.
+
+    Parameters
+    ----------
+    images : sequence of str
+        Files, folders, or patterns with * and ? that a shell has left as they are.
+    probabilities, strokes : str
+        With ``{stem}`` where the image's name goes, without its ending.
+    folder : Path
+    ending : str
+        Of the outputs: .tif, .npy, .ome.zarr.
+
+    Raises
+    ------
+    BadInput
+        Where nothing matches, or two images would be written to one file.
+    """
+    names = files_of(images)
+    maps = {os.path.normpath(probabilities.replace("{stem}", stem(name))) for name in names}
+    names = [name for name in names if os.path.normpath(name) not in maps]
+    if not any(os.path.exists(name) for name in names):
+        raise BadInput(f"no file matches {', '.join(images)}")
+    stems = [stem(name) for name in names]
+    twice = {one for one in stems if stems.count(one) > 1}
+    if twice:
+        raise BadInput(f"several images are called {sorted(twice)[0]}: their labels would overwrite each other")
+    return [
+        Entry(
+            name,
+            probabilities.replace("{stem}", one),
+            None if strokes is None else strokes.replace("{stem}", one),
+            folder / f"{one}{ending}",
+        )
+        for name, one in zip(names, stems, strict=True)
+    ]
+
+
+def files_of(patterns: Sequence[str]) -> list[str]:
+    """Return the files that patterns name, sorted; of a folder the pictures in it, of no match the pattern itself."""
+    names: set[str] = set()
+    for pattern in patterns:
+        if os.path.isdir(pattern) and not pattern.lower().rstrip("/").endswith(".zarr"):
+            names.update(str(path) for path in Path(pattern).iterdir() if is_picture(path.name))
+        else:
+            names.update(glob.glob(pattern, recursive=True) or [pattern])
+    return sorted(names)
+
+
+def is_picture(name: str) -> bool:
+    """Tell whether a file's name is that of an image, a map or labels."""
+    return name.lower().endswith(PICTURES) and not name.startswith(".")
+
+
+def pattern_of(image: str, other: str) -> str | None:
+    """Return a file's name with ``{stem}`` for the name of its image, ``maps/{stem}_prob.tif``; None without it."""
+    path = Path(other)
+    # Not within a word or a number: image 1 is not part of image 10.
+    parts = re.split(rf"(?<![^\W_]){re.escape(stem(image))}(?![^\W_])", path.name, maxsplit=1)
+    return str(path.with_name("{stem}".join(parts))) if len(parts) == 2 else None
+
+
+def guess_maps(images: Sequence[str]) -> str | None:
+    """Guess from the names of files how the maps of images are called, which lie beside them or a folder away.
+
+    Returns
+    -------
+    str, optional
+        With ``{stem}``: what most of the images have, names like "prob" first. None where less than half have any.
+    """
+    patterns = {
+        pattern
+        for image in images[:GUESS_FROM]
+        for path in _near(Path(image).parent)
+        if (pattern := pattern_of(image, str(path))) is not None
+    }
+    counts: Counter[str] = Counter()
+    for pattern in patterns:
+        maps = ((name, pattern.replace("{stem}", stem(name))) for name in images)
+        counts[pattern] = sum(os.path.normpath(name) != one and os.path.exists(one) for name, one in maps)
+    best = max(sorted(patterns), key=lambda one: (counts[one], _sounds_like_map(one), -len(one)), default=None)
+    return best if best is not None and 2 * counts[best] >= len(images) else None
+
+
+def _sounds_like_map(pattern: str) -> int:
+    """Count which of the names of a file and of its folder do."""
+    return sum(any(word in part.lower() for word in MAP_WORDS) for part in Path(pattern).parts[-2:])
+
+
+def _near(folder: Path) -> Iterator[Path]:
+    """Yield the pictures in a folder, in those in it and in those beside it, but not what a batch has written."""
+    # By where they are, as one may be linked under a second name.
+    places = {place.resolve(): place for place in (*_folders(folder.parent), *_folders(folder), folder)}
+    for place in places.values():
+        if not (place / TABLE).exists():
+            # Folders that may not be read are none of ours.
+            with suppress(OSError):
+                yield from (path for path in place.iterdir() if is_picture(path.name))
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path for path in folder.iterdir() if path.is_dir() and not is_picture(path.name)]
+    return []
+
+
+def run_all(
+    entries: Sequence[Entry],
+    options: Options,
+    folder: Path,
+    *,
+    skip_existing: bool = False,
+    earlier: Sequence[Outcome] = (),
+) -> Iterator[tuple[Outcome, Job | None, int]]:
+    """Do all, and write the table anew after each.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    options : Options
+    folder : Path
+        For the table; it must be there.
+    skip_existing : bool
+        Leave labels as they are that are there already.
+    earlier : sequence of Outcome
+        Of a run that was stopped: they stay as they are, and have their rows in the table.
+
+    Yields
+    ------
+    outcome : Outcome
+        Of the image at work; its status is final when the next begins.
+    job : Job, optional
+        None where there is none, or no more.
+    n_done : int
+        Tiles that are finished.
+    """
+    outcomes = list(earlier)
+    settled = {outcome.entry for outcome in earlier}
+    for entry in entries:
+        if entry in settled:
+            continue
+        outcome = Outcome(entry)
+        outcomes.append(outcome)
+        if skip_existing and entry.output.exists():
+            outcome.status = "there already"
+            write_table(folder / TABLE, outcomes)
+            yield outcome, None, 0
+            continue
+        started = time.perf_counter()
+        try:
+            job = prepare(entry.image, entry.probabilities, entry.output, options, entry.strokes)
+            for n_done, areas in run(job):
+                outcome.areas = areas
+                yield outcome, job, n_done
+            outcome.status = "done"
+        except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
+            outcome.error = " ".join(str(error).split())
+        outcome.elapsed_ms = 1e3 * (time.perf_counter() - started)
+        write_table(folder / TABLE, outcomes)
+        yield outcome, None, 0
+
+
+def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write the table beside its place, then rename."""
+    most = max(len(outcome.areas) for outcome in outcomes)
+    heads = ["image", "probabilities", "labels", "status", "milliseconds", *(f"pixels_{k}" for k in range(most))]
+    made = path.with_name(f".{path.name}")
+    with made.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*heads, "error"])
+        for outcome in outcomes:
+            areas = outcome.areas if outcome.status == "done" else []
+            table.writerow(
+                [
+                    outcome.entry.image,
+                    outcome.entry.probabilities,
+                    outcome.entry.output,
+                    outcome.status,
+                    round(outcome.elapsed_ms),
+                    *areas,
+                    *[""] * (most - len(areas)),
+                    outcome.error,
+                ]
+            )
+    os.replace(made, path)

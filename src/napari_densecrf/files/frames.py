@@ -1,0 +1,252 @@
+"""From the axes of files to frames: images that are refined each by itself, with their maps and strokes.
+
+Y and X make the plane, Z joins it to a volume, C holds channels (of a map: the classes). Every other axis, T and what
+else there is, counts images that have nothing to do with each other; T joins them to a film where that is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_densecrf.large.tiles import lazy
+
+from .read import BadInput, Contents
+
+JOINED = "ZYX"
+# Colours of a pixel, which an image without named axes has last.
+COLOURS = (3, 4)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Lazy arrays, their axes in one order: what is independent, then space.
+
+    Parameters
+    ----------
+    independent, space : str
+        Letters of the axes.
+    image : dask array
+        (*independent, *space), or with channels last.
+    probabilities : dask array
+        (*independent, *space), or with classes first.
+    strokes : dask array, optional
+        (*independent, *space).
+    has_channels, has_classes : bool
+    """
+
+    independent: str
+    space: str
+    image: Any
+    probabilities: Any
+    strokes: Any
+    has_channels: bool
+    has_classes: bool
+
+    @property
+    def axes(self) -> str:
+        """Letters of the axes of the labels."""
+        return self.independent + self.space
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the labels."""
+        return tuple(self.image.shape[: len(self.axes)])
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Frames along each independent axis."""
+        return self.shape[: len(self.independent)]
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return math.prod(self.counts)
+
+    def indices(self) -> Iterator[tuple[int, ...]]:
+        """Yield the index of each frame."""
+        yield from np.ndindex(self.counts)
+
+    def frame(self, index: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        """Return image, map and strokes of one frame."""
+        of_map = (slice(None), *index) if self.has_classes else index
+        return self.image[index], self.probabilities[of_map], None if self.strokes is None else self.strokes[index]
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Axis of the channels of a frame."""
+        return -1 if self.has_channels else None
+
+
+def lay_out(
+    image: Contents,
+    probabilities: Contents,
+    strokes: Contents | None = None,
+    *,
+    axes: str | None = None,
+    map_axes: str | None = None,
+    channel_axis: int | None = None,
+    film: bool = False,
+) -> Frames:
+    """Bring image, map and strokes to one order of axes.
+
+    Parameters
+    ----------
+    image, probabilities, strokes : Contents
+    axes, map_axes : str, optional
+        Letters for the axes of the image and of the map, in place of what the files say.
+    channel_axis : int, optional
+        Axis of the image's channels.
+    film : bool
+        T is an axis of space, before Y and X.
+
+    Raises
+    ------
+    BadInput
+        Where the axes are not known, or do not fit.
+    """
+    letters, pixels = _image_axes(image, probabilities, axes, channel_axis)
+    sizes = dict(zip(letters, pixels.shape, strict=True))
+    space = "".join(letter for letter in JOINED if letter in letters and (letter != "Z" or sizes["Z"] > 1))
+    if film:
+        space = _with_time(image, letters, space)
+    independent = "".join(letter for letter in letters if letter not in space and letter != "C")
+    order = independent + space
+    shape = tuple(sizes[letter] for letter in order)
+    has_classes, arranged_map = _arrange(probabilities, order, shape, map_axes)
+    arranged_strokes = None
+    if strokes is not None:
+        by_class, arranged_strokes = _arrange(strokes, order, shape, None)
+        if by_class:
+            raise BadInput(f"{strokes.path} has shape {strokes.pixels.shape}: expected {shape}, one number a pixel")
+    has_channels = "C" in letters
+    arranged = _transposed(pixels, letters, order + "C" * has_channels)
+    return Frames(independent, space, arranged, arranged_map, arranged_strokes, has_channels, has_classes)
+
+
+def _with_time(image: Contents, letters: str, space: str) -> str:
+    if "T" not in letters:
+        raise BadInput(f"{image.path} has axes {letters}: expected T among them, to couple its frames")
+    if "Z" in space:
+        raise BadInput(
+            f"{image.path} has axes {letters}: volumes cannot be coupled in time, as T, Z, Y, X are too many"
+        )
+    return f"T{space}"
+
+
+def _image_axes(
+    image: Contents, probabilities: Contents, axes: str | None, channel_axis: int | None
+) -> tuple[str, Any]:
+    """Return the letters of the image's axes, and its pixels, without axes of one pixel where nobody named any."""
+    pixels = lazy(image.pixels)
+    if axes is not None:
+        return _named("--axes", axes, image), pixels
+    if image.axes is not None and channel_axis is None:
+        if "Z" in image.axes and pixels.shape[image.axes.index("Z")] > 1:
+            raise _ambiguous(image, image.axes)
+        return _named("its file", image.axes, image), pixels
+    if channel_axis is not None:
+        if not -pixels.ndim <= channel_axis < pixels.ndim:
+            raise BadInput(f"--channel-axis is {channel_axis}: {image.path} has axes 0 to {pixels.ndim - 1}")
+        rest = "YX" if pixels.ndim == 3 else image.axes.replace("C", "") if image.axes else ""
+        if len(rest) != pixels.ndim - 1:
+            raise BadInput(f"{image.path} has shape {pixels.shape}: say what its axes are, as in --axes CZYX")
+        channel_axis %= pixels.ndim
+        return rest[:channel_axis] + "C" + rest[channel_axis:], pixels
+    if pixels.ndim == 3 and pixels.shape[-1] in COLOURS:
+        spatial = pixels.shape[:-1]
+        if spatial in (probabilities.pixels.shape, probabilities.pixels.shape[1:], probabilities.pixels.shape[:-1]):
+            return "YXC", pixels
+    kept = tuple(0 if size == 1 else slice(None) for size in pixels.shape)
+    if pixels.ndim > 2 and len([one for one in kept if one != 0]) == 2:
+        return "YX", pixels[kept]
+    if pixels.ndim == 2:
+        return "YX", pixels
+    raise _ambiguous(image, "ZYX" if pixels.ndim == 3 else "TZYX"[-pixels.ndim :])
+
+
+def _ambiguous(image: Contents, axes: str) -> BadInput:
+    return BadInput(
+        f"{image.path} has shape {image.pixels.shape}: say --axes {axes} to refine it as a volume, or "
+        f"--axes {axes.replace('Z', 'T', 1) if 'T' not in axes else axes.replace('Z', 'I', 1)} for each slice by itself"
+    )
+
+
+def _named(who: str, axes: str, image: Contents) -> str:
+    letters = axes.upper().replace("S", "C")
+    if len(letters) != image.pixels.ndim or len(set(letters)) != len(letters) or not set("YX") <= set(letters):
+        raise BadInput(
+            f"{who} names the axes of {image.path} {axes}: expected {image.pixels.ndim} different letters, among "
+            f"them Y and X, for shape {image.pixels.shape}"
+        )
+    return letters
+
+
+def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str | None) -> tuple[bool, Any]:
+    """Return whether a map has classes, and the map: (*order), or with classes first."""
+    pixels = lazy(contents.pixels)
+    if axes is not None:
+        letters: str | None = _named("--map-axes", axes, contents)
+    else:
+        letters = contents.axes
+    long = [(letter, size) for letter, size in zip(order, shape, strict=True) if size > 1 or letter in "YX"]
+    by_shape = _by_shape(pixels.shape, order, shape) or _by_shape(
+        pixels.shape, "".join(letter for letter, _ in long), tuple(size for _, size in long)
+    )
+    for found in (letters, by_shape):
+        if found is None:
+            continue
+        fitted = _fit(pixels, found, order, shape)
+        if fitted is not None:
+            return fitted
+    if len(order) == 2:
+        # The engine says what it expects.
+        return pixels.ndim > 2, pixels
+    raise BadInput(
+        f"{contents.path} has shape {pixels.shape}: expected {shape}, or with an axis for the classes, to match the "
+        f"image's {order}"
+    )
+
+
+def _by_shape(found: tuple[int, ...], order: str, shape: tuple[int, ...]) -> str | None:
+    """Name the axes of a map after the sizes of the image's; the class axis is first, last, or where it fits."""
+    if found == shape:
+        return order
+    for axis in (0, len(found) - 1, *range(1, len(found) - 1)):
+        if found[:axis] + found[axis + 1 :] == shape:
+            return order[:axis] + "C" + order[axis:]
+    # Axes of one pixel that the image has not.
+    kept = [size for size in found if size != 1]
+    spare = iter("abcdefghij")
+    if len(kept) < len(found):
+        inner = _by_shape(tuple(kept), order, shape)
+        if inner is not None:
+            letters = iter(inner)
+            return "".join(next(spare) if size == 1 else next(letters) for size in found)
+    return None
+
+
+def _fit(pixels: Any, letters: str, order: str, shape: tuple[int, ...]) -> tuple[bool, Any] | None:
+    """Bring a map of these axes to the image's order, if its sizes allow that."""
+    if len(letters) != pixels.ndim:
+        return None
+    sizes = dict(zip(letters, pixels.shape, strict=True))
+    wanted = dict(zip(order, shape, strict=True))
+    if any(sizes.get(letter, 1) != size for letter, size in wanted.items()):
+        return None
+    if any(size > 1 for letter, size in sizes.items() if letter not in wanted and letter != "C"):
+        return None
+    has_classes = sizes.get("C", 1) > 1
+    # Drop what has one element and is not wanted, add what is wanted and has one.
+    kept = [letter for letter in letters if letter in wanted or (letter == "C" and has_classes)]
+    pixels = pixels[tuple(slice(None) if letter in kept else 0 for letter in letters)]
+    missing = [letter for letter in order if letter not in kept]
+    pixels = pixels[(*(None for _ in missing), ...)]
+    return has_classes, _transposed(pixels, "".join(missing) + "".join(kept), "C" * has_classes + order)
+
+
+def _transposed(pixels: Any, letters: str, order: str) -> Any:
+    return pixels.transpose([letters.index(letter) for letter in order])

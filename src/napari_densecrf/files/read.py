@@ -1,0 +1,333 @@
+"""What files hold: images, read by slices, with what they say of axes, pixel sizes and classes; and parameters.
+
+tif and npy need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
+read through npe2, where a plugin of it is installed. No Qt here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from napari_densecrf.params import CRFParams
+
+HDF5 = (".h5", ".hdf5", ".ilp")
+# Files up to this size are read at once; larger ones piece by piece.
+AT_ONCE_BYTES = 2**27
+# Where ilastik puts what it exports.
+ILASTIK_DATASET = "exported_data"
+
+
+class BadInput(Exception):
+    """Says in one sentence what is wrong with what was given."""
+
+
+def read_params(path: str | Path) -> CRFParams:
+    """Return the parameters in a JSON file, as `CRFParams.to_json` writes them.
+
+    Raises
+    ------
+    BadInput
+        Where the file holds anything else.
+    OSError
+        Where it cannot be read.
+    """
+    try:
+        return CRFParams.from_json(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{path}: {' '.join(str(error).split())}") from None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Parameters
+    ----------
+    path : str
+        As it was given.
+    pixels : array_like
+        Has shape, dtype, ndim and slices, and reads when it is sliced.
+    axes : str, optional
+        One capital letter an axis: Y, X, Z, C for channels or classes, T and others; None = the file does not say.
+    sizes : dict
+        Size of a pixel for the letters whose axis has one.
+    unit : str, optional
+        Of the sizes.
+    classes : tuple of str, optional
+        Names, where the file holds a map and says them.
+    """
+
+    path: str
+    pixels: Any
+    axes: str | None = None
+    sizes: dict[str, float] = field(default_factory=dict)
+    unit: str | None = None
+    classes: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        shape = " x ".join(map(str, self.pixels.shape))
+        axes = f" {self.axes}" if self.axes else ""
+        sizes = ", ".join(f"{letter} {size:g}" for letter, size in self.sizes.items())
+        return f"{self.path}: {shape}{axes} {self.pixels.dtype}" + (
+            f", pixel {sizes} {self.unit or ''}".rstrip() if sizes else ""
+        )
+
+
+def read(name: str | Path) -> Contents:
+    """Open a file; of a large one, pixels are read later and by slices.
+
+    Parameters
+    ----------
+    name : str or Path
+        A tif, npy or HDF5 file, a folder with an OME-Zarr or a zarr array, or what an installed napari plugin reads.
+        ``file.h5/dataset`` and ``image.zarr/labels/cells`` name what is inside.
+
+    Raises
+    ------
+    BadInput
+        With one sentence that names the file.
+    OSError
+        Where the file cannot be opened.
+    """
+    name = str(name)
+    reader = _reader(name)
+    try:
+        return reader(name)
+    except (BadInput, OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise BadInput(f"{name} cannot be read: {_words(error)}") from None
+        raise
+    except Exception as error:
+        remedy = ': pip install "napari-densecrf[files]"' if "imagecodecs" in str(error) else ""
+        raise BadInput(f"{name} cannot be read: {_words(error)}{remedy}") from None
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _reader(name: str) -> Callable[[str], Contents]:
+    lower = name.lower().rstrip("/")
+    if _split_hdf5(name) is not None:
+        return _read_hdf5
+    if ".zarr" in lower:
+        return _read_zarr
+    if not Path(name).exists():
+        raise BadInput(f"{name} is no file")
+    if lower.endswith((".tif", ".tiff")):
+        return _read_tif
+    return _read_npy if lower.endswith(".npy") else _read_with_napari_plugins
+
+
+def _read_npy(name: str) -> Contents:
+    return Contents(name, np.load(name, mmap_mode="r", allow_pickle=False))
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Pixels that are read when they are sliced, by opening the file anew: it can be sent to other processes.
+
+    Parameters
+    ----------
+    opened : callable
+        A context manager from path and key to an array.
+    path, key : str
+    shape, dtype, chunks
+        As arrays have them.
+    """
+
+    opened: Callable[[str, str], Any]
+    path: str
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...] | None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, where: Any) -> Any:
+        """Read a part."""
+        with self.opened(self.path, self.key) as array:
+            return np.asarray(array[where])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """Read all."""
+        return np.asarray(self[...], dtype)
+
+
+# ---- tif
+
+
+@contextmanager
+def _opened_tif(path: str, key: str) -> Iterator[Any]:
+    import zarr
+
+    with tifffile.TiffFile(path) as file:
+        yield zarr.open(file.series[int(key)].aszarr(), mode="r")
+
+
+def _read_tif(name: str) -> Contents:
+    with tifffile.TiffFile(name) as file:
+        series = file.series[0]
+        # Samples of a pixel are channels; other letters that tifffile does not know mean nothing.
+        axes = series.axes.replace("S", "C") if set(series.axes) <= set("TCZYXS") else None
+        sizes, unit = _tif_sizes(file)
+        if series.nbytes <= AT_ONCE_BYTES:
+            pixels: Any = series.asarray()
+        else:
+            with _opened_tif(name, "0") as array:
+                pixels = Slices(_opened_tif, name, "0", series.shape, series.dtype, array.chunks)
+    named = axes if axes is not None and len(set(axes)) == len(axes) == pixels.ndim else None
+    return Contents(name, pixels, named, sizes, unit)
+
+
+def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
+    """Return the sizes that OME or ImageJ metadata tell."""
+    if file.is_ome and file.ome_metadata:
+        found = re.findall(r'PhysicalSize([XYZ])="([^"]+)"', file.ome_metadata)
+        unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', file.ome_metadata)
+        return {letter: float(size) for letter, size in found}, unit.group(1) if unit else "µm" if found else None
+    if file.is_imagej and file.imagej_metadata and "unit" in file.imagej_metadata:
+        sizes = {"Z": float(file.imagej_metadata["spacing"])} if "spacing" in file.imagej_metadata else {}
+        tags = file.pages.first.tags
+        for letter in "YX":
+            if f"{letter}Resolution" in tags and tags[f"{letter}Resolution"].value[0]:
+                pixels, length = tags[f"{letter}Resolution"].value
+                sizes[letter] = length / pixels
+        unit_name = str(file.imagej_metadata["unit"])
+        return sizes, "µm" if unit_name in ("micron", "um", "\\u00B5m") else unit_name
+    return {}, None
+
+
+# ---- HDF5
+
+
+def _split_hdf5(name: str) -> tuple[str, str] | None:
+    """Return file and dataset of ``file.h5/dataset``."""
+    found = re.match(r"(.*?\.(?:h5|hdf5|ilp))(?:/(.*))?$", name, flags=re.IGNORECASE)
+    return (found.group(1), (found.group(2) or "").strip("/")) if found else None
+
+
+@contextmanager
+def _opened_hdf5(path: str, key: str) -> Iterator[Any]:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        yield file[key]
+
+
+def _read_hdf5(name: str) -> Contents:
+    try:
+        import h5py
+    except ImportError:
+        raise BadInput(f'{name} needs h5py: pip install "napari-densecrf[files]"') from None
+    path, key = _split_hdf5(name) or (name, "")
+    if not Path(path).is_file():
+        raise BadInput(f"{path} is no file")
+    with h5py.File(path, "r") as file:
+        dataset = file[key] if key else _only_dataset(file, path)
+        axes, sizes, unit, classes = _hdf5_labels(dataset)
+        pixels = Slices(_opened_hdf5, path, dataset.name, dataset.shape, dataset.dtype, dataset.chunks)
+        if pixels.dtype.itemsize * math.prod(pixels.shape) <= AT_ONCE_BYTES:
+            return Contents(name, dataset[()], axes, sizes, unit, classes)
+    return Contents(name, pixels, axes, sizes, unit, classes)
+
+
+def _only_dataset(file: Any, path: str) -> Any:
+    """Return ilastik's dataset, or the only one that can be an image."""
+    if ILASTIK_DATASET in file:
+        return file[ILASTIK_DATASET]
+    found: list[str] = []
+    file.visititems(lambda key, item: found.append(key) if len(getattr(item, "shape", ())) >= 2 else None)
+    if len(found) != 1:
+        held = ", ".join(sorted(found)) or "none"
+        raise BadInput(f"{path} holds the datasets {held}: expected one, or {path}/DATASET")
+    return file[found[0]]
+
+
+def _hdf5_labels(dataset: Any) -> tuple[str | None, dict[str, float], str | None, tuple[str, ...] | None]:
+    """Return axes, sizes, unit and names of classes as ilastik, vigra and others write them."""
+    axes, sizes, unit = None, {}, None
+    if "axistags" in dataset.attrs:
+        tags = json.loads(dataset.attrs["axistags"])["axes"]
+        axes = "".join(tag["key"].upper() for tag in tags)
+        sizes = {tag["key"].upper(): float(tag["resolution"]) for tag in tags if tag.get("resolution")}
+    if "axis_units" in dataset.attrs:
+        units = {key.upper(): value for key, value in json.loads(dataset.attrs["axis_units"]).items() if value}
+        unit = units.get("X")
+    if "element_size_um" in dataset.attrs:
+        found = np.asarray(dataset.attrs["element_size_um"], float)
+        sizes, unit = dict(zip("ZYX"[-len(found) :], found.tolist(), strict=True)), "µm"
+    names = dataset.attrs.get("class_names", dataset.attrs.get("channel_names"))
+    if isinstance(names, (str, bytes)):
+        names = json.loads(names)
+    classes = None if names is None else tuple(one.decode() if isinstance(one, bytes) else str(one) for one in names)
+    return axes, sizes, unit, classes
+
+
+# ---- zarr
+
+
+def _read_zarr(name: str) -> Contents:
+    try:
+        import zarr
+    except ImportError:
+        raise BadInput(f'{name} needs zarr: pip install "napari-densecrf[files]"') from None
+    if not Path(name).is_dir():
+        raise BadInput(f"{name} is no folder")
+    node = zarr.open(name, mode="r")
+    if isinstance(node, zarr.Array):
+        return Contents(name, node)
+    attributes = dict(node.attrs)
+    attributes = attributes.get("ome", attributes)
+    if "multiscales" not in attributes:
+        raise BadInput(f"{name} is a zarr group without multiscales: expected an OME-Zarr image or a zarr array")
+    image = attributes["multiscales"][0]
+    level = image["datasets"][0]
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", [])]
+    letters = "".join(axis["name"].upper() for axis in axes) or None
+    scales = [one["scale"] for one in level.get("coordinateTransformations", []) if one["type"] == "scale"]
+    sizes = {
+        axis["name"].upper(): float(scale)
+        for axis, scale in zip(axes, scales[0] if scales else [], strict=False)
+        if axis.get("type") == "space"
+    }
+    units = {axis.get("unit") for axis in axes if axis["name"] == "x"} - {None}
+    return Contents(name, node[level["path"]], letters, sizes, units.pop() if units else None)
+
+
+# ---- what napari plugins read
+
+
+def _read_with_napari_plugins(name: str) -> Contents:
+    suffix = Path(name).suffix or "nothing"
+    readable = "expected .tif, .npy, .h5, .zarr, or what an installed napari plugin reads"
+    try:
+        import npe2
+
+        npe2.PluginManager.instance().discover()
+        layers = npe2.read([name], stack=False)
+    except (ImportError, ValueError):
+        raise BadInput(f"{name} ends in {suffix}: {readable}") from None
+    pictures = [layer for layer in layers if len(layer) < 3 or layer[2] in ("image", "labels")]
+    if not pictures:
+        raise BadInput(f"{name} holds no image: {readable}")
+    first: Any = pictures[0]
+    meta = dict(first[1]) if len(first) > 1 else {}
+    pixels = first[0][0] if isinstance(first[0], (list, tuple)) else first[0]
+    axes = "YXC" if meta.get("rgb") and pixels.ndim == 3 else None
+    return Contents(name, pixels, axes)

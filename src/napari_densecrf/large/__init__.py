@@ -1,0 +1,1 @@
+"""Images in tiles, of any size. The only folder that imports Dask."""

@@ -78,7 +78,7 @@ def test_copied_python_refines_the_slices_around_too(dock, qtbot, joined):
     after(qtbot, widget, lambda: setattr(widget.slices, "value", joined))
     request = widget.last_result.request
     assert 1 < np.diff(request.read.z) < 24
-    assert_array_equal(run(copied(widget.copy_python), viewer), result_of(viewer).data[request.window.index])
+    assert_array_equal(run(copied(widget.copy_python), viewer), result_of(viewer).data[request.region.index])
 
 
 def test_restore_couples_frames_again(dock, qtbot):
@@ -147,7 +147,7 @@ def test_the_copied_command_gives_the_same_labels(dock, qtbot, tmp_path, kind):
     after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 7.123))
     labels = run_command(widget)
     assert widget.kept.value == "Copied."
-    index = widget.last_result.request.window.index
+    index = widget.last_result.request.region.index
     assert labels.shape == tuple(SIZES[letter] for letter in image_axes if letter != "C")
     assert_array_equal(labels[index], widget.last_result.labels)
     assert "viewer" not in copied(widget.copy_python)
@@ -185,7 +185,7 @@ def test_the_copied_command_reads_what_ilastik_exports(dock, qtbot, tmp_path):
         tags = {"axes": [{"key": axis, "resolution": 0} for axis in "tzyxc"]}
         file["exported_data"].attrs["axistags"] = json.dumps(tags)
     after(qtbot, widget, lambda: viewer.open(tmp_path / "map.h5", plugin="napari-densecrf"))
-    assert_array_equal(run_command(widget)[widget.last_result.request.window.index], widget.last_result.labels)
+    assert_array_equal(run_command(widget)[widget.last_result.request.region.index], widget.last_result.labels)
 
 
 def test_a_command_for_more_than_is_shown_says_so(dock, qtbot, tmp_path):
@@ -197,7 +197,7 @@ def test_a_command_for_more_than_is_shown_says_so(dock, qtbot, tmp_path):
     after(qtbot, widget, lambda: setattr(widget.slices, "value", "As a volume"))
     labels = run_command(widget)
     assert "whole volume" in widget.kept.value
-    assert (labels[widget.last_result.request.window.index] == widget.last_result.labels).mean() > 0.99
+    assert (labels[widget.last_result.request.region.index] == widget.last_result.labels).mean() > 0.99
 
 
 def test_a_command_is_quoted_for_its_shell():

@@ -132,7 +132,7 @@ def test_influence_in_a_volume_comes_from_other_slices_too(influenced, qtbot):
     image, probabilities = picture((4, 30, 32), 2)
     _, widget, layer = influenced(*layers(image, probabilities), pixel=(9, 8))
     after(qtbot, widget, lambda: setattr(widget.slices, "value", "As a volume"))
-    z = widget.last_result.request.window.index[-1]
+    z = widget.last_result.request.region.index[-1]
     pull = ndc.influence(image, widget.params, (z, 9, 8))
     expected = pull[z] / pull.max()
     qtbot.waitUntil(lambda: np.allclose(layer.data, expected, atol=1e-5), timeout=WAIT_MS)

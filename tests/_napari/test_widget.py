@@ -122,20 +122,20 @@ def test_shapes_are_understood():
     image, probabilities = picture((20, 22), 3)
     gray = image_layer(image)
     rgb = image_layer(np.stack([image] * 3, -1), rgb=True)
-    assert plans.plan(gray, image_layer(probabilities)).class_axis == 0
-    assert plans.plan(rgb, image_layer(np.moveaxis(probabilities, 0, -1), rgb=False)).class_axis == 2
-    assert plans.plan(gray, image_layer(probabilities[0])).n_classes == 2
+    assert plans.understand(gray, image_layer(probabilities)).class_axis == 0
+    assert plans.understand(rgb, image_layer(np.moveaxis(probabilities, 0, -1), rgb=False)).class_axis == 2
+    assert plans.understand(gray, image_layer(probabilities[0])).n_classes == 2
     three = tuple(image_layer(plane) for plane in probabilities)
-    assert plans.plan(gray, three).n_classes == 3
-    channels = plans.plan(image_layer(np.stack([image] * 4)), image_layer(probabilities))
+    assert plans.understand(gray, three).n_classes == 3
+    channels = plans.understand(image_layer(np.stack([image] * 4)), image_layer(probabilities))
     assert (channels.channel_axis, channels.class_axis) == (0, 0)
-    time = plans.plan(image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22))))
+    time = plans.understand(image_layer(np.zeros((6, 2, 20, 22))), image_layer(np.zeros((3, 6, 20, 22))))
     assert (time.channel_axis, time.class_axis, time.shape) == (1, 0, (6, 20, 22))
     # As many channels as classes, and the time could be either.
-    time = plans.plan(image_layer(np.zeros((6, 3, 20, 22)), rgb=False), image_layer(np.zeros((3, 6, 20, 22))))
+    time = plans.understand(image_layer(np.zeros((6, 3, 20, 22)), rgb=False), image_layer(np.zeros((3, 6, 20, 22))))
     assert (time.channel_axis, time.class_axis, time.shape) == (1, 0, (6, 20, 22))
     with pytest.raises(plans.Misfit, match="20 x 22"):
-        plans.plan(gray, image_layer(np.zeros((3, 9, 9))))
+        plans.understand(gray, image_layer(np.zeros((3, 9, 9))))
 
 
 @pytest.mark.parametrize("foreground", [False, True])

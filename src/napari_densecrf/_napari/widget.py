@@ -22,7 +22,15 @@ from napari_densecrf._napari.panel.panel import Panel, say, scrolled
 from napari_densecrf._napari.panel.remembered import Remembered
 from napari_densecrf._napari.panel.timers import a_timer
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.axes import METADATA_KEY, FromStrokes, Misfit, Plan, layers_of, layers_of_map, plan
+from napari_densecrf._napari.problem.axes import (
+    METADATA_KEY,
+    FromStrokes,
+    Misfit,
+    Problem,
+    layers_of,
+    layers_of_map,
+    understand,
+)
 from napari_densecrf._napari.problem.region import (
     SLAB_VOXELS,
     WHOLE_PIXELS,
@@ -94,7 +102,7 @@ class DenseCRFWidget(Container):
         self._results = OneLayer(self.viewer, result_layer)
         self._revisions: weakref.WeakKeyDictionary[Layer, int] = weakref.WeakKeyDictionary()
         self._watched: weakref.WeakSet[Layer] = weakref.WeakSet()
-        self.current_plan: Plan | None = None
+        self.current_plan: Problem | None = None
         self.last_result: Result | None = None
         self.wants: set[str] = set()
         self._measured: Measured | None = None
@@ -124,7 +132,7 @@ class DenseCRFWidget(Container):
     def relative_numbers(self) -> dict[str, Any]:
         """Return the numbers as they would be for other images too, or nothing before the image is known."""
         known = self._measured
-        return {} if known is None else form.relative(self._controls, known.plan, known.robust_range)
+        return {} if known is None else form.relative(self._controls, known.problem, known.robust_range)
 
     @property
     def painted(self) -> Labels | None:
@@ -170,7 +178,7 @@ class DenseCRFWidget(Container):
     def set_relative_numbers(self, numbers: dict[str, Any]) -> None:
         """Show numbers as `relative_numbers` gives them, and refine with them; of an image that is known."""
         if self._measured is not None:
-            form.set_relative(self._controls, numbers, self._measured.plan, self._measured.robust_range)
+            form.set_relative(self._controls, numbers, self._measured.problem, self._measured.robust_range)
             self.numbers_set.emit()
             self._schedule()
 
@@ -280,8 +288,8 @@ class DenseCRFWidget(Container):
             self._offer_joins(self.current_plan)
             say(self.understood, str(self.current_plan))
             if self._unmeasured(self.current_plan):
-                a_plan, window = self.current_plan, whole_slice(self.current_plan, self.viewer.dims.point)
-                self._runner.submit(lambda: measure(a_plan, window))
+                problem, region = self.current_plan, whole_slice(self.current_plan, self.viewer.dims.point)
+                self._runner.submit(lambda: measure(problem, region))
             elif self.live.value or forced:
                 request = self._request(self.current_plan)
                 self._notes.clear()
@@ -299,56 +307,56 @@ class DenseCRFWidget(Container):
         say(self.understood, str(misfit))
         self._set_status("Nothing to refine yet", BUSY)
 
-    def _resolved_plan(self) -> Plan:
-        a_plan = plan(self.image.value, self.probabilities.value)
+    def _resolved_plan(self) -> Problem:
+        problem = understand(self.image.value, self.probabilities.value)
         displayed = tuple(self.viewer.dims.displayed)
         if displayed[-2:] != tuple(sorted(displayed[-2:])):
             raise Misfit("The axes of the view are transposed: bring them back into their order.")
-        return a_plan
+        return problem
 
-    def _offer_joins(self, a_plan: Plan) -> None:
+    def _offer_joins(self, problem: Problem) -> None:
         """Offer what the slices of a stack may be, and the reach in time where they are a film."""
-        if tuple(self.slices.choices) != form.joins_of(a_plan):
+        if tuple(self.slices.choices) != form.joins_of(problem):
             with self.slices.changed.blocked():
                 self.slices.reset_choices()
         self.panel.show_row(self.time_sigma, self.slices.value == form.FILM)
 
-    def _request(self, a_plan: Plan) -> Request:
-        is_film = self._joined(a_plan) and self.slices.value == form.FILM
-        if is_film and not a_plan.may_be_film:
+    def _request(self, problem: Problem) -> Request:
+        is_film = self._joined(problem) and self.slices.value == form.FILM
+        if is_film and not problem.may_be_film:
             raise Misfit("Volumes cannot be coupled in time: three axes are the most. Choose “As a volume” instead.")
-        window = whole_slice(a_plan, self.viewer.dims.point)
-        around = self._around(a_plan)
-        if self._visible_only(a_plan):
-            window = visible_part(a_plan, self.viewer, depth=2 * around + 1)
-        grown = window.grown(margins(a_plan, window, self._reach()), a_plan.shape)
-        if self._joined(a_plan):
-            grown = grown.slab(around, a_plan.shape[-3])
+        region = whole_slice(problem, self.viewer.dims.point)
+        around = self._around(problem)
+        if self._visible_only(problem):
+            region = visible_part(problem, self.viewer, depth=2 * around + 1)
+        grown = region.grown(margins(problem, region, self._reach()), problem.shape)
+        if self._joined(problem):
+            grown = grown.slab(around, problem.shape[-3])
         painted = self.painted
-        strokes = None if painted is None else read_strokes(painted, a_plan, grown)
-        revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(a_plan))
+        strokes = None if painted is None else read_strokes(painted, problem, grown)
+        revision = tuple((self._revisions.get(layer, 0), id(layer.data)) for layer in layers_of(problem))
         # The first result says how much it changed.
-        wants = frozenset(self.wants if self._results.of(a_plan.image) else {*self.wants, CHANGES})
+        wants = frozenset(self.wants if self._results.of(problem.image) else {*self.wants, CHANGES})
         time_sigma = self.time_sigma.value if is_film else None
-        return Request(a_plan, window, grown, self.params, revision, strokes, wants, time_sigma)
+        return Request(problem, region, grown, self.params, revision, strokes, wants, time_sigma)
 
-    def _joined(self, a_plan: Plan) -> bool:
+    def _joined(self, problem: Problem) -> bool:
         """Tell whether the slices of a stack are refined together."""
-        return bool(self.slices.value != form.ONE_BY_ONE and len(a_plan.shape) > 2)
+        return bool(self.slices.value != form.ONE_BY_ONE and len(problem.shape) > 2)
 
-    def _around(self, a_plan: Plan) -> int:
+    def _around(self, problem: Problem) -> int:
         """Return how many slices before and behind the shown one are refined with it."""
-        if not self._joined(a_plan):
+        if not self._joined(problem):
             return 0
         if self.slices.value == form.FILM:
             return slab_margin(self.time_sigma.value)
-        return slab_margin(self._reach() / a_plan.volume_spacing[0])
+        return slab_margin(self._reach() / problem.volume_spacing[0])
 
-    def _visible_only(self, a_plan: Plan) -> bool:
-        n_pixels = a_plan.shape[-2] * a_plan.shape[-1]
+    def _visible_only(self, problem: Problem) -> bool:
+        n_pixels = problem.shape[-2] * problem.shape[-1]
         large = n_pixels > WHOLE_PIXELS
-        if self._joined(a_plan):
-            depth = min(a_plan.shape[-3], 2 * self._around(a_plan) + 1)
+        if self._joined(problem):
+            depth = min(problem.shape[-3], 2 * self._around(problem) + 1)
             large = n_pixels * depth > SLAB_VOXELS
         return bool(self.region.value == form.VISIBLE or (self.region.value == form.AUTO and large))
 
@@ -356,9 +364,9 @@ class DenseCRFWidget(Container):
         """Return the reach of the kernels that are on, in world units."""
         return max((float(kernel.position_sigma) for kernel in self.params.kernels if kernel.weight), default=0.0)  # type: ignore[arg-type]
 
-    def _unmeasured(self, a_plan: Plan) -> bool:
-        known = self._measured and self._measured.plan
-        return not known or (known.image, known.unit, known.spacing) != (a_plan.image, a_plan.unit, a_plan.spacing)
+    def _unmeasured(self, problem: Problem) -> bool:
+        known = self._measured and self._measured.problem
+        return not known or (known.image, known.unit, known.spacing) != (problem.image, problem.unit, problem.spacing)
 
     # --- what comes back -------------------------------------------------------------------------------------------
 
@@ -387,14 +395,14 @@ class DenseCRFWidget(Container):
 
     def _show_result(self, result: Result) -> None:
         """Write a result, if its layers are still there."""
-        if all(layer in self.viewer.layers for layer in layers_of(result.request.plan)):
+        if all(layer in self.viewer.layers for layer in layers_of(result.request.problem)):
             with self.writing():
                 self._write(result)
 
     @property
     def result_layer(self) -> Labels | None:
         """The layer of the result that was last written, if it is still there."""
-        return None if self.last_result is None else self._results.of(self.last_result.request.plan.image)
+        return None if self.last_result is None else self._results.of(self.last_result.request.problem.image)
 
     @property
     def is_writing(self) -> bool:
@@ -416,7 +424,7 @@ class DenseCRFWidget(Container):
         last = self.last_result
         if self.live.value:
             self._schedule()
-        elif last is not None and not self._runner.busy and last.request.plan.image in self.viewer.layers:
+        elif last is not None and not self._runner.busy and last.request.problem.image in self.viewer.layers:
             request = replace(last.request, wants=frozenset(self.wants))
             self._runner.submit(lambda: self.engine.steps(request), request.subject)
 
@@ -424,31 +432,32 @@ class DenseCRFWidget(Container):
         """Give the sliders the ranges of an image; its numbers too, unless those there are fit for it and chosen."""
         last, self._measured = self._measured, measured
         alike = last is None or (
-            last.plan.unit == measured.plan.unit and 1 / ALIKE <= measured.robust_range / last.robust_range <= ALIKE
+            last.problem.unit == measured.problem.unit
+            and 1 / ALIKE <= measured.robust_range / last.robust_range <= ALIKE
         )
-        form.fit_ranges(self._controls, measured.plan, measured.robust_range, keep=alike)
+        form.fit_ranges(self._controls, measured.problem, measured.robust_range, keep=alike)
         if last is None:
-            form.set_relative(self._controls, self._remembered.numbers, measured.plan, measured.robust_range)
+            form.set_relative(self._controls, self._remembered.numbers, measured.problem, measured.robust_range)
         if not alike:
             self.renumbered.emit()
         self.numbers_set.emit()
         self._schedule()
 
     def _write(self, result: Result) -> None:
-        a_plan = result.request.plan
-        if self.last_result is not None and self.last_result.request.plan.image is not a_plan.image:
+        problem = result.request.problem
+        if self.last_result is not None and self.last_result.request.problem.image is not problem.image:
             self.sign()
         layer = self._results.fitting(result)
         first = layer is None
         if layer is None:
             layer = self._results.add(result)
-            if not isinstance(a_plan.map, FromStrokes):
-                for source in layers_of_map(a_plan.map):
+            if not isinstance(problem.map, FromStrokes):
+                for source in layers_of_map(problem.map):
                     source.visible = False
             self._raise_strokes(layer)
         elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
-            paint_like(layer, a_plan.map, result.inputs)
-        write(layer, a_plan, result.request.window, result.labels)
+            paint_like(layer, problem.map, result.inputs)
+        write(layer, problem, result.request.region, result.labels)
         layer.metadata[METADATA_KEY] = provenance(
             result, None if self.strokes.value is None else self.strokes.value.name
         )
@@ -470,10 +479,10 @@ class DenseCRFWidget(Container):
         if first and result.said is not None:
             yield f"{100 * (result.said != result.labels).mean():.1f} % of pixels changed"
         yield f"{result.elapsed_ms:.0f} ms"
-        window = result.request.read
-        yield f"{window.n_pixels:,} pixels"
-        if window.step > 1:
-            yield f"1/{window.step} of the resolution, as shown"
+        region = result.request.read
+        yield f"{region.n_pixels:,} pixels"
+        if region.step > 1:
+            yield f"1/{region.step} of the resolution, as shown"
         if not first:
             # The first says more that matters more, and one line holds no more.
             yield f"{n_threads()} threads"

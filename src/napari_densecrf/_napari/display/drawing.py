@@ -101,8 +101,8 @@ class Drawing:
 
 def canvas_of(viewer: Any) -> Any:
     """Return napari's canvas. Plugins get a proxy of the viewer, that hides it."""
-    window = viewer.window
-    return getattr(window, "__wrapped__", window)._qt_viewer.canvas
+    region = viewer.window
+    return getattr(region, "__wrapped__", region)._qt_viewer.canvas
 
 
 def show_grip(viewer: Any, shown: bool) -> None:

@@ -1,4 +1,4 @@
-"""The Labels layer of a result: where it lies, what colours it has, and how a window is written into it."""
+"""The Labels layer of a result: where it lies, what colours it has, and how a region is written into it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import METADATA_KEY, Map, Plan, levels_of, shape_of
-from napari_densecrf._napari.problem.region import Window
+from napari_densecrf._napari.problem.axes import METADATA_KEY, Map, Problem, levels_of, shape_of
+from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
 
@@ -57,9 +57,9 @@ class OneLayer:
 
     def fitting(self, result: Result) -> Any:
         """Return the layer of a result's image where its shape fits; remove one that does not fit."""
-        a_plan = result.request.plan
-        layer = self.of(a_plan.image)
-        if layer is not None and tuple(layer.data.shape) != a_plan.result_shape:
+        problem = result.request.problem
+        layer = self.of(problem.image)
+        if layer is not None and tuple(layer.data.shape) != problem.result_shape:
             self._viewer.layers.remove(layer)
             return None
         return layer
@@ -69,7 +69,7 @@ class OneLayer:
         layer = self._make(result)
         # Marked before it is added, or it would be offered as a map.
         layer.metadata.setdefault(METADATA_KEY, {})
-        self._layers[result.request.plan.image] = layer
+        self._layers[result.request.problem.image] = layer
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(layer)
         if active in self._viewer.layers:
@@ -77,23 +77,23 @@ class OneLayer:
         return layer
 
 
-def blank(a_plan: Plan, dtype: Any, *, one_level: bool = False) -> dict[str, Any]:
+def blank(problem: Problem, dtype: Any, *, one_level: bool = False) -> dict[str, Any]:
     """Return the data of a layer of the result's shape, of several resolutions where it is large, and its place."""
-    shapes = [a_plan.result_shape] if one_level else _level_shapes(a_plan.result_shape)
+    shapes = [problem.result_shape] if one_level else _level_shapes(problem.result_shape)
     levels = [np.zeros(shape, dtype) for shape in shapes]
-    return {"data": levels if len(levels) > 1 else levels[0], "multiscale": len(levels) > 1, **place(a_plan)}
+    return {"data": levels if len(levels) > 1 else levels[0], "multiscale": len(levels) > 1, **place(problem)}
 
 
 def result_layer(result: Result) -> Labels:
     """Make the Labels layer of a result: the image's place in the world, the source's colours."""
-    a_plan, inputs = result.request.plan, result.inputs
+    problem, inputs = result.request.problem, result.inputs
     labels = Labels(
-        name=f"{a_plan.image.name} refined",
+        name=f"{problem.image.name} refined",
         opacity=OPACITY,
         blending="translucent",
-        **blank(a_plan, inputs.dtype),
+        **blank(problem, inputs.dtype),
     )
-    paint_like(labels, a_plan.map, inputs)
+    paint_like(labels, problem.map, inputs)
     labels.editable = False
     return labels
 
@@ -107,14 +107,14 @@ def _level_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return shapes
 
 
-def place(a_plan: Plan) -> dict[str, Any]:
+def place(problem: Problem) -> dict[str, Any]:
     """Return what puts a layer of the result's shape where the image is."""
-    image, axes = a_plan.image, a_plan.result_axes
+    image, axes = problem.image, problem.result_axes
     scale, translate = np.array(image.scale[axes]), np.array(image.translate[axes])
-    if a_plan.bridged_axis is not None and a_plan.channel_axis is not None:
-        n_channels = shape_of(image)[a_plan.channel_axis]
-        translate[a_plan.bridged_axis] += scale[a_plan.bridged_axis] * (n_channels - 1) / 2
-        scale[a_plan.bridged_axis] *= n_channels
+    if problem.bridged_axis is not None and problem.channel_axis is not None:
+        n_channels = shape_of(image)[problem.channel_axis]
+        translate[problem.bridged_axis] += scale[problem.bridged_axis] * (n_channels - 1) / 2
+        scale[problem.bridged_axis] *= n_channels
     return {
         "affine": _sub_affine(image, axes),
         "scale": scale,
@@ -126,9 +126,9 @@ def place(a_plan: Plan) -> dict[str, Any]:
     }
 
 
-def put_in_place(labels: Layer, a_plan: Plan) -> None:
+def put_in_place(labels: Layer, problem: Problem) -> None:
     """Move a layer of the result's shape to where its image is now."""
-    move(labels, place(a_plan))
+    move(labels, place(problem))
 
 
 def move(layer: Layer, to: dict[str, Any]) -> None:
@@ -188,23 +188,23 @@ def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelCol
     return DirectLabelColormap(color_dict=colours)
 
 
-def write(layer: Layer, a_plan: Plan, window: Window, values: NDArray[Any]) -> None:
-    """Write one window into a result in place, and show it.
+def write(layer: Layer, problem: Problem, region: Region, values: NDArray[Any]) -> None:
+    """Write one region into a result in place, and show it.
 
-    A window of a coarse step goes into the level that is as coarse, where there is one; else its pixels are repeated.
+    A region of a coarse step goes into the level that is as coarse, where there is one; else its pixels are repeated.
     """
     levels = levels_of(layer)
-    level = min(window.step.bit_length() - 1, len(levels) - 1)
-    repeat = window.step >> level
-    (y, x) = (first >> level for first in (window.y[0], window.x[0]))
+    level = min(region.step.bit_length() - 1, len(levels) - 1)
+    repeat = region.step >> level
+    (y, x) = (first >> level for first in (region.y[0], region.x[0]))
     if repeat > 1:
         values = values.repeat(repeat, axis=0).repeat(repeat, axis=1)
     data = levels[level]
     height, width = (
         min(have, room - first) for have, room, first in zip(values.shape, data.shape[-2:], (y, x), strict=True)
     )
-    at: list[Any] = [*window.index, slice(y, y + height), slice(x, x + width)]
-    if a_plan.bridged_axis is not None:
-        at.insert(a_plan.bridged_axis, 0)
+    at: list[Any] = [*region.index, slice(y, y + height), slice(x, x + width)]
+    if problem.bridged_axis is not None:
+        at.insert(problem.bridged_axis, 0)
     data[tuple(at)] = values[:height, :width]
     redraw(layer)

@@ -6,7 +6,7 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, Label, ProgressBar, PushButton, Slider, Widget
 
-from napari_densecrf._napari.problem.axes import Plan
+from napari_densecrf._napari.problem.axes import Problem
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
 from .log_slider import LogSlider
@@ -127,22 +127,22 @@ def values_of(params: CRFParams) -> dict[str, Any]:
     return values
 
 
-def joins_of(a_plan: Plan | None) -> tuple[str, ...]:
+def joins_of(problem: Problem | None) -> tuple[str, ...]:
     """Return what the slices of a stack may be: no film where its only leading axis is called z."""
-    if a_plan is None:
+    if problem is None:
         return ONE_BY_ONE, VOLUME, FILM
-    return (ONE_BY_ONE, VOLUME, FILM) if a_plan.may_be_film or len(a_plan.shape) != 3 else (ONE_BY_ONE, VOLUME)
+    return (ONE_BY_ONE, VOLUME, FILM) if problem.may_be_film or len(problem.shape) != 3 else (ONE_BY_ONE, VOLUME)
 
 
-def relative(controls: dict[str, Any], a_plan: Plan, robust_range: float) -> dict[str, Any]:
+def relative(controls: dict[str, Any], problem: Problem, robust_range: float) -> dict[str, Any]:
     """Return the numbers as they would be for pixels of size 1 and a range of 255: what fits other images too."""
-    factors = _factors(a_plan, robust_range)
+    factors = _factors(problem, robust_range)
     return {name: controls[name].value / factors.get(name, 1) for name in DEFAULTS}
 
 
-def set_relative(controls: dict[str, Any], numbers: dict[str, Any], a_plan: Plan, robust_range: float) -> None:
+def set_relative(controls: dict[str, Any], numbers: dict[str, Any], problem: Problem, robust_range: float) -> None:
     """Show numbers that `relative` gave, in the units of an image; leave out what is none."""
-    factors = _factors(a_plan, robust_range)
+    factors = _factors(problem, robust_range)
     for name in DEFAULTS:
         value = numbers.get(name)
         if isinstance(value, (int, float)) and 0 <= value < 1e6:
@@ -151,31 +151,31 @@ def set_relative(controls: dict[str, Any], numbers: dict[str, Any], a_plan: Plan
                 controls[name].value = exact
 
 
-def _factors(a_plan: Plan, robust_range: float) -> dict[str, float]:
+def _factors(problem: Problem, robust_range: float) -> dict[str, float]:
     """Return the unit of each sigma: a pixel, or a 255th of the robust range."""
     return {
-        "appearance_position_sigma": a_plan.spacing[1],
-        "smoothness_position_sigma": a_plan.spacing[1],
+        "appearance_position_sigma": problem.spacing[1],
+        "smoothness_position_sigma": problem.spacing[1],
         "appearance_intensity_sigma": robust_range / 255,
     }
 
 
-def fit_ranges(controls: dict[str, Any], a_plan: Plan, robust_range: float, *, keep: bool) -> None:
+def fit_ranges(controls: dict[str, Any], problem: Problem, robust_range: float, *, keep: bool) -> None:
     """Give the sliders the ranges and the proposed numbers of an image.
 
     Parameters
     ----------
     controls : dict
-    a_plan : Plan
+    problem : Problem
     robust_range : float
         What 255 is to an 8-bit image.
     keep : bool
         Leave numbers alone that are not the proposed ones.
     """
-    factors = _factors(a_plan, robust_range)
-    pixel = a_plan.spacing[1]
+    factors = _factors(problem, robust_range)
+    pixel = problem.spacing[1]
     limits = {
-        "appearance_position_sigma": (1.0, max(a_plan.shape[-2:])),
+        "appearance_position_sigma": (1.0, max(problem.shape[-2:])),
         "smoothness_position_sigma": (0.3, 30.0),
         "appearance_intensity_sigma": (0.5, 255.0),
     }
@@ -187,9 +187,9 @@ def fit_ranges(controls: dict[str, Any], a_plan: Plan, robust_range: float, *, k
             if untouched or not keep:
                 slider.value = slider.default
         slider.set_limits((low * factor, high * factor))
-    physical = a_plan.unit != "px"
+    physical = problem.unit != "px"
     for name in DEFAULTS:
         if name.endswith("position_sigma"):
-            controls[name].set_unit(a_plan.unit, pixel if physical else None)
+            controls[name].set_unit(problem.unit, pixel if physical else None)
         elif isinstance(controls[name], LogSlider):
             controls[name].set_unit("", 0.0 if physical else None)

@@ -38,7 +38,7 @@ class Misfit(ValueError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Problem:
     """How the data of an image layer and a map make a problem.
 
     Parameters
@@ -174,7 +174,7 @@ def _words(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def plan(image: Layer | None, source: Map | None) -> Plan:
+def understand(image: Layer | None, source: Map | None) -> Problem:
     """Understand an image and a map by their shapes.
 
     Raises
@@ -195,10 +195,10 @@ def plan(image: Layer | None, source: Map | None) -> Plan:
         spatial = tuple(axis for axis in range(len(shape)) if axis != channel_axis)
         fit = _fit(source, tuple(shape[axis] for axis in spatial)) if len(spatial) >= 2 else None
         if fit is not None:
-            fits.append(Plan(image, source, spatial, channel_axis, *fit))
+            fits.append(Problem(image, source, spatial, channel_axis, *fit))
     if fits:
         # As many channels as classes, in a time-lapse: classes come first or last rather than between.
-        return min(fits, key=lambda a_plan: a_plan.class_axis not in (None, 0, len(a_plan.shape)))
+        return min(fits, key=lambda problem: problem.class_axis not in (None, 0, len(problem.shape)))
     first = layers_of_map(source)[0]
     wanted = _words(shape[:-1] if image.rgb else shape)
     raise Misfit(
@@ -207,7 +207,7 @@ def plan(image: Layer | None, source: Map | None) -> Plan:
     )
 
 
-def plan_alone(image: Image) -> Plan:
+def understand_alone(image: Image) -> Problem:
     """Understand an image that has no map yet.
 
     Raises
@@ -229,7 +229,7 @@ def plan_alone(image: Image) -> Plan:
     spatial = tuple(axis for axis in range(n_axes) if axis != channel_axis)
     if len(spatial) < 2:
         raise Misfit(f"“{image.name}” is {_words(shape)}: expected at least two spatial axes.")
-    return Plan(image, (), spatial, channel_axis, None, 0)
+    return Problem(image, (), spatial, channel_axis, None, 0)
 
 
 def _channel_axes(image: Image, shape: tuple[int, ...]) -> list[int | None]:
@@ -274,6 +274,6 @@ def layers_of_map(source: Map) -> list[Layer]:
     return list(source) if isinstance(source, tuple) else [source]
 
 
-def layers_of(a_plan: Plan) -> list[Layer]:
+def layers_of(problem: Problem) -> list[Layer]:
     """Return the image and the layers of the map."""
-    return [a_plan.image, *layers_of_map(a_plan.map)]
+    return [problem.image, *layers_of_map(problem.map)]

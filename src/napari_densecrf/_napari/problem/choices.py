@@ -8,7 +8,7 @@ from operator import eq
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from .axes import METADATA_KEY, STROKES_KEY, FromStrokes, Map, Misfit, Plan, could_be_map, layers_of_map, plan
+from .axes import METADATA_KEY, STROKES_KEY, FromStrokes, Map, Misfit, Problem, could_be_map, layers_of_map, understand
 
 
 def images(viewer: ViewerModel) -> list[Image]:
@@ -97,11 +97,11 @@ def _rank(image: Image, choice: Map) -> int:
     return 3 if all(layer.dtype.kind == "f" for layer in layers_of_map(choice)) else 4
 
 
-def understood(image: Image | None, choice: Map | None) -> Plan | None:
+def understood(image: Image | None, choice: Map | None) -> Problem | None:
     """Return how an image and a map fit, or None."""
     if image is None or choice is None or choice is image:
         return None
     try:
-        return plan(image, choice)
+        return understand(image, choice)
     except Misfit:
         return None

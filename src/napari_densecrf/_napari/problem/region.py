@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from napari.components import ViewerModel
 
-from .axes import Plan
+from .axes import Problem
 
 # Up to so many pixels a slice is refined whole, and a part of one at full resolution.
 WHOLE_PIXELS = 2_000_000
@@ -22,7 +22,7 @@ MAX_MARGIN = 512
 
 
 @dataclass(frozen=True)
-class Window:
+class Region:
     """A part of one slice, every ``step``-th pixel of it; or the same part of several, a slab of a volume or film.
 
     Parameters
@@ -32,7 +32,7 @@ class Window:
     y, x : (int, int)
         First pixel and the one behind the last, at full resolution; the first is a multiple of ``step``.
     step : int
-        A power of 2. Windows of one step lie on one grid of pixels, wherever they are.
+        A power of 2. Regions of one step lie on one grid of pixels, wherever they are.
     z : (int, int), optional
         Of a slab: its first slice along the last leading axis, and the one behind its last. The last of ``index`` is
         the slice that is shown.
@@ -75,59 +75,59 @@ class Window:
         first = self.y[0] // self.step, self.x[0] // self.step
         return first if self.z is None else (self.z[0], *first)
 
-    def at_step(self, step: int) -> Window:
+    def at_step(self, step: int) -> Region:
         """Return it with another step, grown to begin where that step has a pixel."""
         (y0, y1), (x0, x1) = self.y, self.x
         return replace(self, y=(y0 - y0 % step, y1), x=(x0 - x0 % step, x1), step=step)
 
-    def grown(self, margins: tuple[int, int], shape: tuple[int, ...]) -> Window:
+    def grown(self, margins: tuple[int, int], shape: tuple[int, ...]) -> Region:
         """Return it with margins in pixels of its step, within the slice."""
         (y0, y1), (x0, x1) = self.y, self.x
         height, width = shape[-2:]
         my, mx = (margin * self.step for margin in margins)
         return replace(self, y=(max(0, y0 - my), min(height, y1 + my)), x=(max(0, x0 - mx), min(width, x1 + mx)))
 
-    def slab(self, margin: int, depth: int) -> Window:
+    def slab(self, margin: int, depth: int) -> Region:
         """Return it with so many slices before and behind it, of ``depth`` that there are."""
         here = self.index[-1]
         return replace(self, z=(max(0, here - margin), min(depth, here + margin + 1)))
 
-    def within(self, outer: Window) -> tuple[int | slice, ...]:
+    def within(self, outer: Region) -> tuple[int | slice, ...]:
         """Return what cuts this one, of one slice, out of an outer one of the same step."""
         (y, x), (oy, ox), (height, width) = self.origin[-2:], outer.origin[-2:], self.shape
         inner = slice(y - oy, y - oy + height), slice(x - ox, x - ox + width)
         return inner if outer.z is None else (self.index[-1] - outer.z[0], *inner)
 
 
-def whole_slice(a_plan: Plan, point: Sequence[float]) -> Window:
+def whole_slice(problem: Problem, point: Sequence[float]) -> Region:
     """Return the slice at a point of the world."""
-    here = a_plan.image.world_to_data(point)
-    shape = a_plan.shape
+    here = problem.image.world_to_data(point)
+    shape = problem.shape
     index = tuple(
         int(np.clip(round(float(here[axis])), 0, size - 1))
-        for axis, size in zip(a_plan.spatial_axes[:-2], shape, strict=False)
+        for axis, size in zip(problem.spatial_axes[:-2], shape, strict=False)
     )
-    return Window(index, (0, shape[-2]), (0, shape[-1]))
+    return Region(index, (0, shape[-2]), (0, shape[-1]))
 
 
-def whole_of(a_plan: Plan, window: Window) -> Window:
-    """Return the whole slice, or volume, that a window is a part of, at its step."""
-    z = None if window.z is None else (0, a_plan.shape[-3])
-    return replace(window, y=(0, a_plan.shape[-2]), x=(0, a_plan.shape[-1]), z=z)
+def whole_of(problem: Problem, region: Region) -> Region:
+    """Return the whole slice, or volume, that a region is a part of, at its step."""
+    z = None if region.z is None else (0, problem.shape[-3])
+    return replace(region, y=(0, problem.shape[-2]), x=(0, problem.shape[-1]), z=z)
 
 
-def visible_part(a_plan: Plan, viewer: ViewerModel, depth: int = 1) -> Window:
+def visible_part(problem: Problem, viewer: ViewerModel, depth: int = 1) -> Region:
     """Return what the canvas shows of the slice, at full resolution or, where that is too much, at the canvas's own.
 
     With ``depth``, so many slices are refined for it: where those are too much, more coarsely still.
     """
-    whole = whole_slice(a_plan, viewer.dims.point)
-    low, high = _shown_box(a_plan, viewer)
-    height, width = a_plan.shape[-2:]
+    whole = whole_slice(problem, viewer.dims.point)
+    low, high = _shown_box(problem, viewer)
+    height, width = problem.shape[-2:]
     y0, x0 = max(0, int(low[0]) - 1), max(0, int(low[1]) - 1)
     y1, x1 = min(height, int(high[0]) + 2), min(width, int(high[1]) + 2)
-    part = Window(whole.index, (y0, y1), (x0, x1)) if y1 > y0 and x1 > x0 else whole
-    data_pixels = 1 / (viewer.scene.camera.zoom * max(a_plan.spacing))
+    part = Region(whole.index, (y0, y1), (x0, x1)) if y1 > y0 and x1 > x0 else whole
+    data_pixels = 1 / (viewer.scene.camera.zoom * max(problem.spacing))
     step = 1
     while part.at_step(step).n_pixels > WHOLE_PIXELS and 2 * step <= data_pixels:
         step *= 2
@@ -136,7 +136,7 @@ def visible_part(a_plan: Plan, viewer: ViewerModel, depth: int = 1) -> Window:
     return part.at_step(step)
 
 
-def _shown_box(a_plan: Plan, viewer: ViewerModel) -> tuple[np.ndarray, np.ndarray]:
+def _shown_box(problem: Problem, viewer: ViewerModel) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest and the highest (y, x) of the image's data on the canvas.
 
     Taken from the camera: a layer's own ``corner_pixels`` follow only when it is drawn.
@@ -148,7 +148,7 @@ def _shown_box(a_plan: Plan, viewer: ViewerModel) -> tuple[np.ndarray, np.ndarra
     for signs in product((-1, 1), repeat=2):
         point = np.array(viewer.dims.point, float)
         point[shown] = centre + half * signs
-        corners.append(np.asarray(a_plan.image.world_to_data(point))[list(a_plan.spatial_axes[-2:])])
+        corners.append(np.asarray(problem.image.world_to_data(point))[list(problem.spatial_axes[-2:])])
     return np.min(corners, axis=0), np.max(corners, axis=0)
 
 
@@ -157,12 +157,12 @@ def slab_margin(reach: float) -> int:
     return min(MAX_MARGIN, math.ceil(MARGIN_REACHES * reach))
 
 
-def margins(a_plan: Plan, window: Window, reach: float) -> tuple[int, int]:
-    """Return how many pixels around a window its labels depend on, for kernels of such a reach in world units.
+def margins(problem: Problem, region: Region, reach: float) -> tuple[int, int]:
+    """Return how many pixels around a region its labels depend on, for kernels of such a reach in world units.
 
-    None where the window is the whole slice.
+    None where the region is the whole slice.
     """
-    if (window.y, window.x) == ((0, a_plan.shape[-2]), (0, a_plan.shape[-1])):
+    if (region.y, region.x) == ((0, problem.shape[-2]), (0, problem.shape[-1])):
         return 0, 0
-    y, x = (min(MAX_MARGIN, int(np.ceil(MARGIN_REACHES * reach / (size * window.step)))) for size in a_plan.spacing)
+    y, x = (min(MAX_MARGIN, int(np.ceil(MARGIN_REACHES * reach / (size * region.step)))) for size in problem.spacing)
     return y, x

@@ -12,7 +12,7 @@ import numpy as np
 from napari.layers import Labels, Layer
 
 from napari_densecrf._napari.contributions.reader import FILE_AXES
-from napari_densecrf._napari.problem.axes import SINGLES, FromStrokes, Misfit, Plan, levels_of, shape_of
+from napari_densecrf._napari.problem.axes import SINGLES, FromStrokes, Misfit, Problem, levels_of, shape_of
 from napari_densecrf._napari.problem.region import whole_of
 from napari_densecrf._napari.work.worker import Request, Result
 from napari_densecrf.crf.unary import CONFIDENCE
@@ -35,10 +35,10 @@ def shell_command(result: Result, strokes: Labels | None) -> str:
         With one sentence, where the command cannot read what the window has.
     """
     request = result.request
-    a_plan = request.plan
-    source = _single_map(a_plan)
+    problem = request.problem
+    source = _single_map(problem)
     image_axes, map_axes = axes_of(request)
-    image, image_axes = _file_and_axes(a_plan.image, image_axes)
+    image, image_axes = _file_and_axes(problem.image, image_axes)
     probabilities, map_axes = _file_and_axes(source, map_axes)
     words = ["napari-densecrf", "refine", image, probabilities]
     words += ["-o", str(Path(image).with_name(f"{Path(image).stem}_refined.tif"))]
@@ -64,7 +64,7 @@ def joined(words: list[str], *, windows: bool) -> str:
 
 def differs(request: Request) -> str:
     """Say why the command's labels may differ from those that are shown, or nothing where they do not."""
-    whole = whole_of(request.plan, request.read)
+    whole = whole_of(request.problem, request.read)
     if request.read == whole and whole.step == 1:
         return ""
     what = f"the whole {request.frame}" if whole.z is not None and request.read.z != whole.z else "the whole image"
@@ -73,26 +73,26 @@ def differs(request: Request) -> str:
 
 def axes_of(request: Request) -> tuple[str, str]:
     """Return a letter for each axis of the image's data, and of the map's."""
-    a_plan = request.plan
-    if len(a_plan.shape) - 2 > len(COUNTING):
+    problem = request.problem
+    if len(problem.shape) - 2 > len(COUNTING):
         raise Misfit(f"The command has no letters for so many axes: {INSTEAD}.")
-    image_axes = a_plan.letters("Z" if request.frame == "volume" else "T")
+    image_axes = problem.letters("Z" if request.frame == "volume" else "T")
     spatial = image_axes.replace("C", "")
-    if a_plan.class_axis is None:
+    if problem.class_axis is None:
         return image_axes, spatial
-    return image_axes, f"{spatial[: a_plan.class_axis]}C{spatial[a_plan.class_axis :]}"
+    return image_axes, f"{spatial[: problem.class_axis]}C{spatial[problem.class_axis :]}"
 
 
-def _single_map(a_plan: Plan) -> Layer:
-    if isinstance(a_plan.map, FromStrokes):
+def _single_map(problem: Problem) -> Layer:
+    if isinstance(problem.map, FromStrokes):
         raise Misfit(f"The map was made of strokes, which the command does not do: {INSTEAD}.")
-    if isinstance(a_plan.map, tuple):
-        raise Misfit(f"The map is {len(a_plan.map)} layers, and the command reads one file: {INSTEAD}.")
-    if a_plan.image.rgb and shape_of(a_plan.image)[-1] > 3:
+    if isinstance(problem.map, tuple):
+        raise Misfit(f"The map is {len(problem.map)} layers, and the command reads one file: {INSTEAD}.")
+    if problem.image.rgb and shape_of(problem.image)[-1] > 3:
         raise Misfit(
-            f"“{a_plan.image.name}” has an alpha channel, which the command would take for a colour: {INSTEAD}."
+            f"“{problem.image.name}” has an alpha channel, which the command would take for a colour: {INSTEAD}."
         )
-    return a_plan.map
+    return problem.map
 
 
 def _check_numbers(source: Labels, result: Result) -> None:

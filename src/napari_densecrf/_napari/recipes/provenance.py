@@ -31,18 +31,18 @@ def provenance(result: Result, strokes: str | None) -> dict[str, Any]:
 
 def provenance_of_request(request: Request, inputs: Inputs) -> dict[str, Any]:
     """Return the same without strokes and fingerprints."""
-    a_plan, window = request.plan, request.window
+    problem, region = request.problem, request.region
     return {
         "params": request.params.to_dict(),
-        "spacing": list(a_plan.spacing),
-        "image": a_plan.image.name,
-        "probabilities": [layer.name for layer in layers_of_map(a_plan.map)],
-        "from_strokes": isinstance(a_plan.map, FromStrokes),
+        "spacing": list(problem.spacing),
+        "image": problem.image.name,
+        "probabilities": [layer.name for layer in layers_of_map(problem.map)],
+        "from_strokes": isinstance(problem.map, FromStrokes),
         "classes": list(inputs.names),
         "values": inputs.values.tolist(),
         "volume": request.frame == "volume",
         "time_sigma": request.time_sigma,
-        "window": {"index": list(window.index), "y": list(window.y), "x": list(window.x), "step": window.step},
+        "window": {"index": list(region.index), "y": list(region.y), "x": list(region.x), "step": region.step},
         "versions": dict(_versions()),
     }
 

@@ -10,8 +10,8 @@ import numpy as np
 import tifffile
 from napari.layers import Labels, Layer
 
-from napari_densecrf._napari.problem.axes import FromStrokes, Plan, shape_of
-from napari_densecrf._napari.problem.region import Window, whole_of
+from napari_densecrf._napari.problem.axes import FromStrokes, Problem, shape_of
+from napari_densecrf._napari.problem.region import Region, whole_of
 from napari_densecrf._napari.work.worker import Request, Result
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
@@ -25,37 +25,37 @@ def python_script(result: Result, strokes: Labels | None) -> str:
 
 
 def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator[str]:
-    a_plan, window = request.plan, request.read
+    problem, region = request.problem, request.read
     arguments = ["image", "probabilities", "params", f"spacing={tuple(map(float, request.spacing))!r}"]
     places = [f"spacing={tuple(map(float, request.spacing))!r}"]
-    if a_plan.channel_axis is not None:
+    if problem.channel_axis is not None:
         arguments.append("channel_axis=-1")
         places.append("channel_axis=-1")
     yield "import numpy as np"
-    if any(file_of(layer) for layer in (a_plan.image, *_map_layers(a_plan), *([strokes] if strokes else []))):
+    if any(file_of(layer) for layer in (problem.image, *_map_layers(problem), *([strokes] if strokes else []))):
         yield "import tifffile"
     yield "import napari_densecrf as ndc"
     yield ""
-    yield f"image = {_image(a_plan, window)}"
+    yield f"image = {_image(problem, region)}"
     if strokes is not None:
-        yield f"strokes = {_taken(strokes, _squeezed(strokes, a_plan, window))}"
+        yield f"strokes = {_taken(strokes, _squeezed(strokes, problem, region))}"
         arguments.append("strokes=strokes")
-    yield from _map(a_plan, window, result, places)
+    yield from _map(problem, region, result, places)
     yield f"params = {_params(request.coupled(request.params))}"
-    if window.z is not None or any(window.origin):
-        yield f"probe = {_probe(a_plan, window)}"
-        arguments += [f"origin={window.origin!r}", "probe=probe"]
+    if region.z is not None or any(region.origin):
+        yield f"probe = {_probe(problem, region)}"
+        arguments += [f"origin={region.origin!r}", "probe=probe"]
     yield f"labels = ndc.refine({', '.join(arguments)}).labels"
-    if request.window != window:
-        yield f"labels = labels{_at(list(request.window.within(window)))}"
+    if request.region != region:
+        yield f"labels = labels{_at(list(request.region.within(region)))}"
     values = result.inputs.values.tolist()
     if values != list(range(len(values))):
         yield f"labels = np.array({values})[labels]"
 
 
-def _map(a_plan: Plan, window: Window, result: Result, places: list[str]) -> Iterator[str]:
-    whole = [*window.leading, *window.slices]
-    source = a_plan.map
+def _map(problem: Problem, region: Region, result: Result, places: list[str]) -> Iterator[str]:
+    whole = [*region.leading, *region.slices]
+    source = problem.map
     if isinstance(source, FromStrokes):
         yield f"probabilities = ndc.probabilities_from_strokes(image, strokes, {', '.join(places)})"
     elif isinstance(source, tuple):
@@ -65,48 +65,48 @@ def _map(a_plan: Plan, window: Window, result: Result, places: list[str]) -> Ite
         values = result.inputs.values.tolist()
         yield f"rough = np.searchsorted({values}, {_taken(source, whole)})"
         yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
-    elif a_plan.class_axis is None:
+    elif problem.class_axis is None:
         yield f"probabilities = {_taken(source, whole)}"
     else:
         picks: list[Any] = list(whole)
-        picks.insert(a_plan.class_axis, slice(None))
-        gone = min(a_plan.class_axis, window.n_single)
+        picks.insert(problem.class_axis, slice(None))
+        gone = min(problem.class_axis, region.n_single)
         data = _taken(source, picks)
-        moved = a_plan.class_axis - gone
+        moved = problem.class_axis - gone
         yield f"probabilities = {data if moved == 0 else f'np.moveaxis({data}, {moved}, 0)'}"
 
 
-def _image(a_plan: Plan, window: Window) -> str:
-    image = a_plan.image
+def _image(problem: Problem, region: Region) -> str:
+    image = problem.image
     picks: list[Any] = [slice(None)] * len(shape_of(image))
-    for axis, pick in zip(a_plan.spatial_axes, (*window.leading, *window.slices), strict=True):
+    for axis, pick in zip(problem.spatial_axes, (*region.leading, *region.slices), strict=True):
         picks[axis] = pick
     if image.rgb:
         picks[-1] = slice(0, 3)
         return _taken(image, picks)
     text = _taken(image, picks)
-    if a_plan.channel_axis is None:
+    if problem.channel_axis is None:
         return text
-    axis = a_plan.channel_axis - sum(one < a_plan.channel_axis for one in a_plan.spatial_axes[: window.n_single])
+    axis = problem.channel_axis - sum(one < problem.channel_axis for one in problem.spatial_axes[: region.n_single])
     return f"np.moveaxis({text}, {axis}, -1)"
 
 
-def _probe(a_plan: Plan, window: Window) -> str:
-    """Return the probe of the whole that a window is a part of."""
-    whole = whole_of(a_plan, window)
-    channels = "" if a_plan.channel_axis is None else ", channel_axis=-1"
-    return f"ndc.take_probe({_image(a_plan, whole)}{channels})"
+def _probe(problem: Problem, region: Region) -> str:
+    """Return the probe of the whole that a region is a part of."""
+    whole = whole_of(problem, region)
+    channels = "" if problem.channel_axis is None else ", channel_axis=-1"
+    return f"ndc.take_probe({_image(problem, whole)}{channels})"
 
 
-def _squeezed(strokes: Labels, a_plan: Plan, window: Window) -> list[Any]:
-    picks: list[Any] = [*window.leading, *window.slices]
-    if len(shape_of(strokes)) > len(a_plan.shape) and a_plan.bridged_axis is not None:
-        picks.insert(a_plan.bridged_axis, 0)
+def _squeezed(strokes: Labels, problem: Problem, region: Region) -> list[Any]:
+    picks: list[Any] = [*region.leading, *region.slices]
+    if len(shape_of(strokes)) > len(problem.shape) and problem.bridged_axis is not None:
+        picks.insert(problem.bridged_axis, 0)
     return picks
 
 
-def _map_layers(a_plan: Plan) -> list[Layer]:
-    return list(a_plan.map) if isinstance(a_plan.map, tuple) else [getattr(a_plan.map, "layer", a_plan.map)]
+def _map_layers(problem: Problem) -> list[Layer]:
+    return list(problem.map) if isinstance(problem.map, tuple) else [getattr(problem.map, "layer", problem.map)]
 
 
 def _taken(layer: Layer, picks: list[Any]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.display.result_layer import blank, paint_like
 from napari_densecrf._napari.problem.axes import METADATA_KEY, layers_of, levels_of, shape_of
-from napari_densecrf._napari.problem.region import Window
+from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs, read_strokes
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
@@ -43,16 +43,16 @@ class Apply:
     layer : Labels
         Where the labels go.
     viewer : ViewerModel
-    frames : list of Window
-    done : set of Window
+    frames : list of Region
+    done : set of Region
     """
 
     request: Request
     strokes: Labels | None
     layer: Labels
     viewer: ViewerModel
-    frames: list[Window]
-    done: set[Window] = field(default_factory=set)
+    frames: list[Region]
+    done: set[Region] = field(default_factory=set)
     again: ClassVar[str] = "Apply"
 
     @property
@@ -66,15 +66,15 @@ class Apply:
         return len(self.done)
 
     @property
-    def left(self) -> list[Window]:
+    def left(self) -> list[Region]:
         """Frames that are not done."""
         return [frame for frame in self.frames if frame not in self.done]
 
-    def of(self, frame: Window) -> Request:
+    def of(self, frame: Region) -> Request:
         """Return the request of a frame."""
-        painted, a_plan = self.strokes, self.request.plan
-        strokes = None if painted is None else read_strokes(painted, a_plan, frame)
-        return replace(self.request, window=frame, read=frame, strokes=strokes)
+        painted, problem = self.strokes, self.request.problem
+        strokes = None if painted is None else read_strokes(painted, problem, frame)
+        return replace(self.request, region=frame, read=frame, strokes=strokes)
 
     def goes_on(self, request: Request, viewer: ViewerModel) -> bool:
         """Tell whether this was stopped, and would be the same again."""
@@ -121,7 +121,7 @@ class Planned:
 class Piece:
     """Labels of a part of a frame."""
 
-    frame: Window
+    frame: Region
     where: tuple[slice, ...]
     labels: NDArray[Any]
     last: bool
@@ -135,21 +135,23 @@ def begun(request: Request, inputs: Inputs, strokes: Labels | None, viewer: View
     return Apply(request, strokes, layer, viewer, frames_of(request))
 
 
-def frames_of(request: Request) -> list[Window]:
+def frames_of(request: Request) -> list[Region]:
     """Return all slices, or all volumes, of a request's image, each whole."""
-    shape = request.plan.shape
+    shape = request.problem.shape
     whole = ((0, shape[-2]), (0, shape[-1]))
     if request.read.z is not None:
-        return [Window((*index, 0), *whole, z=(0, shape[-3])) for index in product(*map(range, shape[:-3]))]
-    return [Window(index, *whole) for index in product(*map(range, shape[:-2]))]
+        return [Region((*index, 0), *whole, z=(0, shape[-3])) for index in product(*map(range, shape[:-3]))]
+    return [Region(index, *whole) for index in product(*map(range, shape[:-2]))]
 
 
 def applied_layer(request: Request, inputs: Inputs) -> Labels:
     """Make the layer of a job: like the live result, but no slider changes it."""
     layer = Labels(
-        name=f"{request.plan.image.name} applied", opacity=0.6, **blank(request.plan, inputs.dtype, one_level=True)
+        name=f"{request.problem.image.name} applied",
+        opacity=0.6,
+        **blank(request.problem, inputs.dtype, one_level=True),
     )
-    paint_like(layer, request.plan.map, inputs)
+    paint_like(layer, request.problem.map, inputs)
     layer.metadata[METADATA_KEY] = {**provenance_of_request(request, inputs), "frozen": True}
     return layer
 
@@ -186,22 +188,22 @@ def most_memory() -> int:
 
 def fits(request: Request, dtype: Any) -> bool:
     """Tell whether the memory holds a layer of the whole, beside one frame as it is read and a tile at work."""
-    a_plan = request.plan
-    n_points = prod(a_plan.shape[-2 if request.read.z is None else -3 :])
+    problem = request.problem
+    n_points = prod(problem.shape[-2 if request.read.z is None else -3 :])
     read_bytes = sum(
-        levels_of(layer)[0].dtype.itemsize * prod(shape_of(layer)) * n_points // prod(a_plan.shape)
-        for layer in layers_of(a_plan)
+        levels_of(layer)[0].dtype.itemsize * prod(shape_of(layer)) * n_points // prod(problem.shape)
+        for layer in layers_of(problem)
         if not isinstance(levels_of(layer)[0], np.ndarray)
     )
-    result_bytes = np.dtype(dtype).itemsize * prod(a_plan.result_shape)
+    result_bytes = np.dtype(dtype).itemsize * prod(problem.result_shape)
     return result_bytes + read_bytes + min(TILE_MEMORY, TILE_POINT_BYTES * n_points) <= most_memory()
 
 
 def write_piece(job: Apply, piece: Piece) -> None:
     """Write labels where they belong, and show them where their slice is shown."""
     at: list[Any] = [*piece.frame.leading[: piece.frame.n_single], *piece.where]
-    a_plan = job.request.plan
-    if a_plan.bridged_axis is not None:
-        at.insert(a_plan.bridged_axis, 0)
+    problem = job.request.problem
+    if problem.bridged_axis is not None:
+        at.insert(problem.bridged_axis, 0)
     job.layer.data[tuple(at)] = piece.labels
     job.layer.refresh(thumbnail=False, highlight=False, extent=False)

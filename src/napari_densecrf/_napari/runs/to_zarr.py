@@ -22,7 +22,7 @@ from napari_densecrf._napari.problem.axes import (
     Z_NAMES,
     FromStrokes,
     Misfit,
-    Plan,
+    Problem,
     layers_of,
     levels_of,
 )
@@ -85,7 +85,7 @@ class ApplyToDisk:
 
     def take(self, found: Any) -> str | None:
         """Count, as long as the layers are there."""
-        if not all(layer in self.viewer.layers for layer in layers_of(self.request.plan)):
+        if not all(layer in self.viewer.layers for layer in layers_of(self.request.problem)):
             return None
         if isinstance(found, Planned):
             return f"Too large for the memory: it goes to {self.path}. {found} …"
@@ -94,12 +94,12 @@ class ApplyToDisk:
 
     def finish(self, seconds: float) -> str:
         """Show what has been written."""
-        self.viewer.add_layer(written_layer(self.path, self.request.plan, self.inputs, self.about))
+        self.viewer.add_layer(written_layer(self.path, self.request.problem, self.inputs, self.about))
         return f"Done in {seconds:.1f} s: {self.path}"
 
     def _job(self) -> jobs.Job:
         """Plan it: what the command line does with files is done with the layers."""
-        request, a_plan = self.request, self.request.plan
+        request, problem = self.request, self.request.problem
         frames, values = frames_of_layers(request, self.strokes)
         if values is not None:
             self.inputs = replace(self.inputs, values=values, names=[f"label {value}" for value in values])
@@ -113,9 +113,9 @@ class ApplyToDisk:
             channel_axis=frames.channel_axis,
             tile_memory=min(TILE_MEMORY, most_memory()),
         )
-        axes = a_plan.spatial_axes
+        axes = problem.spatial_axes
         sizes = {
-            letter: abs(float(a_plan.image.scale[axis]))
+            letter: abs(float(problem.image.scale[axis]))
             for letter, axis in zip(frames.axes, axes, strict=True)
             if letter in "ZYX"
         }
@@ -126,10 +126,10 @@ class ApplyToDisk:
             frames.axes,
             (1,) * len(frames.counts) + plan.tile_shape,
             sizes,
-            None if a_plan.unit == "px" else a_plan.unit,
+            None if problem.unit == "px" else problem.unit,
             self.about,
         )
-        read = Contents(a_plan.image.name, frames.image, frames.axes)
+        read = Contents(problem.image.name, frames.image, frames.axes)
         return jobs.Job((read,), frames, plan, options, target, None if values is None else tuple(values.tolist()))
 
 
@@ -141,9 +141,9 @@ def begun_on_disk(request: Request, inputs: Inputs, strokes: Labels | None, view
     Misfit
         Where it cannot be done, with what to do instead.
     """
-    if isinstance(request.plan.map, FromStrokes):
+    if isinstance(request.problem.map, FromStrokes):
         raise Misfit("Too large for the memory, and a map from strokes needs it: refine a part of the image.")
-    path = free_path(request.plan.image)
+    path = free_path(request.problem.image)
     try:
         check_path(path)
     except BadInput:
@@ -161,7 +161,7 @@ def begun_on_disk(request: Request, inputs: Inputs, strokes: Labels | None, view
 
 def _with_edits(request: Request, strokes: Labels | None) -> list[tuple[Layer, bool]]:
     """Return the layers, and whether their data have been changed since they came."""
-    pairs = zip(layers_of(request.plan), request.revision, strict=True)  # type: ignore[call-overload]
+    pairs = zip(layers_of(request.problem), request.revision, strict=True)  # type: ignore[call-overload]
     layers = [(layer, revision[0] > 0) for layer, revision in pairs]
     return layers if strokes is None else [*layers, (strokes, True)]
 
@@ -196,36 +196,36 @@ def frames_of_layers(request: Request, strokes: Labels | None) -> tuple[Frames, 
     Misfit
         Where it has too many labels.
     """
-    a_plan = request.plan
-    image = lazy(levels_of(a_plan.image)[0])
-    order = list(a_plan.spatial_axes)
-    if a_plan.channel_axis is not None:
-        order.append(a_plan.channel_axis)
+    problem = request.problem
+    image = lazy(levels_of(problem.image)[0])
+    order = list(problem.spatial_axes)
+    if problem.channel_axis is not None:
+        order.append(problem.channel_axis)
     image = image.transpose(order)
-    if a_plan.image.rgb:
+    if problem.image.rgb:
         # Alpha is no colour.
         image = image[..., :3]
-    probabilities, values = _lazy_map(a_plan)
+    probabilities, values = _lazy_map(problem)
     painted = None if strokes is None else lazy(levels_of(strokes)[0])
-    if painted is not None and painted.ndim > len(a_plan.shape):
-        painted = painted.reshape(a_plan.shape)
+    if painted is not None and painted.ndim > len(problem.shape):
+        painted = painted.reshape(problem.shape)
     n_joined = 2 if request.read.z is None else 3
-    letters = _letters(a_plan, {"slice": "", "volume": "Z", "film": "T"}[request.frame])
-    has_classes = probabilities.ndim > len(a_plan.shape)
+    letters = _letters(problem, {"slice": "", "volume": "Z", "film": "T"}[request.frame])
+    has_classes = probabilities.ndim > len(problem.shape)
     frames = Frames(
         letters[:-n_joined],
         letters[-n_joined:],
         image,
         probabilities,
         painted,
-        a_plan.channel_axis is not None,
+        problem.channel_axis is not None,
         has_classes,
     )
     return frames, values
 
 
-def _lazy_map(a_plan: Plan) -> tuple[Any, Any]:
-    source = a_plan.map
+def _lazy_map(problem: Problem) -> tuple[Any, Any]:
+    source = problem.map
     if isinstance(source, tuple):
         return np.stack([lazy(levels_of(layer)[0]) for layer in source]), None
     assert not isinstance(source, FromStrokes)
@@ -235,18 +235,18 @@ def _lazy_map(a_plan: Plan) -> tuple[Any, Any]:
         if not 2 <= len(values) <= MAX_CLASSES:
             raise Misfit(f"“{source.name}” has {len(values)} labels: expected 2 to {MAX_CLASSES} classes.")
         return map_of_labels(pixels, CONFIDENCE, values.tolist()), values
-    if a_plan.class_axis is None:
+    if problem.class_axis is None:
         return pixels, None
-    others = [axis for axis in range(pixels.ndim) if axis != a_plan.class_axis]
-    return pixels.transpose([a_plan.class_axis, *others]), None
+    others = [axis for axis in range(pixels.ndim) if axis != problem.class_axis]
+    return pixels.transpose([problem.class_axis, *others]), None
 
 
-def _letters(a_plan: Plan, last: str) -> str:
+def _letters(problem: Problem, last: str) -> str:
     """Return letters for the axes of the result: as the image's axes are called, or as they most often are.
 
     ``last`` is that of the last leading axis, where it is known.
     """
-    labels = [a_plan.image.axis_labels[axis].lower() for axis in a_plan.spatial_axes[:-2]]
+    labels = [problem.image.axis_labels[axis].lower() for axis in problem.spatial_axes[:-2]]
     spare = iter("IJKLMNOP")
     named = ["Z" if label in Z_NAMES else "T" if label in T_NAMES else "" for label in labels]
     if last:
@@ -257,23 +257,23 @@ def _letters(a_plan: Plan, last: str) -> str:
     return "".join(named) + "YX"
 
 
-def written_layer(path: Path, a_plan: Plan, inputs: Inputs, about: dict[str, Any]) -> Labels:
+def written_layer(path: Path, problem: Problem, inputs: Inputs, about: dict[str, Any]) -> Labels:
     """Return the layer of labels that have been written: read where, and as finely as, it is looked at."""
     import zarr
 
     group = zarr.open_group(path, mode="r")
     levels: list[Any] = [group[str(k)] for k in range(len(list(group.array_keys())))]
-    if a_plan.bridged_axis is not None:
-        levels = [np.expand_dims(lazy(level), a_plan.bridged_axis) for level in levels]
+    if problem.bridged_axis is not None:
+        levels = [np.expand_dims(lazy(level), problem.bridged_axis) for level in levels]
     several = len(levels) > 1
     layer = Labels(
         levels if several else levels[0],
         multiscale=several,
-        name=f"{a_plan.image.name} applied",
+        name=f"{problem.image.name} applied",
         opacity=OPACITY,
         metadata={METADATA_KEY: {**about, "file": str(path)}},
-        **place(a_plan),
+        **place(problem),
     )
-    paint_like(layer, a_plan.map, inputs)
+    paint_like(layer, problem.map, inputs)
     layer.editable = False
     return layer

@@ -11,8 +11,8 @@ from magicgui.widgets import Label
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.panel.panel import say
-from napari_densecrf._napari.problem.axes import Plan
-from napari_densecrf._napari.problem.region import Window
+from napari_densecrf._napari.problem.axes import Problem
+from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.work.worker import CHANGES, Result
 
 from .toggle import Toggled
@@ -43,8 +43,8 @@ class Areas(Toggled):
         """Fill the table."""
         if result.counts is None:
             return
-        window, a_plan = result.request.window, result.request.plan
-        say(self.table, table(result.counts, result.inputs.names, a_plan, window))
+        region, problem = result.request.region, result.request.problem
+        say(self.table, table(result.counts, result.inputs.names, problem, region))
 
 
 def areas(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -53,11 +53,11 @@ def areas(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.column_stack([before, after, after - kept, before - kept])
 
 
-def table(counts: NDArray[np.int64], names: list[str], a_plan: Plan, window: Window) -> str:
+def table(counts: NDArray[np.int64], names: list[str], problem: Problem, region: Region) -> str:
     """Return the table in the HTML that a label shows; pixels are those of the full resolution."""
-    pixels = areas(counts) * window.step**2
+    pixels = areas(counts) * region.step**2
     order = np.sort(np.argsort(-pixels[:, :2].max(axis=1), kind="stable")[:MAX_ROWS])
-    pixel_area = a_plan.spacing[0] * a_plan.spacing[1] if a_plan.unit != "px" else None
+    pixel_area = problem.spacing[0] * problem.spacing[1] if problem.unit != "px" else None
     rows = [_row(("before", "after", "gained", "lost"), "th")]
     for k in order:
         # A line of its own for the name: beside it four numbers do not fit into a narrow dock.
@@ -65,8 +65,8 @@ def table(counts: NDArray[np.int64], names: list[str], a_plan: Plan, window: Win
         rows.append(_row([f"{n:,}" for n in pixels[k]]))
         if pixel_area is not None:
             rows.append(_row([_short(n * pixel_area) for n in pixels[k]]))
-    notes = ["In pixels." if pixel_area is None else f"In pixels, and below in {a_plan.unit}²."]
-    if (window.y, window.x) != ((0, a_plan.shape[-2]), (0, a_plan.shape[-1])):
+    notes = ["In pixels." if pixel_area is None else f"In pixels, and below in {problem.unit}²."]
+    if (region.y, region.x) != ((0, problem.shape[-2]), (0, problem.shape[-1])):
         notes.append("Of the visible part.")
     if len(names) > len(order):
         notes.append(f"{len(names) - len(order)} smaller classes are left out.")

@@ -124,11 +124,13 @@ class Before(Toggled):
 
     def _compare(self) -> None:
         """Show the layer that stands in for the result, or the result."""
-        result = self.widget.last_result
+        result, layers = self.widget.last_result, self.widget.viewer.layers
         if not (self.active or self.held) or not self.in_2d:
             self._line.clear()
             self._give_back()
-        elif result is not None and result.said is not None and result.request.plan.image in self.widget.viewer.layers:
+        elif (
+            result is not None and result.said is not None and result.request.problem.image in self.widget.viewer.layers
+        ):
             self._draw_line(result)
             with self.widget.writing():
                 self._write(result, self._composed(result))
@@ -136,18 +138,18 @@ class Before(Toggled):
     def _composed(self, result: Result) -> NDArray[Any]:
         """Return the map's labels left of the column, and the result's right of it."""
         assert result.said is not None
-        window = result.request.window
+        region = result.request.region
         if self.held or self.column is None:
             return result.said
-        first = int(np.clip(round((self.column + 0.5 - window.x[0]) / window.step), 0, window.shape[1]))
+        first = int(np.clip(round((self.column + 0.5 - region.x[0]) / region.step), 0, region.shape[1]))
         return np.concatenate([result.said[:, :first], result.labels[:, first:]], axis=1)
 
     def _write(self, result: Result, values: NDArray[Any]) -> None:
-        a_plan, window = result.request.plan, result.request.window
+        problem, region = result.request.problem, result.request.region
         shown = self.widget.result_layer
         if shown is None:
             return
-        layer = self._layers.of(a_plan.image)
+        layer = self._layers.of(problem.image)
         if layer is None:
             layer = self._layers.add(result)
         if layer.data.shape != values.shape or layer.data.dtype != values.dtype:
@@ -156,7 +158,7 @@ class Before(Toggled):
         else:
             layer.data[...] = values
             redraw(layer)
-        move(layer, placed(a_plan, window))
+        move(layer, placed(problem, region))
         if self._hidden is not shown:
             self._give_back()
             for name in ("colormap", "features", "opacity", "blending", "contour"):
@@ -176,23 +178,23 @@ class Before(Toggled):
     # --- the line --------------------------------------------------------------------------------------------------
 
     def _draw_line(self, result: Result) -> None:
-        a_plan, window = result.request.plan, result.request.window
+        problem, region = result.request.problem, result.request.region
         if self.held or not self.active:
             self._line.clear()
             return
-        if self.column is None or not window.x[0] <= self.column <= window.x[1]:
-            middle = centre_of_view(a_plan, self.widget.viewer)[1]
-            self.column = float(np.clip(middle, window.x[0], window.x[1]))
-        ends = [(y - 0.5, self.column) for y in window.y]
-        self._line.draw([on_canvas(a_plan, window.index, ends)])
+        if self.column is None or not region.x[0] <= self.column <= region.x[1]:
+            middle = centre_of_view(problem, self.widget.viewer)[1]
+            self.column = float(np.clip(middle, region.x[0], region.x[1]))
+        ends = [(y - 0.5, self.column) for y in region.y]
+        self._line.draw([on_canvas(problem, region.index, ends)])
 
     def _near(self, position: Any) -> bool:
         last = self.widget.last_result
         if last is None or self.column is None:
             return False
-        viewer, a_plan = self.widget.viewer, last.request.plan
+        viewer, problem = self.widget.viewer, last.request.problem
         active = viewer.layers.selection.active
-        away = abs(pixel_at(a_plan, position)[1] - self.column) * a_plan.spacing[1] * viewer.scene.camera.zoom
+        away = abs(pixel_at(problem, position)[1] - self.column) * problem.spacing[1] * viewer.scene.camera.zoom
         return bool(away <= GRIP and (active is None or active.mode == "pan_zoom"))
 
     def _on_move(self, _: Any, event: Any) -> None:
@@ -210,8 +212,8 @@ class Before(Toggled):
         while event.type == "mouse_move":
             last = self.widget.last_result
             if last is not None:
-                x0, x1 = last.request.window.x
-                self.column = float(np.clip(pixel_at(last.request.plan, event.position)[1], x0, x1))
+                x0, x1 = last.request.region.x
+                self.column = float(np.clip(pixel_at(last.request.problem, event.position)[1], x0, x1))
                 self._compare()
             yield
 
@@ -226,12 +228,12 @@ class Before(Toggled):
 
 
 def _stand_in(result: Result) -> Labels:
-    """Make the layer that stands in for the result, of the window that is shown."""
+    """Make the layer that stands in for the result, of the region that is shown."""
     assert result.said is not None
     layer = Labels(
         result.said.copy(),
-        name=f"{result.request.plan.image.name} compared",
-        **placed(result.request.plan, result.request.window),
+        name=f"{result.request.problem.image.name} compared",
+        **placed(result.request.problem, result.request.region),
     )
     layer.editable = False
     return layer

@@ -82,7 +82,7 @@ class Choose(Section):
         request = self.widget.request()
         if request is None:
             self._say("Choose an image and a map first.")
-        elif isinstance(request.plan.map, FromStrokes):
+        elif isinstance(request.problem.map, FromStrokes):
             self._say("The map itself is made from these strokes: a fit needs a map from elsewhere.")
         elif request.strokes is None or not request.strokes.any():
             self._say("Paint a few strokes in this slice first: at least two of each of two classes.")

@@ -16,7 +16,7 @@ from napari_densecrf._napari.display.result_layer import PALETTE, class_colours,
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, say
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.axes import METADATA_KEY, STROKES_KEY, Misfit, Plan, plan_alone
+from napari_densecrf._napari.problem.axes import METADATA_KEY, STROKES_KEY, Misfit, Problem, understand_alone
 
 from .section import Section
 
@@ -82,12 +82,12 @@ class Correct(Section):
             show_info("Open an image first.")
             return
         try:
-            a_plan = widget.current_plan or plan_alone(widget.image.value)
+            problem = widget.current_plan or understand_alone(widget.image.value)
         except Misfit as misfit:
             show_info(str(misfit))
             return
         names = self._class_names() or ["background", "object"]
-        layer = strokes_layer(a_plan, names, widget.viewer.scene.camera.zoom)
+        layer = strokes_layer(problem, names, widget.viewer.scene.camera.zoom)
         widget.viewer.add_layer(layer)
         widget.viewer.layers.selection.active = layer
         layer.mode = "paint"
@@ -97,7 +97,7 @@ class Correct(Section):
 
     def _class_names(self) -> list[str]:
         result = self.widget.last_result
-        if result is None or result.request.plan != self.widget.current_plan:
+        if result is None or result.request.problem != self.widget.current_plan:
             return []
         return list(result.inputs.names)
 
@@ -130,7 +130,7 @@ class Correct(Section):
         say(self.controls["frozen"], f"Kept as “{frozen.name}”.")
 
 
-def strokes_layer(a_plan: Plan, names: list[str], zoom: float) -> Labels:
+def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:
     """Make a layer on the grid of the result, to paint classes on: k is class k - 1."""
     values = np.arange(len(names))
     colours = dict(class_colours(names, values).color_dict)
@@ -142,15 +142,15 @@ def strokes_layer(a_plan: Plan, names: list[str], zoom: float) -> Labels:
     for k in range(len(names) + 1, MOST_KEYS + 1):
         painted[k] = PALETTE[(k - 1) % len(PALETTE)]
     layer = Labels(
-        np.zeros(a_plan.result_shape, np.uint8),
-        name=f"{a_plan.image.name} strokes",
+        np.zeros(problem.result_shape, np.uint8),
+        name=f"{problem.image.name} strokes",
         colormap=DirectLabelColormap(color_dict=painted),
         opacity=0.9,
         metadata={STROKES_KEY: True, "classes": names},
         features={"index": [0, *(values + 1)], "class": ["free", *names]},
-        **place(a_plan),
+        **place(problem),
     )
-    layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / a_plan.spacing[1]))
+    layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
     layer.selected_label = 1
     for k in range(1, MOST_KEYS + 1):
         layer.bind_key(str(k), _painter(k), overwrite=True)

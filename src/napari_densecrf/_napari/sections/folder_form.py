@@ -274,9 +274,9 @@ def options_like(request: Request | None, params: CRFParams, images: Sequence[st
     confidence = CONFIDENCE if rough else None
     if request is None:
         return Options(params, confidence=confidence)
-    axes = request.plan.letters("Z" if request.frame == "volume" else "T")
+    axes = request.problem.letters("Z" if request.frame == "volume" else "T")
     if _n_axes(images) != len(axes):
-        return Options(params, spacing=request.plan.spacing, confidence=confidence)
+        return Options(params, spacing=request.problem.spacing, confidence=confidence)
     return Options(
         params, axes=axes, spacing=request.frame_spacing, time_sigma=request.time_sigma, confidence=confidence
     )

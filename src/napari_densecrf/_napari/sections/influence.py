@@ -51,7 +51,7 @@ class Found:
     Parameters
     ----------
     request : Request
-        The window that was looked at is the one that was read for it.
+        The region that was looked at is the one that was read for it.
     pull : Pull
     strengths : (height, width) float32
         0..1, as parts of the strongest pull; in the slice that is shown, where a slab was looked at.
@@ -118,7 +118,7 @@ class PixelInfluence(Toggled):
         self._ask()
 
     def show(self, result: Result) -> None:
-        """Look at the window that is shown now."""
+        """Look at the region that is shown now."""
         self._ask()
 
     def stop(self) -> None:
@@ -148,7 +148,7 @@ class PixelInfluence(Toggled):
     def _on_move(self, _: Any, event: Any) -> None:
         last = self.widget.last_result
         if last is not None:
-            self._under_mouse = pixel_at(last.request.plan, event.position)
+            self._under_mouse = pixel_at(last.request.problem, event.position)
             if self.pinned is None:
                 self._ask()
 
@@ -185,31 +185,31 @@ class PixelInfluence(Toggled):
         last = self.widget.last_result
         if self._runner is None or last is None:
             return
-        request, window = last.request, last.request.read
+        request, region = last.request, last.request.read
         pixel = self.pinned or self._under_mouse
-        if pixel is None or request.plan.image not in self.widget.viewer.layers:
+        if pixel is None or request.problem.image not in self.widget.viewer.layers:
             return
         index = tuple(
-            int(np.floor((at + 0.5 - first) / window.step))
-            for at, first in zip(pixel, (window.y[0], window.x[0]), strict=True)
+            int(np.floor((at + 0.5 - first) / region.step))
+            for at, first in zip(pixel, (region.y[0], region.x[0]), strict=True)
         )
-        if not all(0 <= at < size for at, size in zip(index, window.shape, strict=True)):
+        if not all(0 <= at < size for at, size in zip(index, region.shape, strict=True)):
             self._runner.cancel()
             self._say(NOWHERE)
             self._hide()
             return
-        if window.z is not None:
-            index = (window.index[-1] - window.z[0], *index)
+        if region.z is not None:
+            index = (region.index[-1] - region.z[0], *index)
         params = last.request.coupled(self.widget.params)
-        if window.n_pixels <= EXACT_POINTS:
+        if region.n_pixels <= EXACT_POINTS:
             # There anchors are not needed.
             most_anchors = MOST_ANCHORS
-        image, asked = last.inputs.image, (request.plan, window, index, params.kernels)
+        image, asked = last.inputs.image, (request.problem, region, index, params.kernels)
         before = self._asked
         if before is not None and before[0] is image and before[1] == asked and before[2] >= most_anchors:
             return
         self._asked = (image, asked, most_anchors)
-        self._runner.submit(lambda: self._steps(last, index, params, most_anchors), request.plan.image)
+        self._runner.submit(lambda: self._steps(last, index, params, most_anchors), request.problem.image)
 
     def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams, most_anchors: int) -> Iterator[Done]:
         inputs, request = result.inputs, result.request
@@ -222,7 +222,7 @@ class PixelInfluence(Toggled):
         yield Done(Found(request, pull, shown / np.float32(strongest or 1.0)))
 
     def _show_found(self, number: int, found: Found) -> None:
-        viewer, image = self.widget.viewer, found.request.plan.image
+        viewer, image = self.widget.viewer, found.request.problem.image
         if not self.active or self._runner is None or not self._runner.current(number) or image not in viewer.layers:
             return
         layer = self._layers.of(image)
@@ -234,7 +234,7 @@ class PixelInfluence(Toggled):
             else:
                 layer.data[...] = found.strengths
                 redraw(layer)
-            move(layer, placed(found.request.plan, found.request.read))
+            move(layer, placed(found.request.problem, found.request.read))
             for other in self._layers.all():
                 reveal(other, other is layer)
         self._mark(found)
@@ -258,7 +258,7 @@ class PixelInfluence(Toggled):
         if self.pinned is None:
             self._cross.clear()
             return
-        (y, x) = on_canvas(found.request.plan, found.request.window.index, [self.pinned])[0]
+        (y, x) = on_canvas(found.request.problem, found.request.region.index, [self.pinned])[0]
         arm = CROSS / self.widget.viewer.scene.camera.zoom
         self._cross.draw([np.array([[y - arm, x], [y + arm, x]]), np.array([[y, x - arm], [y, x + arm]])])
 
@@ -279,12 +279,12 @@ def _layer(found: Found) -> Image:
     """Make the layer of an image."""
     return Image(
         found.strengths,
-        name=f"{found.request.plan.image.name} influence",
+        name=f"{found.request.problem.image.name} influence",
         colormap=GLOW,
         contrast_limits=(0, 1),
         gamma=GAMMA,
         blending="translucent_no_depth",
-        **placed(found.request.plan, found.request.read),
+        **placed(found.request.problem, found.request.read),
     )
 
 

@@ -61,8 +61,8 @@ class Companion(Toggled):
             if layer is None:
                 layer = self._layers.add(result)
             self.adapt(layer, result)
-            put_in_place(layer, result.request.plan)
-            write(layer, result.request.plan, result.request.window, values)
+            put_in_place(layer, result.request.problem)
+            write(layer, result.request.problem, result.request.region, values)
             reveal(layer, True)
             if self._fresh:
                 self._fresh = False
@@ -101,14 +101,14 @@ class Confidence(Companion):
 
     def make(self, result: Result) -> Layer:
         """Make an image of percentages."""
-        a_plan = result.request.plan
+        problem = result.request.problem
         return Image(
-            name=f"{a_plan.image.name} confidence",
+            name=f"{problem.image.name} confidence",
             colormap="viridis",
             contrast_limits=(0, 100),
             blending="translucent_no_depth",
             opacity=0.8,
-            **blank(a_plan, np.uint8),
+            **blank(problem, np.uint8),
         )
 
     def values(self, result: Result) -> Any:
@@ -130,12 +130,12 @@ class Changes(Companion):
 
     def make(self, result: Result) -> Layer:
         """Make labels, one for each pair of classes."""
-        a_plan = result.request.plan
+        problem = result.request.problem
         labels = Labels(
-            name=f"{a_plan.image.name} changes",
+            name=f"{problem.image.name} changes",
             blending="translucent",
             opacity=0.9,
-            **blank(a_plan, result.changes.dtype if result.changes is not None else np.uint8),
+            **blank(problem, result.changes.dtype if result.changes is not None else np.uint8),
         )
         labels.editable = False
         return labels

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.display.drawing import Drawing
 from napari_densecrf._napari.display.placement import centre_of_view, on_canvas, pixel_at
 from napari_densecrf._napari.panel.timers import a_timer
-from napari_densecrf._napari.problem.axes import Plan
+from napari_densecrf._napari.problem.axes import Problem
 from napari_densecrf._napari.problem.region import whole_slice
 
 from .influence import PixelInfluence
@@ -81,27 +81,27 @@ class Radii(Section):
 
     def _draw(self, sigma: float) -> None:
         self._waiting = None
-        a_plan = self.widget.current_plan
-        if a_plan is None:
+        problem = self.widget.current_plan
+        if problem is None:
             return
         if self.widget.viewer.dims.ndisplay != 2:
             self.widget.viewer.status = "The reach is drawn in the 2D view only."
             return
-        index = whole_slice(a_plan, self.widget.viewer.dims.point).index
-        ellipse = around(a_plan, self._centre(a_plan), sigma)
-        self.drawing.draw([on_canvas(a_plan, index, line) for line in ellipse])
+        index = whole_slice(problem, self.widget.viewer.dims.point).index
+        ellipse = around(problem, self._centre(problem), sigma)
+        self.drawing.draw([on_canvas(problem, index, line) for line in ellipse])
         self._timer.start()
 
-    def _centre(self, a_plan: Plan) -> tuple[float, float]:
+    def _centre(self, problem: Problem) -> tuple[float, float]:
         viewer: Any = self.widget.viewer
         if viewer.mouse_over_canvas and self._mouse_has_moved:
-            return pixel_at(a_plan, viewer.cursor.position)
-        return self._influence.pinned or centre_of_view(a_plan, viewer)
+            return pixel_at(problem, viewer.cursor.position)
+        return self._influence.pinned or centre_of_view(problem, viewer)
 
 
-def around(a_plan: Plan, centre: tuple[float, float], sigma: float) -> list[NDArray[np.float64]]:
+def around(problem: Problem, centre: tuple[float, float], sigma: float) -> list[NDArray[np.float64]]:
     """Return an ellipse of a radius in world units and a cross in its middle, as lines of (n, 2) pixels."""
-    radii = sigma / np.array(a_plan.spacing)
+    radii = sigma / np.array(problem.spacing)
     lines = [
         np.column_stack([np.sin(ANGLES), np.cos(ANGLES)]),
         np.array([[-TICK, 0], [TICK, 0]]),

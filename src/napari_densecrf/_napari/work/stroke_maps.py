@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import FromStrokes, Misfit, Plan
-from napari_densecrf._napari.problem.region import Window
+from napari_densecrf._napari.problem.axes import FromStrokes, Misfit, Problem
+from napari_densecrf._napari.problem.region import Region
 from napari_densecrf.choose.classify import PixelClassifier, Samples
 
 from .reading import read_image, read_strokes
@@ -22,7 +22,7 @@ MAX_LEARNED = 100
 
 @dataclass
 class _Learned:
-    """What the strokes in one window of one slice teach."""
+    """What the strokes in one region of one slice teach."""
 
     image: NDArray[Any]
     strokes: NDArray[np.int64]
@@ -31,7 +31,7 @@ class _Learned:
 
 @dataclass
 class _Slice(_Learned):
-    """That, and what a map of the window is made with."""
+    """That, and what a map of the region is made with."""
 
     classifier: PixelClassifier
 
@@ -45,17 +45,17 @@ class TaughtMaps:
     _last: tuple[Hashable, list[NDArray[np.int64]], NDArray[np.float32]] | None = None
 
     def probabilities(
-        self, a_plan: Plan, window: Window, image: NDArray[Any], strokes: NDArray[np.int64]
+        self, problem: Problem, region: Region, image: NDArray[Any], strokes: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return (n_classes, height, width) of a window.
+        """Return (n_classes, height, width) of a region.
 
         Raises
         ------
         Misfit
             Where fewer than two classes have been painted.
         """
-        here = self._slice(a_plan, window, image, strokes)
-        painted = [here, *self._others(a_plan, window)]
+        here = self._slice(problem, region, image, strokes)
+        painted = [here, *self._others(problem, region)]
         n_classes = max(int(one.strokes.max(initial=0)) for one in painted)
         if len(np.unique(np.concatenate([one.samples.classes for one in painted]))) < 2:
             raise Misfit("Paint a few strokes of at least two classes: keys 1 and 2 choose the class.")
@@ -66,37 +66,37 @@ class TaughtMaps:
             self._last = (key, known, made)
         return self._last[2]
 
-    def _others(self, a_plan: Plan, window: Window) -> Iterator[_Learned]:
+    def _others(self, problem: Problem, region: Region) -> Iterator[_Learned]:
         """Give the other slices that have strokes."""
-        if not window.index or not isinstance(a_plan.map, FromStrokes):
+        if not region.index or not isinstance(problem.map, FromStrokes):
             return
-        data = np.asarray(a_plan.map.layer.data).reshape(*a_plan.shape)
+        data = np.asarray(problem.map.layer.data).reshape(*problem.shape)
         for index in np.argwhere(data.any(axis=(-2, -1))).tolist():
-            other = replace(window, index=tuple(index), z=None)
-            if window.z is None and other != window:
+            other = replace(region, index=tuple(index), z=None)
+            if region.z is None and other != region:
                 yield self._learn(
-                    a_plan, other, read_image(a_plan, other), read_strokes(a_plan.map.layer, a_plan, other)
+                    problem, other, read_image(problem, other), read_strokes(problem.map.layer, problem, other)
                 )
 
-    def _learn(self, a_plan: Plan, window: Window, image: NDArray[Any], strokes: NDArray[np.int64]) -> _Learned:
-        """Return what the strokes in a window teach; a long run over a stack asks for it again and again."""
-        key = _key(a_plan, window)
+    def _learn(self, problem: Problem, region: Region, image: NDArray[Any], strokes: NDArray[np.int64]) -> _Learned:
+        """Return what the strokes in a region teach; a long run over a stack asks for it again and again."""
+        key = _key(problem, region)
         known = self._learned.pop(key, None)
         if known is None or not (np.array_equal(known.image, image) and np.array_equal(known.strokes, strokes)):
-            here = self._slice(a_plan, window, image, strokes)
+            here = self._slice(problem, region, image, strokes)
             known = _Learned(here.image, here.strokes, here.samples)
         _keep(self._learned, key, known, MAX_LEARNED)
         return known
 
-    def _slice(self, a_plan: Plan, window: Window, image: NDArray[Any], strokes: NDArray[np.int64]) -> _Slice:
-        """Return what is known of a window, computing what has changed."""
-        key = _key(a_plan, window)
+    def _slice(self, problem: Problem, region: Region, image: NDArray[Any], strokes: NDArray[np.int64]) -> _Slice:
+        """Return what is known of a region, computing what has changed."""
+        key = _key(problem, region)
         known = self._slices.pop(key, None)
         if known is None or not np.array_equal(known.image, image):
-            channel_axis = None if a_plan.channel_axis is None else -1
-            spacing = [size * window.step for size in a_plan.spacing]
-            if window.z is not None:
-                spacing.insert(0, a_plan.volume_spacing[0])
+            channel_axis = None if problem.channel_axis is None else -1
+            spacing = [size * region.step for size in problem.spacing]
+            if region.z is not None:
+                spacing.insert(0, problem.volume_spacing[0])
             classifier = PixelClassifier(image, spacing=spacing, channel_axis=channel_axis)
             known = _Slice(np.array(image), strokes, classifier.samples(strokes, _highest(strokes)), classifier)
         elif not np.array_equal(known.strokes, strokes):
@@ -105,8 +105,8 @@ class TaughtMaps:
         return known
 
 
-def _key(a_plan: Plan, window: Window) -> Hashable:
-    return id(a_plan.image), a_plan.channel_axis, a_plan.spacing, window
+def _key(problem: Problem, region: Region) -> Hashable:
+    return id(problem.image), problem.channel_axis, problem.spacing, region
 
 
 def _keep(kept: dict[Hashable, Any], key: Hashable, value: Any, most: int) -> None:

@@ -1,4 +1,4 @@
-"""What the worker thread does for a request: read the layers, keep the refiners, refine, cut the window out."""
+"""What the worker thread does for a request: read the layers, keep the refiners, refine, cut the region out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import FromStrokes, Plan, layers_of, levels_of
-from napari_densecrf._napari.problem.region import Window
+from napari_densecrf._napari.problem.axes import FromStrokes, Problem, layers_of, levels_of
+from napari_densecrf._napari.problem.region import Region
 from napari_densecrf.crf.grid import robust_range
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
 from napari_densecrf.params import CRFParams
@@ -33,25 +33,25 @@ class Request:
 
     Parameters
     ----------
-    plan : Plan
-    window : Window
+    problem : Problem
+    region : Region
         What is wanted.
     read : Window
-        What is refined for it: the window with its margin.
+        What is refined for it: the region with its margin.
     params : CRFParams
     revision : hashable
         Changes with the data of the image.
     strokes : array, optional
-        (height, width) of the read window; 0 = free. Of the map's own layer, where that is made from strokes.
+        (height, width) of the read region; 0 = free. Of the map's own layer, where that is made from strokes.
     wants : frozenset of str
         What is wanted besides the labels: CONFIDENCE, CHANGES.
     time_sigma : float, optional
-        Where the slices of the read window are frames that are coupled in time: the reach of the kernels, in frames.
+        Where the slices of the read region are frames that are coupled in time: the reach of the kernels, in frames.
     """
 
-    plan: Plan
-    window: Window
-    read: Window
+    problem: Problem
+    region: Region
+    read: Region
     params: CRFParams
     revision: Hashable
     strokes: Any = None
@@ -60,7 +60,7 @@ class Request:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Size of a pixel of the read window."""
+        """Size of a pixel of the read region."""
         *leading, y, x = self.frame_spacing
         return (*leading, y * self.read.step, x * self.read.step)
 
@@ -68,8 +68,8 @@ class Request:
     def frame_spacing(self) -> tuple[float, ...]:
         """Size of a pixel at full resolution; in time, of a frame."""
         if self.read.z is None:
-            return self.plan.spacing
-        return self.plan.volume_spacing if self.time_sigma is None else (1.0, *self.plan.spacing)
+            return self.problem.spacing
+        return self.problem.volume_spacing if self.time_sigma is None else (1.0, *self.problem.spacing)
 
     def coupled(self, params: CRFParams) -> CRFParams:
         """Return numbers of the sliders as those of the axes that are refined together."""
@@ -91,25 +91,25 @@ class Request:
     @property
     def whole(self) -> Hashable:
         """What a run over all frames is about: another is the same where this is."""
-        return self.plan, self.params, self.time_sigma, self.revision, self.frame
+        return self.problem, self.params, self.time_sigma, self.revision, self.frame
 
     @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
-        return tuple(map(id, layers_of(self.plan))), self.spacing, self.window, self.read.z, self.revision
+        return tuple(map(id, layers_of(self.problem))), self.spacing, self.region, self.read.z, self.revision
 
 
 @dataclass(frozen=True)
 class Result:
-    """What goes back to the window; arrays are those of the wanted window.
+    """What goes back to the window; arrays are those of the wanted region.
 
     Parameters
     ----------
     request : Request
     inputs : Inputs
-        Of the read window.
+        Of the read region.
     refinement : Refinement
-        Of the read window.
+        Of the read region.
     labels : (height, width) array
         The values of the result layer.
     elapsed_ms : float
@@ -138,13 +138,13 @@ class Result:
 class Measured:
     """The robust range of an image, from a few pixels of one slice."""
 
-    plan: Plan
+    problem: Problem
     robust_range: float
 
 
 @dataclass
 class _Kept:
-    """A window that stays ready: what was read of it, and its refiner."""
+    """A region that stays ready: what was read of it, and its refiner."""
 
     revision: Hashable
     inputs: Inputs
@@ -153,7 +153,7 @@ class _Kept:
 
 @dataclass
 class Engine:
-    """Keeps the last few windows. Used by the worker thread alone."""
+    """Keeps the last few regions. Used by the worker thread alone."""
 
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _taught: TaughtMaps = field(default_factory=TaughtMaps)
@@ -170,15 +170,15 @@ class Engine:
                 yield Done(_result(request, inputs, step.refinement, started))
 
     def inputs(self, request: Request) -> Inputs:
-        """Return what the layers hold of the read window."""
+        """Return what the layers hold of the read region."""
         return self._ready(request)[0]
 
     def _ready(self, request: Request) -> tuple[Inputs, Refiner]:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
-        a_plan, window = request.plan, request.read
-        key = (tuple(map(id, layers_of(a_plan))), a_plan.channel_axis, request.spacing, window)
+        problem, region = request.problem, request.read
+        key = (tuple(map(id, layers_of(problem))), problem.channel_axis, request.spacing, region)
         kept = self._kept.pop(key, None)
-        if kept is None or kept.revision != request.revision or _in_memory(a_plan):
+        if kept is None or kept.revision != request.revision or _in_memory(problem):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
             inputs = read_all(request, self._taught)
             same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
@@ -198,17 +198,17 @@ class Engine:
 
 
 def read_all(request: Request, taught: TaughtMaps) -> Inputs:
-    """Read the layers of the read window; a map that is made from strokes is made here."""
-    a_plan, window = request.plan, request.read
-    if isinstance(a_plan.map, FromStrokes) and request.strokes is not None:
-        image = read_image(a_plan, window)
-        probabilities = taught.probabilities(a_plan, window, image, request.strokes)
-        return inputs_of(a_plan, image, probabilities, np.arange(len(probabilities)))
-    return read(a_plan, window)
+    """Read the layers of the read region; a map that is made from strokes is made here."""
+    problem, region = request.problem, request.read
+    if isinstance(problem.map, FromStrokes) and request.strokes is not None:
+        image = read_image(problem, region)
+        probabilities = taught.probabilities(problem, region, image, request.strokes)
+        return inputs_of(problem, image, probabilities, np.arange(len(probabilities)))
+    return read(problem, region)
 
 
 def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:
-    inner = request.window.within(request.read)
+    inner = request.region.within(request.read)
     values = inputs.values.astype(inputs.dtype)
     classes = refinement.labels[inner]
     result = Result(request, inputs, refinement, values[classes], 1e3 * (time.perf_counter() - started))
@@ -229,7 +229,7 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
 def _most_probable(
     probabilities: NDArray[Any], inner: tuple[int | slice, ...], *, foreground: bool
 ) -> NDArray[np.intp]:
-    """Return the (height, width) class that a map says within a window."""
+    """Return the (height, width) class that a map says within a region."""
     if foreground:
         top = np.iinfo(probabilities.dtype).max if probabilities.dtype.kind == "u" else 1
         return (probabilities[inner] > top / 2).astype(np.intp)
@@ -237,8 +237,8 @@ def _most_probable(
     return most
 
 
-def _in_memory(a_plan: Plan) -> bool:
-    return all(isinstance(data, np.ndarray) for layer in layers_of(a_plan) for data in levels_of(layer))
+def _in_memory(problem: Problem) -> bool:
+    return all(isinstance(data, np.ndarray) for layer in layers_of(problem) for data in levels_of(layer))
 
 
 def _refiner(request: Request, inputs: Inputs) -> Refiner:
@@ -247,7 +247,7 @@ def _refiner(request: Request, inputs: Inputs) -> Refiner:
         spacing=request.spacing,
         channel_axis=inputs.channel_axis,
         origin=request.read.origin,
-        probe=probe(request.plan, request.read),
+        probe=probe(request.problem, request.read),
     )
 
 
@@ -259,11 +259,11 @@ def warm_up(n_channels: int) -> Steps:
     yield Done(refine(pixels, probabilities, channel_axis=-1))
 
 
-def measure(a_plan: Plan, window: Window) -> Steps:
+def measure(problem: Problem, region: Region) -> Steps:
     """Find what 255 is to an 8-bit image: the span of intensities without the rarest, from a few pixels."""
     yield Stage("looking at the image", 0.0)
-    height, width = a_plan.shape[-2:]
+    height, width = problem.shape[-2:]
     y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
-    middle = Window(window.index, (y, min(height, y + 512)), (x, min(width, x + 512)))
-    sample = read_image(a_plan, middle)[::4, ::4]
-    yield Done(Measured(a_plan, 255.0 if a_plan.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))
+    middle = Region(region.index, (y, min(height, y + 512)), (x, min(width, x + 512)))
+    sample = read_image(problem, middle)[::4, ::4]
+    yield Done(Measured(problem, 255.0 if problem.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))

@@ -15,16 +15,15 @@ from tuning import DATA, Item, items, mean_iou
 
 import napari_densecrf as ndc
 from napari_densecrf._napari.recipes.presets import BUILT_IN, Preset
-from napari_densecrf.choose.suggest import Setting
 from napari_densecrf.choose.trials import Subject, units_of, whole
+from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
 
 def params_for(item: Item, preset: Preset) -> CRFParams:
     """Return the numbers of a preset in the units of an image."""
     part = Subject(item.image, item.probabilities, item.spacing, item.channel_axis).cut(whole(item.truth.shape))
-    names = Setting.__dataclass_fields__
-    return Setting(**{name: preset.numbers[name] for name in names}).params(units_of([part]))
+    return Numbers().updated(preset.numbers).in_units(units_of([part])).params
 
 
 def change(item: Item, preset: Preset) -> float:

@@ -19,10 +19,10 @@ def settle(qtbot, widget):
     """Wait until nothing runs, waits or is about to be asked, and what has been done has arrived."""
 
     def quiet():
-        if widget._runner.busy or widget._timer.isActive():
+        if not widget.session.idle:
             return False
         QApplication.processEvents()
-        return not (widget._runner.busy or widget._timer.isActive())
+        return widget.session.idle
 
     qtbot.waitUntil(quiet, timeout=WAIT_MS)
 

@@ -58,7 +58,7 @@ def test_the_map_is_shown_while_the_key_is_held(compared, qtbot, live):
     assert not layer.visible
     assert_array_equal(result.data, refined)
     settle(qtbot, widget)
-    assert not widget.wants
+    assert not widget.session.extras
 
 
 def test_the_button_does_as_the_key_does(compared, qtbot):
@@ -147,9 +147,9 @@ def test_closing_while_swiping_is_quiet(compared, qtbot):
     viewer, widget, _, _ = compared()
     widget.swipe.value = True
     stand_in(qtbot, viewer)
-    thread = widget._runner._thread
+    thread = widget.session._runner
     viewer.close()
-    qtbot.waitUntil(lambda: not thread.is_alive(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not thread.alive, timeout=WAIT_MS)
     assert not {str(key) for key in viewer.keymap} & {"H", "W", "U"}
 
 

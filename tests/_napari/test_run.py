@@ -136,7 +136,7 @@ def test_closing_while_a_job_runs_ends_its_thread(dock, qtbot):
     widget.apply.changed.emit(True)
     qtbot.waitUntil(lambda: "of 30 done" in widget.job.value, timeout=WAIT_MS)
     viewer.close()
-    qtbot.waitUntil(lambda: not run._runner._thread.is_alive(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not run._runner.alive, timeout=WAIT_MS)
 
 
 def test_a_map_from_strokes_is_made_and_refined_in_every_slice(dock, qtbot):

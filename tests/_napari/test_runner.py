@@ -1,22 +1,48 @@
-"""One thread, one slot: who gives way to whom."""
+"""One thread, one slot: who gives way to whom. Needs no window: the loop is a queue."""
 
+import queue
 import threading
+import time
 
 import pytest
 
-from napari_densecrf._napari.work.runner import Done, Runner
+from napari_densecrf._napari.work.runner import Done, Listener, Runner
 from napari_densecrf.crf.refine import Step
 
-WAIT_MS = 10_000
+WAIT_S = 10
+
+
+class QueueLoop:
+    """A loop that is turned by hand."""
+
+    def __init__(self):
+        self._actions = queue.Queue()
+
+    def call_soon(self, action):
+        self._actions.put(action)
+
+    def turn_until(self, condition):
+        until = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < until, "waited too long"
+            try:
+                self._actions.get(timeout=0.01)()
+            except queue.Empty:
+                continue
 
 
 @pytest.fixture
-def runner(qtbot):
-    made = Runner()
+def loop():
+    return QueueLoop()
+
+
+@pytest.fixture
+def runner(loop):
+    made = Runner(loop)
     yield made
     made.close()
     made.join(5)
-    assert not made._thread.is_alive()
+    assert not made.alive
 
 
 def gated(result, begun, gate, n_steps=3):
@@ -32,69 +58,84 @@ def gated(result, begun, gate, n_steps=3):
     return steps
 
 
-def collect(runner):
-    got = []
-    runner.finished.connect(lambda number, result: got.append((number, result)))
-    return got
-
-
-def test_another_subject_takes_over_at_the_next_step(runner, qtbot):
-    got, begun, gate = collect(runner), threading.Event(), threading.Event()
-    runner.submit(gated("old", begun, gate), "one image")
+def test_another_subject_takes_over_at_the_next_step(runner, loop):
+    got, begun, gate = [], threading.Event(), threading.Event()
+    runner.submit(gated("old", begun, gate), Listener(got.append), "one image")
     assert begun.wait(5)
-    number = runner.submit(gated("new", threading.Event(), gate), "another")
+    runner.submit(gated("new", threading.Event(), gate), Listener(got.append), "another")
     gate.set()
-    qtbot.waitUntil(lambda: bool(got), timeout=WAIT_MS)
-    qtbot.waitUntil(lambda: not runner.busy, timeout=WAIT_MS)
-    assert got == [(number, "new")]
+    loop.turn_until(lambda: got and not runner.busy)
+    assert got == ["new"]
 
 
-def test_the_same_subject_lets_a_short_run_finish_and_skips_what_lies_between(runner, qtbot):
-    got, begun, gate = collect(runner), threading.Event(), threading.Event()
-    first = runner.submit(gated("first", begun, gate), "image")
+def test_the_same_subject_lets_a_short_run_finish_and_skips_what_lies_between(runner, loop):
+    got, begun, gate = [], threading.Event(), threading.Event()
+    runner.submit(gated("first", begun, gate), Listener(got.append), "image")
     assert begun.wait(5)
     for k in range(20):
-        last = runner.submit(gated(k, threading.Event(), gate), "image")
+        runner.submit(gated(k, threading.Event(), gate), Listener(got.append), "image")
     gate.set()
-    qtbot.waitUntil(lambda: len(got) == 2, timeout=WAIT_MS)
-    assert got == [(first, "first"), (last, 19)]
+    loop.turn_until(lambda: len(got) == 2 and not runner.busy)
+    assert got == ["first", 19]
 
 
-def test_a_long_run_gives_way_but_not_twice_in_a_row(runner, qtbot, monkeypatch):
+def test_a_long_run_gives_way_but_not_twice_in_a_row(runner, loop, monkeypatch):
     monkeypatch.setattr("napari_densecrf._napari.work.runner.PATIENCE", 0.0)
-    got = collect(runner)
+    got = []
     begun = [threading.Event() for _ in range(3)]
     gate = [threading.Event() for _ in range(3)]
-    runner.submit(gated(0, begun[0], gate[0]), "image")
+    runner.submit(gated(0, begun[0], gate[0]), Listener(got.append), "image")
     assert begun[0].wait(5)
     for k in (1, 2):
         # One more waits before the one that runs may go on.
-        runner.submit(gated(k, begun[k], gate[k]), "image")
+        runner.submit(gated(k, begun[k], gate[k]), Listener(got.append), "image")
         gate[k - 1].set()
         assert begun[k].wait(5)
     gate[2].set()
-    qtbot.waitUntil(lambda: len(got) == 2, timeout=WAIT_MS)
-    assert [result for _, result in got] == [1, 2]
+    loop.turn_until(lambda: len(got) == 2)
+    assert got == [1, 2]
 
 
-def test_cancel_leaves_nothing(runner, qtbot):
-    got, begun, gate = collect(runner), threading.Event(), threading.Event()
-    runner.submit(gated("never", begun, gate), "image")
+def test_cancel_leaves_nothing(runner, loop):
+    got, begun, gate = [], threading.Event(), threading.Event()
+    runner.submit(gated("never", begun, gate), Listener(got.append), "image")
     assert begun.wait(5)
     runner.cancel()
     gate.set()
-    qtbot.waitUntil(lambda: not runner.busy, timeout=WAIT_MS)
+    loop.turn_until(lambda: not runner.busy)
     assert not got
 
 
-def test_an_error_is_told_with_its_number(runner, qtbot):
+def test_what_is_cancelled_after_it_is_done_is_not_delivered(runner, loop):
+    got, gate = [], threading.Event()
+    gate.set()
+    runner.submit(gated("late", threading.Event(), gate, n_steps=0), Listener(got.append), "image")
+    # It is done, and waits to be delivered.
+    until = time.monotonic() + WAIT_S
+    while not runner._undelivered and time.monotonic() < until:
+        time.sleep(0.001)
+    assert runner.busy
+    runner.cancel()
+    loop.turn_until(lambda: not runner.busy)
+    assert not got
+
+
+def test_who_hears_of_the_last_result_finds_nothing_busy(runner, loop):
+    busy, gate = [], threading.Event()
+    gate.set()
+    runner.submit(gated("one", threading.Event(), gate), Listener(lambda _: busy.append(runner.busy)), "image")
+    loop.turn_until(lambda: bool(busy))
+    assert busy == [False]
+
+
+def test_an_error_is_told(runner, loop):
     told = []
-    runner.failed.connect(lambda number, error: told.append((number, str(error))))
 
     def broken():
         raise ValueError("no")
         yield
 
-    number = runner.submit(broken)
-    qtbot.waitUntil(lambda: bool(told), timeout=WAIT_MS)
-    assert told == [(number, "no")]
+    runner.submit(broken, Listener(failed=told.append))
+    loop.turn_until(lambda: bool(told))
+    assert str(told[0]) == "no"
+    assert not runner.busy

@@ -33,7 +33,7 @@ def say(qtbot, widget, change):
     change()
     # Its words come ten times a second at most.
     qtbot.waitUntil(
-        lambda: bool(done) and not influence._runner.busy and not influence._words_timer.isActive(), timeout=WAIT_MS
+        lambda: bool(done) and not influence._runner.busy and not influence._words_timer.active, timeout=WAIT_MS
     )
 
 
@@ -164,17 +164,17 @@ def test_removing_the_layer_of_influence_switches_it_off(influenced, qtbot):
 
 def test_closing_while_influence_runs_ends_its_thread(influenced, qtbot):
     viewer, widget, _ = influenced(*layers(*picture((200, 210))))
-    thread = part(widget, "influence")._runner._thread
+    thread = part(widget, "influence")._runner
     widget.appearance_position_sigma.value = 9.0
     viewer.close()
-    qtbot.waitUntil(lambda: not thread.is_alive(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not thread.alive, timeout=WAIT_MS)
     assert not [key for key in viewer.keymap if str(key) == "G"]
 
 
 def test_confidence_is_one_minus_entropy_and_follows(dock, qtbot):
     image, probabilities = picture((30, 32), 3)
     viewer, widget = dock(*layers(image, probabilities))
-    assert not widget.wants
+    assert not widget.session.extras
     after(qtbot, widget, lambda: setattr(widget.confidence, "value", True))
     layer = viewer.layers["image confidence"]
 
@@ -186,7 +186,7 @@ def test_confidence_is_one_minus_entropy_and_follows(dock, qtbot):
     assert_array_equal(layer.data, expected())
     widget.confidence.value = False
     assert not layer.visible
-    assert not widget.wants
+    assert not widget.session.extras
 
 
 def test_the_layer_that_was_active_is_so_again(dock, qtbot):
@@ -246,7 +246,7 @@ def test_removing_a_companion_switches_it_off_and_the_run_goes_on(dock, qtbot):
     viewer, widget = dock(*layers(image, probabilities), show=False)
     after(qtbot, widget, lambda: setattr(widget.changes, "value", True))
     widget.appearance_position_sigma.value = 11.0
-    qtbot.waitUntil(lambda: widget._runner.busy, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: widget.session._runner.busy, timeout=WAIT_MS)
     viewer.layers.remove("image changes")
     assert not widget.changes.value
     settle(qtbot, widget)
@@ -279,9 +279,9 @@ def test_the_table_of_areas_has_pixels_and_units(dock, qtbot):
     assert readable(widget, widget.area_table)
     # Two parts want the same of the result: one that is switched off takes it from no other.
     widget.changes.value = False
-    assert widget.wants == {"changes"}
+    assert widget.session.extras == {"changes"}
     widget.panel.folds["See"].open = False
-    assert not widget.wants
+    assert not widget.session.extras
 
 
 def test_the_reach_is_drawn_in_true_size_and_goes_after_a_second(dock, qtbot):

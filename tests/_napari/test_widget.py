@@ -266,14 +266,14 @@ def test_reset_brings_the_proposal_back(dock, qtbot):
 
 def held_up(widget):
     """Let refinements begin but not go on; return the events that tell and let go."""
-    begun, gate, steps = threading.Event(), threading.Event(), widget.engine.steps
+    begun, gate, steps = threading.Event(), threading.Event(), widget.session.engine.steps
 
     def slow(request):
         begun.set()
         gate.wait(20)
         yield from steps(request)
 
-    widget.engine.steps = slow
+    widget.session.engine.steps = slow
     return begun, gate
 
 
@@ -306,13 +306,13 @@ def test_removing_the_result_makes_it_anew(dock, qtbot):
 def test_closing_while_it_runs_ends_the_thread(dock, qtbot):
     image, probabilities = picture((400, 400))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
-    thread = widget._runner._thread
+    thread = widget.session._runner
     begun, gate = held_up(widget)
     widget.appearance_position_sigma.value = 23.0
     qtbot.waitUntil(begun.is_set, timeout=WAIT_MS)
     viewer.close()
     gate.set()
-    qtbot.waitUntil(lambda: not thread.is_alive(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not thread.alive, timeout=WAIT_MS)
 
 
 def test_switching_the_image_writes_onto_its_own_layer(dock, qtbot):

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import Grid
 from napari_densecrf.crf.unary import stroke_classes
+from napari_densecrf.numbers import Units
 from napari_densecrf.params import CRFParams, PairwiseKernel, Sigma
 
-from .trials import Part, Subject, Units, Window, affordable, units_of, whole, window_around, window_shape
+from .trials import Box, Part, Subject, affordable, box_around, box_shape, units_of, whole
 
 N_EVALUATIONS = 60
 # The first ones look everywhere, the rest around the best.
@@ -154,7 +155,7 @@ def fit_steps(
         yield FitStep(1.0, "done", nothing, nothing)
         return
     yield FitStep(0.0, "measuring the present values", Fit(start, None, None, 0, "Nothing was tried yet."))
-    exam = _Exam(subject, drawn, _windows(subject, drawn))
+    exam = _Exam(subject, drawn, _boxes(subject, drawn))
     first = best = exam.trial(start)
     search = _Search(start, units_of(exam.parts))
     for done in range(1, N_EVALUATIONS):
@@ -224,23 +225,23 @@ def _too_few(classes: list[int]) -> str | None:
     return None
 
 
-def _windows(subject: Subject, drawn: _Drawn) -> list[Window]:
-    """Return the whole image, or windows around strokes that are not in one yet, the classes in turn."""
+def _boxes(subject: Subject, drawn: _Drawn) -> list[Box]:
+    """Return the whole image, or boxes around strokes that are not in one yet, the classes in turn."""
     n_points = affordable(subject, LARGEST)
     if subject.n_points <= n_points:
         return [whole(subject.shape)]
-    size = window_shape(subject.shape, n_points // N_PARTS)
+    size = box_shape(subject.shape, n_points // N_PARTS)
     rank_in_class = np.array([np.sum(drawn.classes[:s] == label) for s, label in enumerate(drawn.classes)])
     turns = np.lexsort((drawn.classes, rank_in_class))
-    windows: list[Window] = []
+    boxes: list[Box] = []
     for stroke in turns:
         centre = drawn.centres[stroke]
         inside = any(
-            all(along.start <= at < along.stop for at, along in zip(centre, window, strict=True)) for window in windows
+            all(along.start <= at < along.stop for at, along in zip(centre, box, strict=True)) for box in boxes
         )
-        if not inside and len(windows) < N_PARTS:
-            windows.append(window_around(centre, size, subject.shape))
-    return windows
+        if not inside and len(boxes) < N_PARTS:
+            boxes.append(box_around(centre, size, subject.shape))
+    return boxes
 
 
 @dataclass(frozen=True)
@@ -285,9 +286,9 @@ class _Fold:
 class _Exam:
     """Measures parameters by strokes that they have not been shown."""
 
-    def __init__(self, subject: Subject, drawn: _Drawn, windows: Sequence[Window]) -> None:
-        self.parts = [subject.cut(window) for window in windows]
-        self.is_whole = list(windows) == [whole(subject.shape)]
+    def __init__(self, subject: Subject, drawn: _Drawn, boxes: Sequence[Box]) -> None:
+        self.parts = [subject.cut(box) for box in boxes]
+        self.is_whole = list(boxes) == [whole(subject.shape)]
         self._classes = drawn.classes
         self._folds = [fold for part in self.parts for fold in _folds(drawn, part)]
         self._count = np.bincount(np.concatenate([fold.strokes for fold in self._folds]), minlength=len(self._classes))
@@ -329,7 +330,7 @@ class _Exam:
 
 
 def _folds(drawn: _Drawn, part: Part) -> Iterator[_Fold]:
-    numbers = drawn.numbers[part.window]
+    numbers = drawn.numbers[part.box]
     strokes = np.unique(numbers[numbers > 0]) - 1
     all_given = np.where(numbers > 0, drawn.classes[numbers - 1] + 1, 0).astype(np.int32)
     for fold in np.unique(drawn.folds[strokes]):

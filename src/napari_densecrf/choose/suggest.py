@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.params import CRFParams, PairwiseKernel
+from napari_densecrf.numbers import Numbers, Units
+from napari_densecrf.params import CRFParams
 
-from .trials import Part, Subject, Units, Window, affordable, units_of, whole, window_around, window_shape
+from .trials import Box, Part, Subject, affordable, box_around, box_shape, units_of, whole
 
 # Pixels of a gray slice with two labels, in all parts together, which bounds the time; see `affordable`.
 LARGEST = 1 << 18
@@ -36,53 +37,33 @@ DOUBTFUL_LIKENESS = 0.4
 LIMIT_DOUBTFUL_LOSS = 0.1
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Weights, position sigmas in pixels, the intensity sigma in 255ths of the robust range."""
-
-    appearance_weight: float
-    appearance_position_sigma: float
-    appearance_intensity_sigma: float
-    smoothness_weight: float
-    smoothness_position_sigma: float
-
-    def params(self, units: Units) -> CRFParams:
-        """Return what `refine` takes, in numbers that a slider can show."""
-        appearance = PairwiseKernel(
-            self.appearance_weight,
-            _short(self.appearance_position_sigma * units.pixel),
-            _short(self.appearance_intensity_sigma * units.intensity),
-        )
-        smoothness = PairwiseKernel(self.smoothness_weight, _short(self.smoothness_position_sigma * units.pixel))
-        return CRFParams((appearance, smoothness))
-
-
 # Reaches are short. Over a short reach a membrane or a vessel holds its own against the few pixels around it, where a
 # long reach gathers a whole background against it; specks are mended and borders found all the same. Weak settings
 # change little: they are for maps of which no strong setting may be let loose. Those of one lattice follow each other.
+# Position sigmas in pixels, intensity sigmas in 255ths of the robust range.
 SETTINGS = (
-    Setting(3.0, 3.0, 5.0, 1.0, 1.0),
-    Setting(3.0, 3.0, 8.0, 1.0, 1.0),
-    Setting(1.5, 3.0, 8.0, 0.5, 1.0),
-    Setting(3.0, 3.0, 12.0, 1.0, 1.0),
-    Setting(3.0, 3.0, 20.0, 1.0, 1.0),
-    Setting(1.5, 3.0, 20.0, 0.5, 1.0),
-    Setting(3.0, 6.0, 5.0, 1.0, 1.0),
-    Setting(8.0, 6.0, 5.0, 1.0, 1.0),
-    Setting(3.0, 6.0, 8.0, 1.0, 1.0),
-    Setting(8.0, 6.0, 8.0, 1.0, 1.0),
-    Setting(3.0, 6.0, 12.0, 1.0, 1.0),
-    Setting(8.0, 6.0, 12.0, 1.0, 1.0),
-    Setting(4.0, 6.0, 12.0, 0.0, 1.0),
-    Setting(3.0, 6.0, 20.0, 1.0, 1.0),
-    Setting(8.0, 6.0, 20.0, 1.0, 1.0),
-    Setting(16.0, 6.0, 20.0, 1.0, 1.0),
-    Setting(8.0, 10.0, 20.0, 1.0, 1.0),
-    Setting(3.0, 15.0, 8.0, 1.0, 1.0),
-    Setting(3.0, 15.0, 12.0, 1.0, 1.0),
-    Setting(1.5, 15.0, 12.0, 0.0, 1.0),
-    Setting(1.0, 45.0, 12.0, 1.5, 1.1),
-    Setting(0.7, 60.0, 20.0, 0.3, 1.5),
+    Numbers(3.0, 3.0, 5.0, 1.0, 1.0),
+    Numbers(3.0, 3.0, 8.0, 1.0, 1.0),
+    Numbers(1.5, 3.0, 8.0, 0.5, 1.0),
+    Numbers(3.0, 3.0, 12.0, 1.0, 1.0),
+    Numbers(3.0, 3.0, 20.0, 1.0, 1.0),
+    Numbers(1.5, 3.0, 20.0, 0.5, 1.0),
+    Numbers(3.0, 6.0, 5.0, 1.0, 1.0),
+    Numbers(8.0, 6.0, 5.0, 1.0, 1.0),
+    Numbers(3.0, 6.0, 8.0, 1.0, 1.0),
+    Numbers(8.0, 6.0, 8.0, 1.0, 1.0),
+    Numbers(3.0, 6.0, 12.0, 1.0, 1.0),
+    Numbers(8.0, 6.0, 12.0, 1.0, 1.0),
+    Numbers(4.0, 6.0, 12.0, 0.0, 1.0),
+    Numbers(3.0, 6.0, 20.0, 1.0, 1.0),
+    Numbers(8.0, 6.0, 20.0, 1.0, 1.0),
+    Numbers(16.0, 6.0, 20.0, 1.0, 1.0),
+    Numbers(8.0, 10.0, 20.0, 1.0, 1.0),
+    Numbers(3.0, 15.0, 8.0, 1.0, 1.0),
+    Numbers(3.0, 15.0, 12.0, 1.0, 1.0),
+    Numbers(1.5, 15.0, 12.0, 0.0, 1.0),
+    Numbers(1.0, 45.0, 12.0, 1.5, 1.1),
+    Numbers(0.7, 60.0, 20.0, 0.3, 1.5),
 )
 
 
@@ -184,29 +165,29 @@ def suggest_steps(
     """
     subject = Subject(image, probabilities, spacing, channel_axis)
     yield SuggestStep(0.0, "how the classes look", None)
-    parts = [subject.cut(window) for window in _windows(subject)]
+    parts = [subject.cut(box) for box in _boxes(subject)]
     units = units_of(parts)
     looks = [_look(part, units) for part in parts]
     effects: list[_Effect] = []
     for done, setting in enumerate(SETTINGS, start=1):
         stage = f"setting {done} of {len(SETTINGS)}"
         yield SuggestStep(done / (len(SETTINGS) + 1), stage, _best(effects).params if effects else None)
-        effects.append(_effect(parts, looks, setting.params(units)))
+        effects.append(_effect(parts, looks, setting.in_units(units).params))
     suggestion = _best(effects)
     yield SuggestStep(1.0, "done", suggestion.params, suggestion)
 
 
-def _windows(subject: Subject) -> list[Window]:
-    """Return the whole image, or windows spread over it."""
+def _boxes(subject: Subject) -> list[Box]:
+    """Return the whole image, or boxes spread over it."""
     n_points = affordable(subject, LARGEST)
     if subject.n_points <= n_points:
         return [whole(subject.shape)]
-    size = window_shape(subject.shape, n_points // N_PARTS)
-    # Every second axis runs at twice the pace, so that the windows do not lie in one row.
+    size = box_shape(subject.shape, n_points // N_PARTS)
+    # Every second axis runs at twice the pace, so that the boxes do not lie in one row.
     paces = [(part + 0.5) / N_PARTS for part in range(N_PARTS)]
     centres = [[(pace * (1 + axis % 2)) % 1 * extent for axis, extent in enumerate(subject.shape)] for pace in paces]
-    windows = [window_around(centre, size, subject.shape) for centre in centres]
-    return [window for number, window in enumerate(windows) if window not in windows[:number]]
+    boxes = [box_around(centre, size, subject.shape) for centre in centres]
+    return [box for number, box in enumerate(boxes) if box not in boxes[:number]]
 
 
 @dataclass(frozen=True)
@@ -359,8 +340,3 @@ def _best(effects: Sequence[_Effect]) -> Suggestion:
         f"{best.changed:.1%} of the pixels would change, most to the class that they look like, with borders no "
         "rougher than before.",
     )
-
-
-def _short(value: float) -> float:
-    """Return three significant digits."""
-    return float(f"{value:.3g}")

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from napari_densecrf.crf.grid import Grid, robust_range
 from napari_densecrf.crf.refine import Refiner
 from napari_densecrf.crf.unary import is_foreground
+from napari_densecrf.numbers import Units
 from napari_densecrf.params import CRFParams
 
 # Where a part begins and ends along each spatial axis of the whole.
-Window = tuple[slice, ...]
+Box = tuple[slice, ...]
 
 # Intensities that the robust range is taken from, at most.
 SAMPLE = 1 << 16
@@ -38,14 +39,14 @@ class Part:
         Of the part, on the lattice of the whole.
     probabilities : (n_labels, *spatial) float32
         Sums to 1 over the labels.
-    window : tuple of slice
+    box : tuple of slice
     """
 
     image: NDArray[Any]
     channel_axis: int | None
     refiner: Refiner
     probabilities: NDArray[np.float32]
-    window: Window
+    box: Box
 
     @cached_property
     def labels(self) -> NDArray[np.intp]:
@@ -108,9 +109,9 @@ class Subject:
         """Number of channels of the image."""
         return 1 if self._channel_axis is None else int(self._image.shape[self._channel_axis])
 
-    def cut(self, window: Window) -> Part:
-        """Return the part in a window; raises what `refine` raises."""
-        of_image = list(window)
+    def cut(self, box: Box) -> Part:
+        """Return the part in a box; raises what `refine` raises."""
+        of_image = list(box)
         if self._channel_axis is not None:
             of_image.insert(self._channel_axis % self._image.ndim, slice(None))
         image = np.asarray(self._image[tuple(of_image)])
@@ -118,10 +119,10 @@ class Subject:
             image,
             spacing=self._spacing,
             channel_axis=self._channel_axis,
-            origin=[along.start for along in window],
+            origin=[along.start for along in box],
         )
-        probabilities = np.asarray(self._probabilities[(..., *window)])
-        return Part(image, self._channel_axis, refiner, refiner.refine(probabilities, AS_THEY_ARE).marginals, window)
+        probabilities = np.asarray(self._probabilities[(..., *box)])
+        return Part(image, self._channel_axis, refiner, refiner.refine(probabilities, AS_THEY_ARE).marginals, box)
 
     def _spatial_shape(self) -> tuple[int, ...]:
         shape = list(self._image.shape)
@@ -131,22 +132,6 @@ class Subject:
                 raise ValueError(f"channel_axis is {axis}: the image has axes 0 to {len(shape) - 1}")
             del shape[axis]
         return tuple(shape)
-
-
-@dataclass(frozen=True)
-class Units:
-    """Units in which the same numbers suit different images.
-
-    Parameters
-    ----------
-    pixel : float
-        The finest spacing.
-    intensity : float
-        A 255th of the robust range.
-    """
-
-    pixel: float
-    intensity: float
 
 
 def units_of(parts: Sequence[Part]) -> Units:
@@ -170,13 +155,13 @@ def affordable(subject: Subject, n_points: int) -> int:
     return max(1, n_points // max(by_lattice, subject.n_labels // 2, subject.n_labels * subject.n_channels // 8))
 
 
-def whole(shape: Sequence[int]) -> Window:
-    """Return the window of the whole image."""
+def whole(shape: Sequence[int]) -> Box:
+    """Return the box of the whole image."""
     return tuple(slice(0, size) for size in shape)
 
 
-def window_shape(shape: Sequence[int], n_points: int) -> tuple[int, ...]:
-    """Return the shape of a window of at most ``n_points``, as near to a cube as the image allows."""
+def box_shape(shape: Sequence[int], n_points: int) -> tuple[int, ...]:
+    """Return the shape of a box of at most ``n_points``, as near to a cube as the image allows."""
 
     def points_within(longest: int) -> int:
         return math.prod(min(size, longest) for size in shape)
@@ -185,8 +170,8 @@ def window_shape(shape: Sequence[int], n_points: int) -> tuple[int, ...]:
     return tuple(min(size, max(1, longest)) for size in shape)
 
 
-def window_around(centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> Window:
-    """Return the window of a size whose middle is as near to a point as the image's edges allow."""
+def box_around(centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> Box:
+    """Return the box of a size whose middle is as near to a point as the image's edges allow."""
     firsts = [
         min(max(0, round(at - extent / 2)), whole_size - extent)
         for at, extent, whole_size in zip(centre, size, shape, strict=True)

@@ -12,7 +12,15 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import METADATA_KEY, Map, Problem, levels_of, shape_of
+from napari_densecrf._napari.problem.axes import (
+    METADATA_KEY,
+    FromStrokes,
+    Map,
+    Problem,
+    layers_of_map,
+    levels_of,
+    shape_of,
+)
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
@@ -75,6 +83,49 @@ class OneLayer:
         if active in self._viewer.layers:
             self._viewer.layers.selection.active = active
         return layer
+
+
+class ResultLayers(OneLayer):
+    """The refined labels, one layer for each image."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer, result_layer)
+
+    def write(self, result: Result, made: dict[str, Any], strokes: Labels | None) -> bool:
+        """Write a result into its layer, with how it was made; return whether it is the first of its image.
+
+        The first hides the map, and leaves the strokes above what they correct.
+        """
+        problem = result.request.problem
+        layer = self.fitting(result)
+        first = layer is None
+        if layer is None:
+            layer = self.add(result)
+            if not isinstance(problem.map, FromStrokes):
+                for source in layers_of_map(problem.map):
+                    source.visible = False
+            self._keep_above(strokes, layer)
+        elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
+            paint_like(layer, problem.map, result.inputs)
+        write(layer, problem, result.request.region, result.labels)
+        layer.metadata[METADATA_KEY] = made
+        return first
+
+    def put_in_place(self, problem: Problem) -> None:
+        """Move the layer of an image to where the image is now."""
+        layer = self.of(problem.image)
+        if layer is not None:
+            put_in_place(layer, problem)
+
+    def fingerprints(self, layer: Labels) -> dict[str, str]:
+        """Return where the fingerprints of a layer's inputs are kept."""
+        prints: dict[str, str] = layer.metadata[METADATA_KEY]["fingerprints"]
+        return prints
+
+    def _keep_above(self, strokes: Labels | None, layer: Labels) -> None:
+        layers = self._viewer.layers
+        if strokes is not None and layers.index(strokes) < layers.index(layer):
+            layers.move(layers.index(strokes), len(layers))
 
 
 def blank(problem: Problem, dtype: Any, *, one_level: bool = False) -> dict[str, Any]:

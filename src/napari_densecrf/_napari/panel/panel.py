@@ -29,7 +29,7 @@ UNLIMITED = 16777215
 MARGIN = 6
 
 
-def say(control: Any, words: str) -> None:
+def set_text(control: Any, words: str) -> None:
     """Show words in a text of the panel; without words it takes no room."""
     if control.value != words:
         control.value = words
@@ -77,7 +77,7 @@ class Fold:
         self.button.toggled.connect(self._turn)
         self.button.clicked.connect(self._on_click)
         # Whether the user has opened it, rather than the program.
-        self.sought = False
+        self.opened_by_user = False
         self._parts: list[QWidget] = []
         self._hidden: set[QWidget] = set()
 
@@ -106,10 +106,10 @@ class Fold:
             part.setVisible(shown and part not in self._hidden)
 
     def _on_click(self, shown: bool) -> None:
-        self.sought = shown
+        self.opened_by_user = shown
         self.come_into_view()
 
-    def seek(self) -> None:
+    def open_by_user(self) -> None:
         """Open it as a click does, for a key or a button that belongs to it."""
         if not self.open:
             self.open = True
@@ -117,7 +117,7 @@ class Fold:
 
     def come_into_view(self) -> None:
         """Scroll to what a click has opened, once it has been laid out; its title stays in view."""
-        if self.sought:
+        if self.opened_by_user:
             QTimer.singleShot(0, self._scroll)
 
     def _scroll(self) -> None:
@@ -126,7 +126,7 @@ class Fold:
             area = self.button.parentWidget()
             while area is not None and not isinstance(area, QScrollArea):
                 area = area.parentWidget()
-            if area is not None and self.sought:
+            if area is not None and self.opened_by_user:
                 for part in (*self._parts[-1:], self.button):
                     area.ensureWidgetVisible(part, 0, MARGIN)
 
@@ -188,7 +188,7 @@ class Panel(QWidget):
         native.setMinimumWidth(0)
         native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        say(control, control.value)
+        set_text(control, control.value)
         self.add_native(native)
 
     def add_wide(self, control: Widget) -> None:

@@ -1,18 +1,15 @@
-"""What survives the window and napari: the numbers, relative to the image, the toggles, open folds, and presets."""
+"""What a widget is like the next time: the numbers, relative to the image, the toggles and the open folds."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qtpy.QtCore import QSettings
+from napari_densecrf._napari.recipes import stored
+from napari_densecrf._napari.session import Session
 
-from . import form
-from .timers import a_timer
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
+from .panel import Fold
 
 # How one works, with whatever image. Not what belongs to the images that are open: the layers, and whether slices make
 # a volume, which of the next image would mean something else. Nor what is a look of a moment: the swipe and the map
@@ -22,82 +19,64 @@ TOGGLES = ("live", "region", "influence", "confidence", "changes", "areas")
 PATIENCE_MS = 300
 
 
-def load(what: str = "widget") -> dict[str, Any]:
-    """Return what was saved last, or nothing."""
-    try:
-        saved = json.loads(_store().value(what, "{}"))
-    except (TypeError, ValueError):
-        return {}
-    return saved if isinstance(saved, dict) else {}
-
-
-def save(state: dict[str, Any], what: str = "widget") -> None:
-    """Keep a state of plain values: of the ``widget``, or its ``presets``."""
-    _store().setValue(what, json.dumps(state))
-
-
-def _store() -> QSettings:
-    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-densecrf", "napari-densecrf")
+def remembered_numbers() -> dict[str, Any]:
+    """Return the relative numbers of the last time, or nothing."""
+    numbers = stored.load().get("numbers")
+    return numbers if isinstance(numbers, dict) else {}
 
 
 class Remembered:
-    """The state of a widget: set as it was the last time, and kept whenever it changes.
+    """Keeps the state of a widget whenever it changes, and sets it as it was the last time.
 
     Parameters
     ----------
-    widget : DenseCRFWidget
+    session : Session
+    controls : mapping of str to widget
+    folds : mapping of str to Fold
     """
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
-        self._widget = widget
-        self.state = load()
-        self._timer = a_timer(PATIENCE_MS, self._save)
+    def __init__(self, session: Session, controls: Mapping[str, Any], folds: Mapping[str, Fold]) -> None:
+        self._session, self._controls, self._folds = session, controls, folds
+        self.state = stored.load()
+        self._timer = session.loop.timer(PATIENCE_MS, self._save)
         self._unsaved = False
-
-    @property
-    def numbers(self) -> dict[str, Any]:
-        """The numbers of the last time, as `form.relative` gives them."""
-        numbers = self.state.get("numbers")
-        return numbers if isinstance(numbers, dict) else {}
 
     def restore(self) -> None:
         """Set toggles and folds, then listen to them."""
-        widget, folds = self._widget, self._widget.panel.folds
         toggles = self.state.get("toggles")
         for name, value in toggles.items() if isinstance(toggles, dict) else ():
             # A later version may have other choices.
             if name in TOGGLES:
                 with suppress(TypeError, ValueError):
-                    widget[name].value = value
+                    self._controls[name].value = value
         # Last, as a toggle that is switched on opens its fold.
         opened = self.state.get("open")
-        for title, fold in folds.items():
+        for title, fold in self._folds.items():
             fold.open = isinstance(opened, list) and title in opened
-            fold.sought = False
+            fold.opened_by_user = False
             fold.button.toggled.connect(self.note)
-        for name in (*TOGGLES, *form.DEFAULTS):
-            widget[name].changed.connect(self.note)
-        widget.refined.connect(self.note)
+        for name in TOGGLES:
+            self._controls[name].changed.connect(self.note)
+        self._session.numbers_changed.connect(self.note)
+        self._session.result_written.connect(self.note)
 
     def note(self, *_: Any) -> None:
         """Take the state down, and keep it when nothing has changed for a moment."""
-        widget = self._widget
+        numbers = self._session.relative_numbers
         self.state = {
-            "numbers": widget.relative_numbers() or self.numbers,
-            "toggles": {name: widget[name].value for name in TOGGLES},
-            "open": [title for title, fold in widget.panel.folds.items() if fold.open],
+            "numbers": self.state.get("numbers", {}) if numbers is None else numbers.as_dict(),
+            "toggles": {name: self._controls[name].value for name in TOGGLES},
+            "open": [title for title, fold in self._folds.items() if fold.open],
         }
         self._unsaved = True
         self._timer.start()
 
     def close(self) -> None:
         """Keep what is not kept yet; the controls themselves may have gone."""
-        # When the program ends, Qt may have deleted it before.
-        with suppress(RuntimeError):
-            self._timer.stop()
+        self._timer.stop()
         if self._unsaved:
             self._save()
 
     def _save(self) -> None:
         self._unsaved = False
-        save(self.state)
+        stored.save(self.state)

@@ -16,23 +16,35 @@ def images(viewer: ViewerModel) -> list[Image]:
     return [layer for layer in viewer.layers if isinstance(layer, Image) and METADATA_KEY not in layer.metadata]
 
 
-def maps(viewer: ViewerModel, painted: Labels | None = None) -> list[tuple[str, Map]]:
+def maps(viewer: ViewerModel, painted: Labels | None = None, chosen: Map | None = None) -> list[tuple[str, Map]]:
     """Return what may be the map, with its name.
 
-    Single-class layers that are selected together are one. Strokes may be made into one: those of the layers that were
-    made for it, and of the layer ``painted`` that is chosen as strokes.
+    Single-class layers that are selected together are one, and so are those of ``chosen``. Strokes may be made into
+    one: those of the layers that were made for it, and of the layer ``painted`` that is chosen as strokes.
     """
     layers = [layer for layer in viewer.layers if could_be_map(layer) and layer is not painted]
     offered: list[tuple[str, Map]] = [(layer.name, layer) for layer in layers]
     for layer in viewer.layers:
         if isinstance(layer, Labels) and (layer is painted or STROKES_KEY in layer.metadata):
             offered.append((f"made from “{layer.name}”", FromStrokes(layer)))
-    chosen = [layer for layer in layers if layer in viewer.layers.selection and isinstance(layer, Image)]
-    shapes = {layer.data.shape for layer in chosen if not layer.multiscale}
-    if len(chosen) >= 2 and len(shapes) == 1:
-        together = tuple(chosen)
-        offered.append((f"{len(together)} layers: " + ", ".join(layer.name for layer in together), together))
+    selected = [layer for layer in layers if layer in viewer.layers.selection and isinstance(layer, Image)]
+    shapes = {layer.data.shape for layer in selected if not layer.multiscale}
+    together = [tuple(selected)] if len(selected) >= 2 and len(shapes) == 1 else []
+    if isinstance(chosen, tuple) and chosen not in together and all(layer in layers for layer in chosen):
+        together.append(chosen)
+    for several in together:
+        offered.append((f"{len(several)} layers: " + ", ".join(layer.name for layer in several), several))
     return offered
+
+
+def still_offered(
+    viewer: ViewerModel, image: Image | None, source: Map | None, painted: Labels | None
+) -> tuple[Image | None, Map | None, Labels | None]:
+    """Return what was chosen as image, map and strokes as far as it may still be chosen."""
+    painted = painted if painted in viewer.layers else None
+    image = image if image in images(viewer) else None
+    offered = [choice for _, choice in maps(viewer, painted, source)]
+    return image, source if source in offered else None, painted
 
 
 def strokes(viewer: ViewerModel) -> list[tuple[str, Labels]]:
@@ -49,12 +61,12 @@ def choose(
     Of several that tell as much, the image that was chosen comes first, then the active layer, then names that begin
     alike. Where no pair fits, return what might have been meant, to be named.
     """
-    if understood(image, source):
+    if fitting(image, source):
         return image, source
     active = viewer.layers.selection.active
     candidates = sorted(images(viewer), key=lambda layer: not layer.rgb)
     offered = [choice for _, choice in maps(viewer, painted)]
-    pairs = [(a_image, choice) for a_image in candidates for choice in offered if understood(a_image, choice)]
+    pairs = [(a_image, choice) for a_image in candidates for choice in offered if fitting(a_image, choice)]
 
     def preference(pair: tuple[Image, Map]) -> tuple[int, bool, bool, int]:
         a_image, layers = pair[0], layers_of_map(pair[1])
@@ -84,7 +96,7 @@ def _letters_alike(name: str, other: str) -> int:
 
 def _rank(image: Image, choice: Map) -> int:
     """Return 0 for the pair that tells the most: a map with classes tells more than one that could be a plain image."""
-    found = understood(image, choice)
+    found = fitting(image, choice)
     if found is None:
         return 9
     if isinstance(choice, FromStrokes):
@@ -97,7 +109,7 @@ def _rank(image: Image, choice: Map) -> int:
     return 3 if all(layer.dtype.kind == "f" for layer in layers_of_map(choice)) else 4
 
 
-def understood(image: Image | None, choice: Map | None) -> Problem | None:
+def fitting(image: Image | None, choice: Map | None) -> Problem | None:
     """Return how an image and a map fit, or None."""
     if image is None or choice is None or choice is image:
         return None

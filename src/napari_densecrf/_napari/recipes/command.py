@@ -14,7 +14,8 @@ from napari.layers import Labels, Layer
 from napari_densecrf._napari.contributions.reader import FILE_AXES
 from napari_densecrf._napari.problem.axes import SINGLES, FromStrokes, Misfit, Problem, levels_of, shape_of
 from napari_densecrf._napari.problem.region import whole_of
-from napari_densecrf._napari.work.worker import Request, Result
+from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.files import read as files
 from napari_densecrf.params import CRFParams

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from napari_densecrf._napari.panel import form
-from napari_densecrf._napari.panel import remembered as settings
-from napari_densecrf.choose.suggest import Setting
-from napari_densecrf.params import DEFAULT_N_ITERATIONS
+from napari_densecrf.numbers import NAMES, Numbers
+
+from . import stored
 
 SETTINGS_KEY = "presets"
 # Numbers on the sliders have six digits.
@@ -25,7 +24,7 @@ class Preset:
     ----------
     name : str
     numbers : mapping
-        By the names of the sliders, as `form.relative` gives them.
+        By the names of the sliders, relative, as `Session.relative_numbers` has them.
     source : str
         Where they come from, in a sentence for the user.
     """
@@ -41,8 +40,9 @@ class Preset:
         )
 
 
-def _built_in(name: str, setting: Setting, source: str) -> Preset:
-    return Preset(name, {**asdict(setting), "n_iterations": DEFAULT_N_ITERATIONS, "damping": 0.0}, source)
+def _built_in(name: str, numbers: Numbers, source: str) -> Preset:
+    # Over how many frames of a film labels hold each other is no matter of what they show.
+    return Preset(name, {key: value for key, value in numbers.as_dict().items() if key != "time_sigma"}, source)
 
 
 # What is said of mean IoU is what `benchmarks/presets.py` prints of the nine data sets it was written on: 13 images and
@@ -50,31 +50,31 @@ def _built_in(name: str, setting: Setting, source: str) -> Preset:
 BUILT_IN = (
     _built_in(
         "Careful, any map",
-        Setting(0.75, 45.5, 12.5, 1.54, 1.13),
+        Numbers(0.75, 45.5, 12.5, 1.54, 1.13),
         "Weak and far: of the settings tried on 31 images in 2D such ones did the least harm. On 13 others the mean "
         "IoU changed by -0.026 to +0.049, and 10 gained.",
     ),
     _built_in(
         "Nuclei and grains",
-        Setting(8.0, 6.0, 12.0, 1.0, 1.0),
+        Numbers(8.0, 6.0, 12.0, 1.0, 1.0),
         "Strong and near, one of the settings of Auto: mean IoU +0.022 to +0.091 on four 2D images of nuclei and one "
         "of sandstone. Not for thin gaps: -0.097 on nuclei that touch.",
     ),
     _built_in(
         "Thin structures",
-        Setting(1.5, 3.0, 20.0, 0.5, 1.0),
+        Numbers(1.5, 3.0, 20.0, 0.5, 1.0),
         "Weak and near, one of the settings of Auto, which leaves in place what is thin: mean IoU +0.01 on membranes "
         "in electron microscopy, -0.001 at worst on 13 images of all kinds.",
     ),
     _built_in(
         "Noise: smooth only",
-        Setting(0.0, 3.0, 12.0, 3.0, 1.0),
+        Numbers(0.0, 3.0, 12.0, 3.0, 1.0),
         "Smooths the map and does not look at the image (w1 = 0): mean IoU +0.005 on noisy nuclei that touch, "
         "-0.010 to +0.019 on 13 images of all kinds.",
     ),
     _built_in(
         "Photographs",
-        Setting(10.0, 80.0, 13.0, 3.0, 3.0),
+        Numbers(10.0, 80.0, 13.0, 3.0, 3.0),
         "The README of pydensecrf, which wraps the code of Krähenbühl and Koltun (2011), for colour photographs. Too "
         "strong for much of microscopy: 9 of 13 images lost, up to 0.32 of mean IoU.",
     ),
@@ -85,7 +85,7 @@ def own_presets() -> list[Preset]:
     """Return what the user has saved, by name."""
     return [
         Preset(name, saved["numbers"], str(saved.get("source", "")))
-        for name, saved in sorted(settings.load(SETTINGS_KEY).items())
+        for name, saved in sorted(stored.load(SETTINGS_KEY).items())
         if isinstance(saved, dict) and _are_numbers(saved.get("numbers"))
     ]
 
@@ -102,16 +102,16 @@ def keep(preset: Preset) -> None:
         raise ValueError(f"“{preset.name}” is built in: choose another name.")
     # Anew from where they are kept, as another window may have saved some meanwhile.
     saved = {"numbers": dict(preset.numbers), "source": preset.source}
-    settings.save({**settings.load(SETTINGS_KEY), preset.name: saved}, SETTINGS_KEY)
+    stored.save({**stored.load(SETTINGS_KEY), preset.name: saved}, SETTINGS_KEY)
 
 
 def forget(name: str) -> None:
     """Remove a preset of the user."""
-    saved = settings.load(SETTINGS_KEY)
+    saved = stored.load(SETTINGS_KEY)
     saved.pop(name, None)
-    settings.save(saved, SETTINGS_KEY)
+    stored.save(saved, SETTINGS_KEY)
 
 
 def _are_numbers(saved: Any) -> bool:
     """Tell whether what was saved has a number for every slider."""
-    return isinstance(saved, dict) and all(isinstance(saved.get(name), (int, float)) for name in form.DEFAULTS)
+    return isinstance(saved, dict) and all(isinstance(saved.get(name), (int, float)) for name in NAMES)

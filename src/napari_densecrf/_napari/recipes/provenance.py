@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import FromStrokes, layers_of_map
+from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.work.loop import Loop
 from napari_densecrf._napari.work.reading import Inputs
-from napari_densecrf._napari.work.runner import Done, Found, Runner, Stage, Steps
-from napari_densecrf._napari.work.worker import Request, Result
+from napari_densecrf._napari.work.runner import Done, Found, Listener, Runner, Stage, Steps
+from napari_densecrf._napari.work.worker import Result
 
 # Hashed in one go: about 5 ms.
 PIECE_BYTES = 2**22
@@ -59,17 +61,16 @@ class Fingerprints:
     They tell these pixels from all others. None that was asked for is given up, however many come after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop) -> None:
         # The thread takes the first off when it is done: what is interrupted is begun anew.
         self._wanted: deque[tuple[dict[str, str], Result]] = deque()
-        self._runner = Runner("napari-densecrf fingerprints", warns=False)
-        self._runner.found.connect(lambda _, found: found[0].update(found[1]))
+        self._runner = Runner(loop, "napari-densecrf fingerprints", warns=False)
 
     def add(self, prints: dict[str, str], result: Result) -> None:
         """Write the fingerprints of a result's inputs into a dict, soon."""
         if not prints and all(prints is not one for one, _ in self._wanted):
             self._wanted.append((prints, result))
-            self._runner.submit(self._steps, type(self))
+            self._runner.submit(self._steps, Listener(found=lambda found: found[0].update(found[1])), type(self))
 
     def close(self) -> None:
         """End the thread at its next step."""

@@ -12,7 +12,8 @@ from napari.layers import Labels, Layer
 
 from napari_densecrf._napari.problem.axes import FromStrokes, Problem, shape_of
 from napari_densecrf._napari.problem.region import Region, whole_of
-from napari_densecrf._napari.work.worker import Request, Result
+from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
 

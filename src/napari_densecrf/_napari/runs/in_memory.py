@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.display.result_layer import blank, paint_like
 from napari_densecrf._napari.problem.axes import METADATA_KEY, layers_of, levels_of, shape_of
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs, read_strokes
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
-from napari_densecrf._napari.work.stroke_maps import TaughtMaps
-from napari_densecrf._napari.work.worker import Request, read_all
+from napari_densecrf._napari.work.stroke_maps import StrokeMaps
+from napari_densecrf._napari.work.worker import read_all
 from napari_densecrf.large.tiles import TILE_MEMORY, finished, plan_tiles, refine_tiles
 from napari_densecrf.large.tiling import TilePlan
 
@@ -158,11 +159,11 @@ def applied_layer(request: Request, inputs: Inputs) -> Labels:
 
 def applying(job: Apply) -> Steps:
     """Refine the frames that are left, tile by tile; look first what that takes."""
-    planned, taught = None, TaughtMaps()
+    planned, stroke_maps = None, StrokeMaps()
     for frame in job.left:
         yield Stage("reading", 0.0)
         request = job.of(frame)
-        inputs = read_all(request, taught)
+        inputs = read_all(request, stroke_maps)
         options: dict[str, Any] = {"spacing": request.frame_spacing, "channel_axis": inputs.channel_axis}
         plan = plan_tiles(inputs.image, inputs.probabilities, request.coupled(request.params), **options)
         if planned is None:

@@ -26,10 +26,10 @@ from napari_densecrf._napari.problem.axes import (
     layers_of,
     levels_of,
 )
+from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
-from napari_densecrf._napari.work.worker import Request
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.files import jobs
 from napari_densecrf.files.frames import Frames

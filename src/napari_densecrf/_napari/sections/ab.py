@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from magicgui.widgets import Label, RadioButtons
 
 from napari_densecrf._napari.panel import form
 from napari_densecrf._napari.panel.keys import Keys
-from napari_densecrf._napari.panel.panel import Panel, say
-from napari_densecrf.params import CRFParams
+from napari_densecrf._napari.panel.panel import Panel, set_text
+from napari_densecrf._napari.session import IMAGE, Session
+from napari_densecrf.numbers import NAMES, Numbers
 
 from .section import Section
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 SIDES = ("A", "B")
 
@@ -22,8 +18,8 @@ SIDES = ("A", "B")
 class Sides(Section):
     """The two sets; the second begins as a copy of the first."""
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.side = RadioButtons(
             name="side",
             label="Numbers (U)",
@@ -35,8 +31,8 @@ class Sides(Section):
         self.says = Label(name="side_says", label="")
         self.controls = {"side": self.side, "side_says": self.says}
         self._on = "A"
-        self._stored: dict[str, CRFParams] = {}
-        self._keys = Keys(widget.viewer)
+        self._stored: dict[str, Numbers] = {}
+        self._keys = Keys(session.viewer)
 
     def lay_out(self, panel: Panel) -> None:
         """Put the choice and what differs into the panel."""
@@ -47,9 +43,7 @@ class Sides(Section):
         """Listen to the choice, its key and the sliders."""
         self.side.changed.connect(self._switch)
         self._keys.bind("u", lambda _: self.turn())
-        for name in form.DEFAULTS:
-            self.widget[name].changed.connect(self._describe)
-        self.widget.renumbered.connect(self._forget)
+        self.session.numbers_changed.connect(self._on_numbers)
 
     def close(self) -> None:
         """Let go of the key."""
@@ -66,11 +60,17 @@ class Sides(Section):
     def _switch(self, side: str) -> None:
         if side not in SIDES or side == self._on:
             return
-        params = self.widget.params
-        self._stored[self._on] = params
+        numbers = self.session.numbers
+        self._stored[self._on] = numbers
         self._on = side
-        self.widget.set_params(self._stored.get(side, params))
+        self.session.set_numbers(self._stored.get(side, numbers))
         self._describe()
+
+    def _on_numbers(self, _: Numbers, by: str) -> None:
+        if by == IMAGE:
+            self._forget()
+        else:
+            self._describe()
 
     def _forget(self) -> None:
         """Begin anew with side A: the numbers of the other mean nothing in these units."""
@@ -80,16 +80,16 @@ class Sides(Section):
             self.side.value = self._on
         self._describe()
 
-    def _describe(self, *_: object) -> None:
+    def _describe(self) -> None:
         """Say in what the other side differs."""
         other = self._stored.get(self._other)
-        say(self.says, "" if other is None else self._differences(other))
+        set_text(self.says, "" if other is None else self._differences(other))
 
-    def _differences(self, other: CRFParams) -> str:
-        here, there = form.values_of(self.widget.params), form.values_of(other)
+    def _differences(self, other: Numbers) -> str:
+        here = self.session.numbers
         differ = [
-            f"{self.widget[name].label} {there[name]:.4g}"
-            for name in here
-            if name in there and here[name] != there[name]
+            f"{form.LABELS[name]} {getattr(other, name):.4g}"
+            for name in NAMES
+            if getattr(here, name) != getattr(other, name)
         ]
         return f"{self._other} has {', '.join(differ)}." if differ else f"{self._other} has the same numbers."

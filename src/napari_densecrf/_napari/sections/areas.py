@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 from magicgui.widgets import Label
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.panel.panel import say
+from napari_densecrf._napari.panel.panel import set_text
 from napari_densecrf._napari.problem.axes import Problem
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import CHANGES, Result
 
 from .toggle import Toggled
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 # More classes than a dock has room for: the rest, the smallest, are left out, and said to be.
 MAX_ROWS = 12
@@ -27,9 +24,9 @@ MAX_ROWS = 12
 class Areas(Toggled):
     """The table, under its toggle."""
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(
-            widget,
+            session,
             "areas",
             "Area of each class",
             "The area of each class in the map and in the result, and what it gained and lost.",
@@ -44,7 +41,7 @@ class Areas(Toggled):
         if result.counts is None:
             return
         region, problem = result.request.region, result.request.problem
-        say(self.table, table(result.counts, result.inputs.names, problem, region))
+        set_text(self.table, table(result.counts, result.inputs.names, problem, region))
 
 
 def areas(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from magicgui.widgets import Label, PushButton
@@ -15,12 +15,10 @@ from napari_densecrf._napari.display.drawing import Drawing, show_grip
 from napari_densecrf._napari.display.placement import centre_of_view, on_canvas, pixel_at, placed
 from napari_densecrf._napari.display.result_layer import OneLayer, move, redraw, reveal
 from napari_densecrf._napari.panel.panel import Panel
+from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import CHANGES, Result
 
 from .toggle import FLAT_ONLY, Toggled, unfollow_mouse
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 # How near to the line the mouse takes it, in pixels of the canvas.
 GRIP = 8.0
@@ -32,9 +30,9 @@ class Before(Toggled):
     The result itself keeps its data and is hidden meanwhile. While the key is held the column is the last.
     """
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(
-            widget,
+            session,
             "swipe",
             "Swipe (W)",
             "A line to drag across the image: left of it what the map alone says, right of it the result.",
@@ -53,8 +51,8 @@ class Before(Toggled):
         self.held = False
         # The column of the image's pixels where the line is.
         self.column: float | None = None
-        self._layers = OneLayer(widget.viewer, _stand_in)
-        self._line = Drawing(widget.viewer)
+        self._layers = OneLayer(session.viewer, _stand_in)
+        self._line = Drawing(session.viewer)
         self._gripped = False
         self._hidden: Layer | None = None
 
@@ -69,7 +67,7 @@ class Before(Toggled):
         self.button.native.pressed.connect(lambda: self.hold(True))
         self.button.native.released.connect(lambda: self.hold(False))
         self._keys.bind("h", self._on_key)
-        self.widget.viewer.layers.events.removed.connect(self._on_removed)
+        self.session.viewer.layers.events.removed.connect(self._on_removed)
 
     def hold(self, held: bool) -> None:
         """Show the map's labels whole, or no longer."""
@@ -77,17 +75,17 @@ class Before(Toggled):
             return
         self.held = held
         if held and not self.in_2d:
-            self.widget.viewer.status = FLAT_ONLY
-        last = self.widget.last_result
+            self.session.viewer.status = FLAT_ONLY
+        last = self.session.result
         if held and not self.active and last is not None and last.said is None:
-            self.widget.want(CHANGES)
+            self.session.request_extra(CHANGES, by=self.button)
         elif not held:
-            self.unwant()
+            self.session.release_extra(by=self.button)
         self._compare()
 
     def start(self) -> None:
         """Draw the line, and let it be dragged."""
-        viewer = self.widget.viewer
+        viewer = self.session.viewer
         viewer.mouse_move_callbacks.append(self._on_move)
         viewer.mouse_drag_callbacks.append(self._on_press)
         # To the middle, wherever it was when it was last seen.
@@ -117,22 +115,20 @@ class Before(Toggled):
             self._compare()
 
     def _on_removed(self, event: Any) -> None:
-        if self.active and not self.widget.is_writing and self._layers.owns(event.value):
+        if self.active and not self.session.is_writing and self._layers.owns(event.value):
             self.toggle.value = False
 
     # --- what is shown ---------------------------------------------------------------------------------------------
 
     def _compare(self) -> None:
         """Show the layer that stands in for the result, or the result."""
-        result, layers = self.widget.last_result, self.widget.viewer.layers
+        result, layers = self.session.result, self.session.viewer.layers
         if not (self.active or self.held) or not self.in_2d:
             self._line.clear()
             self._give_back()
-        elif (
-            result is not None and result.said is not None and result.request.problem.image in self.widget.viewer.layers
-        ):
+        elif result is not None and result.said is not None and result.request.problem.image in layers:
             self._draw_line(result)
-            with self.widget.writing():
+            with self.session.writing():
                 self._write(result, self._composed(result))
 
     def _composed(self, result: Result) -> NDArray[Any]:
@@ -146,7 +142,7 @@ class Before(Toggled):
 
     def _write(self, result: Result, values: NDArray[Any]) -> None:
         problem, region = result.request.problem, result.request.region
-        shown = self.widget.result_layer
+        shown = self.session.result_layer
         if shown is None:
             return
         layer = self._layers.of(problem.image)
@@ -183,16 +179,16 @@ class Before(Toggled):
             self._line.clear()
             return
         if self.column is None or not region.x[0] <= self.column <= region.x[1]:
-            middle = centre_of_view(problem, self.widget.viewer)[1]
+            middle = centre_of_view(problem, self.session.viewer)[1]
             self.column = float(np.clip(middle, region.x[0], region.x[1]))
         ends = [(y - 0.5, self.column) for y in region.y]
         self._line.draw([on_canvas(problem, region.index, ends)])
 
     def _near(self, position: Any) -> bool:
-        last = self.widget.last_result
+        last = self.session.result
         if last is None or self.column is None:
             return False
-        viewer, problem = self.widget.viewer, last.request.problem
+        viewer, problem = self.session.viewer, last.request.problem
         active = viewer.layers.selection.active
         away = abs(pixel_at(problem, position)[1] - self.column) * problem.spacing[1] * viewer.scene.camera.zoom
         return bool(away <= GRIP and (active is None or active.mode == "pan_zoom"))
@@ -202,15 +198,15 @@ class Before(Toggled):
         near = self._near(event.position)
         if near != self._gripped:
             self._gripped = near
-            self.widget.viewer.scene.camera.mouse_pan = not near
-            show_grip(self.widget.viewer, near)
+            self.session.viewer.scene.camera.mouse_pan = not near
+            show_grip(self.session.viewer, near)
 
     def _on_press(self, _: Any, event: Any) -> Iterator[None]:
         if event.button != 1 or not self._near(event.position):
             return
         yield
         while event.type == "mouse_move":
-            last = self.widget.last_result
+            last = self.session.result
             if last is not None:
                 x0, x1 = last.request.region.x
                 self.column = float(np.clip(pixel_at(last.request.problem, event.position)[1], x0, x1))
@@ -218,7 +214,7 @@ class Before(Toggled):
             yield
 
     def _unfollow(self) -> None:
-        viewer = self.widget.viewer
+        viewer = self.session.viewer
         unfollow_mouse(viewer, self._on_move, self._on_press)
         if self._gripped:
             self._gripped = False

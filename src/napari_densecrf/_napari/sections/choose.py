@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from magicgui.widgets import Label, PushButton
 
-from napari_densecrf._napari.panel.panel import Panel, say
+from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem.axes import FromStrokes
+from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
-from napari_densecrf._napari.work.worker import Engine, Request, Result
+from napari_densecrf._napari.work.worker import Engine, Result
 from napari_densecrf.choose.fit import Fit, fit_steps
 from napari_densecrf.choose.suggest import Suggestion, suggest_steps
+from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
 from .preset_controls import ChoosePreset
 from .section import Section
-
-
-@dataclass(frozen=True)
-class Proposed:
-    """What `suggest` says of a request."""
-
-    request: Request
-    suggestion: Suggestion
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What `fit` has found for a request."""
-
-    request: Request
-    fit: Fit
 
 
 class Choose(Section):
@@ -40,8 +27,8 @@ class Choose(Section):
 
     title = "Choose"
 
-    def __init__(self, widget: Any) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         suggest = PushButton(
             name="suggest",
             text="Auto",
@@ -53,7 +40,7 @@ class Choose(Section):
             tooltip="Search for the numbers that predict each stroke best from the others. Cancel keeps the best.",
         )
         self.controls = {control.name: control for control in (suggest, fit, Label(name="advice"))}
-        self.preset = ChoosePreset(widget)
+        self.preset = ChoosePreset(session, self.controls["advice"])
         self.controls |= self.preset.controls
 
     def lay_out(self, panel: Panel) -> None:
@@ -64,22 +51,21 @@ class Choose(Section):
 
     def connect(self) -> None:
         """Listen to the buttons, and to what comes of them."""
+        self.preset.fold = self.fold
         self.preset.connect()
         self.controls["suggest"].changed.connect(self._suggest)
         self.controls["fit"].changed.connect(self._fit)
-        self.widget.found.connect(self._take_best)
-        self.widget.done.connect(self._take)
 
     def _suggest(self) -> None:
-        request = self.widget.request()
+        request = self.session.request()
         if request is None:
             self._say("Choose an image and a map first.")
             return
         self._say("Looking at the image and the map …")
-        self.widget.run(lambda: suggesting(self.widget.engine, request))
+        self.session.run(lambda: suggesting(self.session.engine, request), self._take_suggestion)
 
     def _fit(self) -> None:
-        request = self.widget.request()
+        request = self.session.request()
         if request is None:
             self._say("Choose an image and a map first.")
         elif isinstance(request.problem.map, FromStrokes):
@@ -88,25 +74,27 @@ class Choose(Section):
             self._say("Paint a few strokes in this slice first: at least two of each of two classes.")
         else:
             self._say("Trying numbers on the strokes …")
-            self.widget.run(lambda: fitting(self.widget.engine, request))
+            self.session.run(lambda: fitting(self.session.engine, request), self._take_fit, self._take_best)
 
-    def _take_best(self, found: Any) -> None:
+    def _take_best(self, best: Fit) -> None:
         """Show the best so far on the sliders; its labels come by themselves."""
-        if isinstance(found, Fitted):
-            self.widget.set_params(found.fit.params, refine=False)
-            self._say(found.fit.reason)
+        self._set(best.params, refine=False)
+        self._say(best.reason)
 
-    def _take(self, result: Any) -> None:
-        if isinstance(result, Fitted):
-            self.widget.set_params(result.fit.params)
-            self._say(result.fit.reason)
-        elif isinstance(result, Proposed):
-            if result.suggestion.params is not None:
-                self.widget.set_params(result.suggestion.params)
-            self._say(result.suggestion.reason)
+    def _take_fit(self, fit: Fit) -> None:
+        self._set(fit.params)
+        self._say(fit.reason)
+
+    def _take_suggestion(self, suggestion: Suggestion) -> None:
+        if suggestion.params is not None:
+            self._set(suggestion.params)
+        self._say(suggestion.reason)
+
+    def _set(self, params: CRFParams, *, refine: bool = True) -> None:
+        self.session.set_numbers(Numbers.of_params(params, self.session.numbers), refine=refine)
 
     def _say(self, words: str) -> None:
-        say(self.controls["advice"], words)
+        set_text(self.controls["advice"], words)
 
 
 def suggesting(engine: Engine, request: Request) -> Steps:
@@ -116,7 +104,7 @@ def suggesting(engine: Engine, request: Request) -> Steps:
     places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis}
     for step in suggest_steps(inputs.image, inputs.probabilities, **places):
         if step.suggestion is not None:
-            yield Done(Proposed(request, step.suggestion))
+            yield Done(step.suggestion)
         else:
             yield Stage(step.stage, step.fraction)
 
@@ -132,12 +120,12 @@ def fitting(engine: Engine, request: Request) -> Steps:
     shown: CRFParams = request.params
     for step in fit_steps(inputs.image, inputs.probabilities, alone.strokes, request.params, **places):
         if step.fit is not None:
-            yield Done(Fitted(request, step.fit))
+            yield Done(step.fit)
             return
         yield Stage(step.stage, step.fraction)
         if step.best.params != shown:
             shown = step.best.params
-            yield Found(Fitted(request, step.best))
+            yield Found(step.best)
             yield from _refining(engine, replace(request, params=shown))
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from napari_densecrf._napari.session import Session
 
 from .ab import Sides
 from .before_after import Before
 from .toggle import Composed
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 
 class Compare(Composed):
@@ -17,5 +14,5 @@ class Compare(Composed):
 
     title = "Compare"
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
-        super().__init__(widget, Before(widget), Sides(widget))
+    def __init__(self, session: Session) -> None:
+        super().__init__(session, Before(session), Sides(session))

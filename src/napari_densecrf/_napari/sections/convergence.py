@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from magicgui.widgets import Label
@@ -11,14 +11,12 @@ from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_densecrf._napari.panel.panel import Panel, say
-from napari_densecrf._napari.work.runner import Done, Runner
+from napari_densecrf._napari.panel.panel import Panel, set_text
+from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.work.runner import Done, Listener, Runner
 from napari_densecrf._napari.work.worker import Result
 
 from .section import Section
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 # What the free energy may rise by, in parts of its span, before it is said to: rounding is far below.
 RISE = 1e-4
@@ -35,8 +33,8 @@ class Convergence(Section):
 
     title = "Convergence"
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.hint = Label(name="convergence_hint", label="")
         self.controls = {"convergence_hint": self.hint}
         self.plots: Plots | None = None
@@ -53,8 +51,8 @@ class Convergence(Section):
     def connect(self) -> None:
         """Listen to the fold, results and the theme."""
         self.fold.button.toggled.connect(self._on_fold)
-        self.widget.result_shown.connect(lambda _: self._show())
-        self.widget.viewer.events.theme.connect(self._paint)
+        self.session.result_written.connect(lambda _: self._show())
+        self.session.viewer.events.theme.connect(self._paint)
         # It may have been left open the last time.
         self._on_fold(self.fold.open)
 
@@ -66,13 +64,14 @@ class Convergence(Section):
     def _on_fold(self, opened: bool) -> None:
         if opened and self._runner is None:
             # Importing takes longer than a window may hold still.
-            self._runner = Runner("napari-densecrf import", warns=False)
-            self._runner.finished.connect(self._make)
-            self._runner.failed.connect(lambda _, error: say(self.hint, str(error)))
-            self._runner.submit(_import)
+            self._runner = Runner(self.session.loop, "napari-densecrf import", warns=False)
+            self._runner.submit(_import, Listener(self._make, failed=self._say_error))
         self._show()
 
-    def _make(self, _: int, library: Any) -> None:
+    def _say_error(self, error: Exception) -> None:
+        set_text(self.hint, str(error))
+
+    def _make(self, library: Any) -> None:
         self.plots = Plots(library)
         self._place.layout().addWidget(self.plots.native)
         if self._runner is not None:
@@ -83,17 +82,17 @@ class Convergence(Section):
 
     def _paint(self, *_: Any) -> None:
         if self.plots is not None:
-            self.plots.paint(get_theme(self.widget.viewer.theme))
+            self.plots.paint(get_theme(self.session.viewer.theme))
 
     def _show(self) -> None:
-        result = self.widget.last_result
+        result = self.session.result
         if not self.fold.open:
             return
         if result is None:
-            say(self.hint, "Nothing has been refined yet.")
+            set_text(self.hint, "Nothing has been refined yet.")
             return
         energy, change = per_iteration(result)
-        say(self.hint, advice(energy, change))
+        set_text(self.hint, advice(energy, change))
         if self.plots is not None:
             self.plots.show(energy, change)
 

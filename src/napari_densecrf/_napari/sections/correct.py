@@ -14,9 +14,10 @@ from napari.utils.notifications import show_info
 
 from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, place
 from napari_densecrf._napari.panel.keys import Keys
-from napari_densecrf._napari.panel.panel import Panel, say
+from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.axes import METADATA_KEY, STROKES_KEY, Misfit, Problem, understand_alone
+from napari_densecrf._napari.session import Session
 
 from .section import Section
 
@@ -31,13 +32,13 @@ class Correct(Section):
 
     title = "Correct"
 
-    def __init__(self, widget: Any) -> None:
-        super().__init__(widget)
-        self._keys = Keys(widget.viewer)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._keys = Keys(session.viewer)
         strokes = ComboBox(
             name="strokes",
             label="Strokes",
-            choices=lambda _: choices.strokes(widget.viewer),
+            choices=lambda _: choices.strokes(session.viewer),
             nullable=True,
             tooltip="A Labels layer whose painted pixels are certain: 1 is the first class, 2 the second.",
         )
@@ -66,8 +67,8 @@ class Correct(Section):
         """Listen to the buttons and their keys."""
         self.controls["new_strokes"].changed.connect(self._new_strokes)
         self.controls["freeze"].changed.connect(self._freeze)
-        self.controls["strokes"].changed.connect(self._name_classes)
-        self.widget.result_shown.connect(self._name_classes)
+        self.session.chosen_changed.connect(self._name_classes)
+        self.session.result_written.connect(self._name_classes)
         self._keys.bind("n", self._new_strokes)
         self._keys.bind("k", self._freeze)
 
@@ -77,57 +78,57 @@ class Correct(Section):
 
     def _new_strokes(self, *_: Any) -> None:
         """Add a layer to paint on, of the classes that there are, or of two."""
-        widget = self.widget
-        if widget.image.value is None:
+        session = self.session
+        image = session.chosen.image
+        if image is None:
             show_info("Open an image first.")
             return
         try:
-            problem = widget.current_plan or understand_alone(widget.image.value)
+            problem = session.problem or understand_alone(image)
         except Misfit as misfit:
             show_info(str(misfit))
             return
         names = self._class_names() or ["background", "object"]
-        layer = strokes_layer(problem, names, widget.viewer.scene.camera.zoom)
-        widget.viewer.add_layer(layer)
-        widget.viewer.layers.selection.active = layer
+        layer = strokes_layer(problem, names, session.viewer.scene.camera.zoom)
+        session.viewer.add_layer(layer)
+        session.viewer.layers.selection.active = layer
         layer.mode = "paint"
-        widget.strokes.value = layer
-        widget.reset_choices()
-        self.fold.seek()
+        session.choose(strokes=layer)
+        self.fold.open_by_user()
 
     def _class_names(self) -> list[str]:
-        result = self.widget.last_result
-        if result is None or result.request.problem != self.widget.current_plan:
+        result = self.session.result
+        if result is None or result.request.problem != self.session.problem:
             return []
         return list(result.inputs.names)
 
     def _name_classes(self, *_: Any) -> None:
         """Say which number paints which class, in its colour."""
-        layer, names = self.widget.strokes.value, self._class_names()
+        layer, names = self.session.chosen.strokes, self._class_names()
         if layer is None or not names:
-            say(self.controls["stroke_classes"], "")
+            set_text(self.controls["stroke_classes"], "")
             return
         colours = layer.colormap.map(np.arange(1, len(names) + 1))
         parts = [
             f'<span style="color:{_hex(colour)}">■</span>&nbsp;{k}&nbsp;{escape(name).replace(" ", "&nbsp;")}'
             for k, (name, colour) in enumerate(zip(names[:MOST_KEYS], colours, strict=False), start=1)
         ]
-        say(self.controls["stroke_classes"], "&nbsp; ".join(parts))
+        set_text(self.controls["stroke_classes"], "&nbsp; ".join(parts))
 
     def _freeze(self, *_: Any) -> None:
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""
-        layer = self.widget.result_of_image()
+        layer = self.session.results.of(self.session.chosen.image)
         if layer is None:
             show_info("Nothing has been refined yet.")
             return
-        self.widget.sign()
-        layers = self.widget.viewer.layers
+        self.session.add_fingerprints()
+        layers = self.session.viewer.layers
         active, frozen = layers.selection.active, frozen_copy(layer)
         # Hidden, as it looks just like the result that it is a copy of.
         frozen.visible = False
-        self.widget.viewer.add_layer(frozen)
+        self.session.viewer.add_layer(frozen)
         layers.selection.active = active
-        say(self.controls["frozen"], f"Kept as “{frozen.name}”.")
+        set_text(self.controls["frozen"], f"Kept as “{frozen.name}”.")
 
 
 def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:

@@ -6,26 +6,24 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit, Label, PushButton
 from napari.layers import Labels, Layer
-from qtpy.QtWidgets import QApplication, QDialog, QVBoxLayout
+from qtpy.QtWidgets import QApplication, QDialog, QVBoxLayout, QWidget
 
-from napari_densecrf._napari.panel.panel import Panel, say
+from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem.axes import layers_of_map
+from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.recipes.command import options_of
+from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
-from napari_densecrf._napari.work.worker import Request
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.files.batch import TABLE, Entry, Outcome, files_of, find, guess_maps, pattern_of, run_all
 from napari_densecrf.files.jobs import Options
 from napari_densecrf.files.read import BadInput, read
 from napari_densecrf.params import CRFParams
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 # Of a folder beside the images, for the labels.
 OUTPUT = "refined"
@@ -150,8 +148,8 @@ class Choice:
 class FolderForm:
     """The window: which images, how their maps are called, and where labels go."""
 
-    def __init__(self, widget: DenseCRFWidget, run: Callable[[FolderRun], None]) -> None:
-        self.widget = widget
+    def __init__(self, session: Session, parent: QWidget, run: Callable[[FolderRun], None]) -> None:
+        self.session = session
         self._run = run
         self.images = _edit(FileDialogMode.EXISTING_DIRECTORY, "Images", "A folder, or a pattern such as images/*.tif")
         self.maps = _edit(
@@ -171,7 +169,7 @@ class FolderForm:
         self.output.changed.connect(self._describe)
         self.start.changed.connect(self._start)
         self.copy.changed.connect(self._copy)
-        self.native = QDialog(widget.native)
+        self.native = QDialog(parent)
         self.native.setWindowTitle("Run on folder")
         layout = QVBoxLayout(self.native)
         layout.addWidget(self._laid_out())
@@ -185,7 +183,7 @@ class FolderForm:
     def open(self) -> None:
         """Show the window, filled in as far as the layers tell."""
         if not self.images.line_edit.value:
-            image = self.widget.image.value
+            image = self.session.chosen.image
             path = None if image is None else file_of(image)
             if path is not None:
                 self.images.value = path.parent / f"*{path.suffix}"
@@ -219,7 +217,7 @@ class FolderForm:
 
     def _guessed(self, names: Sequence[str]) -> str | None:
         """Return how maps are called: as that of the image at hand, or as the files around say."""
-        image, source = self.widget.image.value, self.widget.probabilities.value
+        image, source = self.session.chosen.image, self.session.chosen.map
         here = None if image is None else file_of(image)
         if here is not None and source is not None and str(here) in names:
             for layer in layers_of_map(source):
@@ -242,7 +240,7 @@ class FolderForm:
 
     def _describe(self) -> None:
         words = str(self.choice) if self.choice.images else "Choose the folder of the images."
-        say(self.found, words)
+        set_text(self.found, words)
         self.start.enabled = self.copy.enabled = bool(self.choice.maps) and "image" in words and words[0].isdigit()
 
     def _start(self) -> None:
@@ -251,12 +249,12 @@ class FolderForm:
 
     def _copy(self) -> None:
         QApplication.clipboard().setText(batch_command(self.choice, self._options()))
-        say(self.found, "Copied.")
+        set_text(self.found, "Copied.")
 
     def _options(self) -> Options:
-        rough = isinstance(self.widget.probabilities.value, Labels)
+        rough = isinstance(self.session.chosen.map, Labels)
         images = [entry.image for entry in self.choice.entries()]
-        return options_like(self.widget.request(), self.widget.params, images, rough=rough)
+        return options_like(self.session.request(), self.session.numbers.params, images, rough=rough)
 
 
 def options_like(request: Request | None, params: CRFParams, images: Sequence[str], *, rough: bool) -> Options:

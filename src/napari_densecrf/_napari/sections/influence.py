@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from magicgui.widgets import Label
@@ -16,18 +15,15 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.display.drawing import Drawing
 from napari_densecrf._napari.display.placement import on_canvas, pixel_at, placed
 from napari_densecrf._napari.display.result_layer import OneLayer, move, redraw, reveal
-from napari_densecrf._napari.panel import form
-from napari_densecrf._napari.panel.panel import say
-from napari_densecrf._napari.panel.timers import a_timer
-from napari_densecrf._napari.work.runner import Done, Runner
-from napari_densecrf._napari.work.worker import Request, Result
+from napari_densecrf._napari.panel.panel import set_text
+from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.work.runner import Done, Listener, Runner
+from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.influence import EXACT_POINTS, LEAST_ANCHORS, MOST_ANCHORS, Influence, Pull
 from napari_densecrf.params import CRFParams
 
 from .toggle import Toggled, unfollow_mouse
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 NOWHERE = "Move the mouse over the image; a click keeps the pixel."
 ALONE = "This pixel stands alone: θβ is below the noise."
@@ -65,9 +61,9 @@ class Found:
 class PixelInfluence(Toggled):
     """The layer, the pixel that is kept, and the thread that computes."""
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(
-            widget,
+            session,
             "influence",
             "Influence of pixels (G)",
             "Bright: these pixels pull on the one under the mouse. Click to keep the pixel, click again to let go.",
@@ -80,15 +76,15 @@ class PixelInfluence(Toggled):
         self.pinned: tuple[float, float] | None = None
         self._under_mouse: tuple[float, float] | None = None
         self._runner: Runner | None = None
-        self._layers = OneLayer(widget.viewer, _layer)
-        self._cross = Drawing(widget.viewer)
+        self._layers = OneLayer(session.viewer, _layer)
+        self._cross = Drawing(session.viewer)
         # Called when the layer has been drawn anew.
         self.drawn: list[Callable[[], object]] = []
         # What was asked for last: a result that changes nothing of it is no reason to ask again.
         self._asked: Any = None
-        self._rest = a_timer(REST_MS, self._ask_exactly)
+        self._rest = session.loop.timer(REST_MS, self._ask_exactly)
         self._words = ""
-        self._words_timer = a_timer(WORDS_MS, lambda: say(self.says, self._words))
+        self._words_timer = session.loop.timer(WORDS_MS, lambda: set_text(self.says, self._words))
         # Of the thread alone: the image that it keeps ready.
         self._image: NDArray[Any] | None = None
         self._influence: Influence | None = None
@@ -96,9 +92,8 @@ class PixelInfluence(Toggled):
     def connect(self) -> None:
         """Listen to the sliders too: what pulls changes before the labels do."""
         super().connect()
-        for name in form.DEFAULTS:
-            self.widget[name].changed.connect(self._ask)
-        self.widget.viewer.layers.events.removed.connect(self._on_removed)
+        self.session.numbers_changed.connect(self._ask)
+        self.session.viewer.layers.events.removed.connect(self._on_removed)
 
     @property
     def busy(self) -> bool:
@@ -108,11 +103,9 @@ class PixelInfluence(Toggled):
     def start(self) -> None:
         """Follow the mouse."""
         if self._runner is None:
-            self._runner = Runner("napari-densecrf influence", warns=False)
-            self._runner.finished.connect(self._show_found)
-            self._runner.failed.connect(self._fail)
-        self.widget.viewer.mouse_move_callbacks.append(self._on_move)
-        self.widget.viewer.mouse_drag_callbacks.append(self._on_press)
+            self._runner = Runner(self.session.loop, "napari-densecrf influence", warns=False)
+        self.session.viewer.mouse_move_callbacks.append(self._on_move)
+        self.session.viewer.mouse_drag_callbacks.append(self._on_press)
         self._say(NOWHERE)
         self._cross.prepare(CROSS_LINES)
         self._ask()
@@ -131,22 +124,20 @@ class PixelInfluence(Toggled):
     def close(self) -> None:
         """End the thread."""
         super().close()
-        # When the program ends, Qt may have deleted them before.
-        with suppress(RuntimeError):
-            self._rest.stop()
-            self._words_timer.stop()
+        self._rest.stop()
+        self._words_timer.stop()
         self._unfollow()
         self._cross.close()
         if self._runner is not None:
             self._runner.close()
 
     def _unfollow(self) -> None:
-        unfollow_mouse(self.widget.viewer, self._on_move, self._on_press)
+        unfollow_mouse(self.session.viewer, self._on_move, self._on_press)
 
     # --- the mouse -------------------------------------------------------------------------------------------------
 
     def _on_move(self, _: Any, event: Any) -> None:
-        last = self.widget.last_result
+        last = self.session.result
         if last is not None:
             self._under_mouse = pixel_at(last.request.problem, event.position)
             if self.pinned is None:
@@ -182,12 +173,12 @@ class PixelInfluence(Toggled):
             self._submit(MOST_ANCHORS)
 
     def _submit(self, most_anchors: int) -> None:
-        last = self.widget.last_result
+        last = self.session.result
         if self._runner is None or last is None:
             return
         request, region = last.request, last.request.read
         pixel = self.pinned or self._under_mouse
-        if pixel is None or request.problem.image not in self.widget.viewer.layers:
+        if pixel is None or request.problem.image not in self.session.viewer.layers:
             return
         index = tuple(
             int(np.floor((at + 0.5 - first) / region.step))
@@ -200,7 +191,7 @@ class PixelInfluence(Toggled):
             return
         if region.z is not None:
             index = (region.index[-1] - region.z[0], *index)
-        params = last.request.coupled(self.widget.params)
+        params = last.request.coupled(self.session.numbers.params)
         if region.n_pixels <= EXACT_POINTS:
             # There anchors are not needed.
             most_anchors = MOST_ANCHORS
@@ -209,7 +200,8 @@ class PixelInfluence(Toggled):
         if before is not None and before[0] is image and before[1] == asked and before[2] >= most_anchors:
             return
         self._asked = (image, asked, most_anchors)
-        self._runner.submit(lambda: self._steps(last, index, params, most_anchors), request.problem.image)
+        listener = Listener(self._show_found, failed=self._fail)
+        self._runner.submit(lambda: self._steps(last, index, params, most_anchors), listener, request.problem.image)
 
     def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams, most_anchors: int) -> Iterator[Done]:
         inputs, request = result.inputs, result.request
@@ -221,12 +213,12 @@ class PixelInfluence(Toggled):
         shown = pull.values if request.read.z is None else pull.values[pixel[0]]
         yield Done(Found(request, pull, shown / np.float32(strongest or 1.0)))
 
-    def _show_found(self, number: int, found: Found) -> None:
-        viewer, image = self.widget.viewer, found.request.problem.image
-        if not self.active or self._runner is None or not self._runner.current(number) or image not in viewer.layers:
+    def _show_found(self, found: Found) -> None:
+        viewer, image = self.session.viewer, found.request.problem.image
+        if not self.active or image not in viewer.layers:
             return
         layer = self._layers.of(image)
-        with self.widget.writing():
+        with self.session.writing():
             if layer is None:
                 layer = self._layers.add(found)
             elif layer.data.shape != found.strengths.shape:
@@ -245,11 +237,11 @@ class PixelInfluence(Toggled):
     def _say(self, words: str) -> None:
         """Show words at once, or where others have just been shown, soon."""
         self._words = words
-        if not self._words_timer.isActive():
-            say(self.says, words)
+        if not self._words_timer.active:
+            set_text(self.says, words)
             self._words_timer.start()
 
-    def _fail(self, _: int, error: Any) -> None:
+    def _fail(self, error: Exception) -> None:
         self._asked = None
         self._say(str(error))
 
@@ -259,7 +251,7 @@ class PixelInfluence(Toggled):
             self._cross.clear()
             return
         (y, x) = on_canvas(found.request.problem, found.request.region.index, [self.pinned])[0]
-        arm = CROSS / self.widget.viewer.scene.camera.zoom
+        arm = CROSS / self.session.viewer.scene.camera.zoom
         self._cross.draw([np.array([[y - arm, x], [y + arm, x]]), np.array([[y, x - arm], [y, x + arm]])])
 
     # --- the rest --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_densecrf._napari.contributions.writer import read_provenance
-from napari_densecrf._napari.panel import form
-from napari_densecrf._napari.panel.panel import Panel, say
+from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.axes import METADATA_KEY, FromStrokes, Misfit, layers_of_map
+from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
 from napari_densecrf._napari.recipes.command import differs, shell_command
 from napari_densecrf._napari.recipes.python import python_script
+from napari_densecrf._napari.session import Session
+from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
 from .section import Section
@@ -26,8 +29,8 @@ class Keep(Section):
 
     title = "Keep"
 
-    def __init__(self, widget: Any) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         python = PushButton(
             name="copy_python", text="Copy as Python", tooltip="A script that gives the same labels, bit for bit."
         )
@@ -54,11 +57,11 @@ class Keep(Section):
         self.controls["restore"].changed.connect(self._restore)
 
     def _copy(self, write: Any) -> None:
-        result = self.widget.last_result
+        result = self.session.result
         if result is None:
             self._say("Nothing has been refined yet.")
             return
-        strokes = self.widget.strokes.value
+        strokes = self.session.chosen.strokes
         try:
             text = write(result, strokes)
         except Misfit as misfit:
@@ -69,49 +72,42 @@ class Keep(Section):
         self._say(f"Copied. {remark}".rstrip())
 
     def _restore(self) -> None:
-        layer = self.widget.viewer.layers.selection.active
+        layer = self.session.viewer.layers.selection.active
         made = None if layer is None else provenance_of(layer)
         if layer is None or made is None:
             self._say("Select a layer that was made here: a refined, a frozen or a saved one.")
             return
-        params = CRFParams.from_dict(made["params"])
         try:
-            form.values_of(params)
+            numbers = Numbers.of_params(CRFParams.from_dict(made["params"]), self.session.numbers)
         except ValueError as error:
             self._say(f"Nothing was set: {error}.")
             return
+        if made.get("time_sigma") is not None:
+            numbers = replace(numbers, time_sigma=made["time_sigma"])
         missing = self._choose_inputs(made)
-        self._join(made)
-        self.widget.set_params(params)
+        self.session.set_numbers(numbers)
         self._say(f"Restored from “{layer.name}”." + (f" Not open: {', '.join(missing)}." if missing else ""))
 
-    def _join(self, made: dict[str, Any]) -> None:
-        """Take slices for what they were taken for."""
-        time_sigma = made.get("time_sigma")
-        joined = form.VOLUME if made.get("volume") else form.ONE_BY_ONE if time_sigma is None else form.FILM
-        if joined in self.widget.slices.choices:
-            self.widget.slices.value = joined
-        if time_sigma is not None:
-            self.widget.time_sigma.value = time_sigma
-
     def _choose_inputs(self, made: dict[str, Any]) -> list[str]:
-        """Choose the inputs by their names; return those that are not there."""
-        widget = self.widget
-        layers = {layer.name: layer for layer in widget.viewer.layers}
+        """Choose the inputs by their names, and slices as what they were; return the names that are not there."""
+        session = self.session
+        layers = {layer.name: layer for layer in session.viewer.layers}
         names = [made["image"], *made["probabilities"], *([made["strokes"]] if made["strokes"] else [])]
-        if made["image"] in layers:
-            widget.image.value = layers[made["image"]]
-        widget.strokes.value = layers.get(made["strokes"])
-        for _, choice in choices.maps(widget.viewer, widget.strokes.value):
+        strokes = layers.get(made["strokes"])
+        session.choose(image=layers.get(made["image"], session.chosen.image), strokes=strokes)
+        for _, choice in choices.maps(session.viewer, strokes):
             from_strokes = isinstance(choice, FromStrokes)
             if [layer.name for layer in layers_of_map(choice)] == made["probabilities"] and (
                 from_strokes == made.get("from_strokes", False)
             ):
-                widget.probabilities.value = choice
+                session.choose(map=choice)
+        joined = VOLUME if made.get("volume") else ONE_BY_ONE if made.get("time_sigma") is None else FILM
+        if joined in joins_of(session.problem):
+            session.choose(slices=joined)
         return [name for name in names if name not in layers]
 
     def _say(self, words: str) -> None:
-        say(self.controls["kept"], words)
+        set_text(self.controls["kept"], words)
 
 
 def provenance_of(layer: Layer) -> dict[str, Any] | None:

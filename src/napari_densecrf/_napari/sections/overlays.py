@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_densecrf._napari.display.result_layer import OneLayer, blank, put_in_place, reveal, write
+from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import CHANGES, CONFIDENCE, Result
 
 from .toggle import Toggled
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 # Up to so many classes each change from one to another has a name; of more, only what a pixel became.
 NAMED_CLASSES = 16
@@ -25,9 +23,9 @@ BRIGHT = ("#ff2fd0", "#ffe11a", "#19f0ff", "#ff4d4d", "#8dff3d", "#ffffff")
 class Companion(Toggled):
     """A layer of the shape of the result, written whenever the result is."""
 
-    def __init__(self, widget: DenseCRFWidget, name: str, text: str, tooltip: str) -> None:
-        super().__init__(widget, name, text, tooltip, wants=name)
-        self._layers = OneLayer(widget.viewer, self.make)
+    def __init__(self, session: Session, name: str, text: str, tooltip: str) -> None:
+        super().__init__(session, name, text, tooltip, wants=name)
+        self._layers = OneLayer(session.viewer, self.make)
         self._active_before: Layer | None = None
         self._fresh = False
 
@@ -45,7 +43,7 @@ class Companion(Toggled):
     def connect(self) -> None:
         """Listen to removed layers too."""
         super().connect()
-        self.widget.viewer.layers.events.removed.connect(self._on_removed)
+        self.session.viewer.layers.events.removed.connect(self._on_removed)
 
     def start(self) -> None:
         """Make the layer the active one when it comes, as napari's status line speaks of that."""
@@ -56,7 +54,7 @@ class Companion(Toggled):
         values = self.values(result)
         if values is None:
             return
-        with self.widget.writing():
+        with self.session.writing():
             layer = self._layers.fitting(result)
             if layer is None:
                 layer = self._layers.add(result)
@@ -70,29 +68,29 @@ class Companion(Toggled):
 
     def stop(self) -> None:
         """Hide the layers, and let the layer be active that was."""
-        layers = self.widget.viewer.layers
+        layers = self.session.viewer.layers
         if self._layers.owns(layers.selection.active) and self._active_before in layers:
             layers.selection.active = self._active_before
         for layer in self._layers.all():
             reveal(layer, False)
 
     def _activate(self, layer: Layer) -> None:
-        selection = self.widget.viewer.layers.selection
+        selection = self.session.viewer.layers.selection
         # Who paints goes on painting.
         if selection.active is None or selection.active.mode == "pan_zoom":
             self._active_before, selection.active = selection.active, layer
 
     def _on_removed(self, event: Any) -> None:
-        if self.active and not self.widget.is_writing and self._layers.owns(event.value):
+        if self.active and not self.session.is_writing and self._layers.owns(event.value):
             self.toggle.value = False
 
 
 class Confidence(Companion):
     """1 - entropy, in percent."""
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(
-            widget,
+            session,
             CONFIDENCE,
             "Confidence",
             "Yellow: sure of the class. Dark: two or more classes are about as likely. Point at a pixel to read the "
@@ -119,9 +117,9 @@ class Confidence(Companion):
 class Changes(Companion):
     """Was and is, where they differ."""
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(
-            widget,
+            session,
             CHANGES,
             "Changed pixels",
             "Colours the pixels whose class differs from what the map alone says. Point at one to read what it was "

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from magicgui.widgets import ComboBox, PushButton
+from magicgui.widgets import ComboBox, Label, PushButton
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
 
-from napari_densecrf._napari.panel import form
-from napari_densecrf._napari.panel.panel import Panel, say
+from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.recipes.command import joined
 from napari_densecrf._napari.recipes.presets import BUILT_IN, Preset, forget, keep, own_presets
+from napari_densecrf._napari.session import Session
 from napari_densecrf.files.read import BadInput, read_params
+from napari_densecrf.numbers import Numbers
 
 from .section import Section
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
 
 FILTER = "Parameters (*.json)"
 
@@ -28,12 +26,14 @@ class ChoosePreset(Section):
 
     Parameters
     ----------
-    widget : DenseCRFWidget
-        Its control ``advice`` is where this speaks.
+    session : Session
+    advice : Label
+        Where this speaks.
     """
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session, advice: Label) -> None:
+        super().__init__(session)
+        self._advice = advice
         self._own = own_presets()
         preset = ComboBox(
             name="preset",
@@ -76,23 +76,21 @@ class ChoosePreset(Section):
             ("export_params", self._export),
         ):
             self.controls[name].changed.connect(react)
-        for name in form.DEFAULTS:
-            self.widget[name].changed.connect(self._follow)
-        self.widget.numbers_set.connect(self._follow)
+        self.session.numbers_changed.connect(self._follow)
         self._follow()
 
     # --- what scripts call, and buttons after a dialog --------------------------------------------------------------
 
     def save_as(self, name: str) -> None:
         """Save the numbers of the sliders under a name."""
-        numbers, image = self.widget.relative_numbers(), self.widget.image.value
+        numbers, image = self.session.relative_numbers, self.session.chosen.image
         name = name.strip()
-        if not numbers or image is None:
+        if numbers is None or image is None:
             self._say("Choose an image and a map first.")
         elif name in ("", self.controls["preset"].null_string):
             self._say("A preset needs a name.")
         else:
-            preset = Preset(name, numbers, f"Saved by you on “{image.name}”.")
+            preset = Preset(name, numbers.as_dict(), f"Saved by you on “{image.name}”.")
             try:
                 keep(preset)
             except ValueError as error:
@@ -111,25 +109,23 @@ class ChoosePreset(Section):
 
     def import_from(self, path: Path) -> None:
         """Show the numbers of a file, and refine with them."""
-        before = self.widget.params
         try:
-            self.widget.set_params(read_params(path))
+            numbers = Numbers.of_params(read_params(path), self.session.numbers)
         except BadInput as error:
             words = str(error).removeprefix(f"{path}: ")
             self._say(f"“{path.name}” has no parameters: {words}.")
         except OSError as error:
             self._say(f"“{path.name}” cannot be read: {error.strerror}.")
         except ValueError as error:
-            # What a slider refuses may come after others have moved.
-            self.widget.set_params(before, refine=False)
             self._say(f"“{path.name}” has numbers that the sliders cannot show: {error}.")
         else:
+            self.session.set_numbers(numbers)
             self._say(f"Imported “{path.name}”.")
 
     def export_to(self, path: Path) -> None:
         """Write the numbers of the sliders, in the units of the image that is shown."""
         try:
-            path.write_text(self.widget.params.to_json() + "\n", encoding="utf-8")
+            path.write_text(self.session.numbers.params.to_json() + "\n", encoding="utf-8")
         except OSError as error:
             self._say(f"“{path.name}” cannot be written: {error.strerror}.")
         else:
@@ -139,17 +135,17 @@ class ChoosePreset(Section):
     # --- dialogs ----------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        name = ask_name(self.widget.native, [preset.name for preset in self._own], self.controls["preset"].value)
+        name = ask_name(self.fold.button.window(), [preset.name for preset in self._own], self.controls["preset"].value)
         if name is not None:
             self.save_as(name)
 
     def _import(self) -> None:
-        path = ask_file(self.widget.native, "Import parameters", writing=False)
+        path = ask_file(self.fold.button.window(), "Import parameters", writing=False)
         if path is not None:
             self.import_from(path)
 
     def _export(self) -> None:
-        path = ask_file(self.widget.native, "Export parameters", writing=True)
+        path = ask_file(self.fold.button.window(), "Export parameters", writing=True)
         if path is not None:
             self.export_to(path)
 
@@ -157,8 +153,9 @@ class ChoosePreset(Section):
 
     def _choose(self, name: str | None) -> None:
         preset = self._of(name)
-        if preset is not None and self.widget.relative_numbers():
-            self.widget.set_relative_numbers(dict(preset.numbers))
+        relative = self.session.relative_numbers
+        if preset is not None and relative is not None:
+            self.session.set_relative_numbers(relative.updated(preset.numbers))
             self._say(preset.source)
         elif preset is not None:
             self._say("Choose an image and a map first.")
@@ -166,13 +163,14 @@ class ChoosePreset(Section):
 
     def _follow(self, *_: Any) -> None:
         """Show whose numbers the sliders have: of several, those that are chosen already."""
-        combo, numbers = self.controls["preset"], self.widget.relative_numbers()
+        combo, relative = self.controls["preset"], self.session.relative_numbers
+        numbers = {} if relative is None else relative.as_dict()
         chosen = self._of(combo.value)
         if chosen is None or not chosen.same_as(numbers):
             now = next((preset.name for preset in self.presets if preset.same_as(numbers)), None)
             with combo.changed.blocked():
                 combo.value = now
-            if chosen is not None and self.widget["advice"].value == chosen.source:
+            if chosen is not None and self._advice.value == chosen.source:
                 self._say("")
         self.controls["delete_preset"].enabled = combo.value in [preset.name for preset in self._own]
 
@@ -190,7 +188,7 @@ class ChoosePreset(Section):
 
     def _units(self) -> list[str]:
         """Return what else the command has to be told to mean the same by the numbers."""
-        request = self.widget.request()
+        request = self.session.request()
         if request is None:
             return []
         sizes = request.frame_spacing
@@ -198,7 +196,7 @@ class ChoosePreset(Section):
         return words if request.time_sigma is None else [*words, "--time-sigma", repr(request.time_sigma)]
 
     def _say(self, words: str) -> None:
-        say(self.widget["advice"], words)
+        set_text(self._advice, words)
 
 
 def ask_name(parent: QWidget, names: list[str], name: str | None) -> str | None:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.display.drawing import Drawing
 from napari_densecrf._napari.display.placement import centre_of_view, on_canvas, pixel_at
-from napari_densecrf._napari.panel.timers import a_timer
 from napari_densecrf._napari.problem.axes import Problem
 from napari_densecrf._napari.problem.region import whole_slice
+from napari_densecrf._napari.session import USER, Session
+from napari_densecrf.numbers import IN_PIXELS, Numbers
 
 from .influence import PixelInfluence
 from .section import Section
 
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
-
 SHOWN_MS = 1000
-SLIDERS = ("appearance_position_sigma", "smoothness_position_sigma")
 ANGLES = np.linspace(0, 2 * np.pi, 97)
 # From here to both sides the mark of the centre goes, in parts of the radius.
 TICK = 0.08
@@ -34,40 +31,45 @@ class Radii(Section):
 
     Parameters
     ----------
-    widget : DenseCRFWidget
+    session : Session
     influence : PixelInfluence
         Knows the pixel that is kept. Where its layer is about to be drawn, the ellipse waits for it: the canvas is
         drawn once for both.
     """
 
-    def __init__(self, widget: DenseCRFWidget, influence: PixelInfluence) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session, influence: PixelInfluence) -> None:
+        super().__init__(session)
         self._influence = influence
         self._waiting: float | None = None
-        self.drawing = Drawing(widget.viewer)
-        self._timer = a_timer(SHOWN_MS, self.drawing.clear)
+        self.drawing = Drawing(session.viewer)
+        self._timer = session.loop.timer(SHOWN_MS, self.drawing.clear)
+        self._numbers = session.numbers
         # Before the mouse has moved, napari has it at the origin.
         self._mouse_has_moved = False
 
     def connect(self) -> None:
         """Listen to the sliders of the reaches, and for the mouse."""
-        for name in SLIDERS:
-            self.widget[name].changed.connect(self._on_slider)
+        self.session.numbers_changed.connect(self._on_numbers)
         self._influence.drawn.append(self._draw_waiting)
-        self.widget.result_shown.connect(lambda _: self.drawing.prepare(N_LINES))
-        self.widget.viewer.mouse_move_callbacks.append(self._on_move)
+        self.session.result_written.connect(lambda _: self.drawing.prepare(N_LINES))
+        self.session.viewer.mouse_move_callbacks.append(self._on_move)
 
     def close(self) -> None:
         """Take the ellipse away."""
-        # When the program ends, Qt may have deleted it before.
-        with suppress(RuntimeError):
-            self._timer.stop()
+        self._timer.stop()
         self.drawing.close()
         with suppress(ValueError):
-            self.widget.viewer.mouse_move_callbacks.remove(self._on_move)
+            self.session.viewer.mouse_move_callbacks.remove(self._on_move)
 
     def _on_move(self, *_: Any) -> None:
         self._mouse_has_moved = True
+
+    def _on_numbers(self, numbers: Numbers, by: str) -> None:
+        """Draw the reach that the user has moved."""
+        before, self._numbers = self._numbers, numbers
+        moved = [name for name in IN_PIXELS if getattr(numbers, name) != getattr(before, name)]
+        if by == USER and moved:
+            self._on_slider(getattr(numbers, moved[0]))
 
     def _on_slider(self, sigma: float) -> None:
         if self._influence.busy:
@@ -81,19 +83,19 @@ class Radii(Section):
 
     def _draw(self, sigma: float) -> None:
         self._waiting = None
-        problem = self.widget.current_plan
+        problem = self.session.problem
         if problem is None:
             return
-        if self.widget.viewer.dims.ndisplay != 2:
-            self.widget.viewer.status = "The reach is drawn in the 2D view only."
+        if self.session.viewer.dims.ndisplay != 2:
+            self.session.viewer.status = "The reach is drawn in the 2D view only."
             return
-        index = whole_slice(problem, self.widget.viewer.dims.point).index
+        index = whole_slice(problem, self.session.viewer.dims.point).index
         ellipse = around(problem, self._centre(problem), sigma)
         self.drawing.draw([on_canvas(problem, index, line) for line in ellipse])
         self._timer.start()
 
     def _centre(self, problem: Problem) -> tuple[float, float]:
-        viewer: Any = self.widget.viewer
+        viewer: Any = self.session.viewer
         if viewer.mouse_over_canvas and self._mouse_has_moved:
             return pixel_at(problem, viewer.cursor.position)
         return self._influence.pinned or centre_of_view(problem, viewer)

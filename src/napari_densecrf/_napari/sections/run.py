@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
 from magicgui.widgets import Label, PushButton
 from napari.utils import progress
-from qtpy.QtCore import QTimer
 
-from napari_densecrf._napari.panel.panel import Panel, bring_into_view, say
+from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text
 from napari_densecrf._napari.problem.axes import Misfit
 from napari_densecrf._napari.runs.in_memory import Apply, begun, fits
 from napari_densecrf._napari.runs.to_zarr import ApplyToDisk, begun_on_disk
-from napari_densecrf._napari.work.runner import Runner, Steps
+from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.work.runner import Listener, Runner, Steps
 
 from .folder_form import FolderForm, FolderRun
 from .section import Section
@@ -48,8 +47,8 @@ class Run(Section):
 
     title = "Run"
 
-    def __init__(self, widget: Any) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         apply = PushButton(
             name="apply", text="Apply to all", tooltip="Refine all slices and time points with these numbers."
         )
@@ -62,7 +61,7 @@ class Run(Section):
             tooltip="Refine all images of a folder with these numbers, and save the labels.",
         )
         self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
-        self._runner = Runner("napari-densecrf run", warns=False)
+        self._runner = Runner(session.loop, "napari-densecrf run", warns=False)
         self._job: Job | None = None
         self._applied: Apply | ApplyToDisk | None = None
         self._batch: FolderRun | None = None
@@ -70,9 +69,7 @@ class Run(Section):
         self._bar: progress[Any] | None = None
         self._started = 0.0
         # What is said takes its room only after this turn of the event loop.
-        self._look = QTimer()
-        self._look.setSingleShot(True)
-        self._look.timeout.connect(lambda: bring_into_view(self.controls["job"]))
+        self._look = session.loop.timer(0, lambda: bring_into_view(self.controls["job"]))
 
     def lay_out(self, panel: Panel) -> None:
         """Put what can be run side by side, and below what stops it and what it does."""
@@ -85,29 +82,24 @@ class Run(Section):
         self.controls["apply"].changed.connect(self._apply)
         self.controls["run_on_folder"].changed.connect(self._open_form)
         self.controls["stop"].changed.connect(self._stop)
-        self._runner.found.connect(self._show)
-        self._runner.finished.connect(self._finish)
-        self._runner.failed.connect(self._fail)
 
     def close(self) -> None:
         """End the thread at its next step."""
         self._job = None
         self._runner.close()
-        # When the program ends, Qt may have deleted it before.
-        with suppress(RuntimeError):
-            self._look.stop()
+        self._look.stop()
 
     # --- what is asked for -----------------------------------------------------------------------------------------
 
     def _apply(self) -> None:
-        request, shown = self.widget.request(), self.widget.last_result
+        request, shown = self.session.request(), self.session.result
         if request is None or shown is None:
             self._say("Refine a slice first.")
             return
-        if self._applied is None or not self._applied.goes_on(request, self.widget.viewer):
+        if self._applied is None or not self._applied.goes_on(request, self.session.viewer):
             begin = begun if fits(request, shown.inputs.dtype) else begun_on_disk
             try:
-                self._applied = begin(request, shown.inputs, self.widget.painted, self.widget.viewer)
+                self._applied = begin(request, shown.inputs, self.session.chosen.painted, self.session.viewer)
             except Misfit as misfit:
                 self._say(str(misfit))
                 return
@@ -115,7 +107,7 @@ class Run(Section):
 
     def _open_form(self) -> None:
         if self._form is None:
-            self._form = FolderForm(self.widget, self.run_on_folder)
+            self._form = FolderForm(self.session, self.fold.button.window(), self.run_on_folder)
         self._form.open()
 
     def run_on_folder(self, batch: FolderRun) -> None:
@@ -131,12 +123,12 @@ class Run(Section):
         self._started = time.monotonic()
         self._enable(running=True)
         self._say(words)
-        self._look.start(0)
+        self._look.start()
         self._bar = progress(total=job.n_all, desc="Dense CRF")
         self._bar.update(job.n_done)
-        self._runner.submit(job.steps)
+        self._runner.submit(job.steps, Listener(self._finish, self._show, self._fail))
 
-    def _show(self, _: int, found: Any) -> None:
+    def _show(self, found: Any) -> None:
         job = self._job
         if job is None:
             return
@@ -153,10 +145,10 @@ class Run(Section):
     def _finish(self, *_: Any) -> None:
         if self._job is not None:
             self._say(self._job.finish(time.monotonic() - self._started))
-            self._look.start(0)
+            self._look.start()
         self._enable(running=False)
 
-    def _fail(self, _: int, error: Any) -> None:
+    def _fail(self, error: Exception) -> None:
         self._say(str(error))
         self._enable(running=False)
 
@@ -175,4 +167,4 @@ class Run(Section):
             self._bar = None
 
     def _say(self, words: str) -> None:
-        say(self.controls["job"], words)
+        set_text(self.controls["job"], words)

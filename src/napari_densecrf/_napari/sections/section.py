@@ -1,33 +1,30 @@
-"""A folded part of the widget: controls of its own, and what they do with what the widget shows."""
+"""A folded part of the panel: controls of its own, and what they do with the session."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_densecrf._napari.panel.panel import Fold, Panel
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
+from napari_densecrf._napari.session import Session
 
 
 class Section:
-    """One fold.
+    """One fold, or a part of one.
 
-    A section makes its controls when it is made, and may listen to the widget and the viewer from `connect` on. It
-    reads the widget's `viewer`, `params`, `current_plan` and `last_result`, listens to its signals, and changes
-    parameters through `set_params` alone. What is not shown costs nothing.
+    A section knows the `Session` and its `Fold`, nothing else of the widget. It makes its controls when it is made,
+    and listens from `connect` on. What is not shown costs nothing.
+
+    Parameters
+    ----------
+    session : Session
     """
 
     title = ""
+    fold: Fold
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
-        self.widget = widget
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.controls: dict[str, Any] = {}
-
-    @property
-    def fold(self) -> Fold:
-        """What it is laid out in, from `connect` on."""
-        return self.widget.panel.folds[self.title]
 
     def lay_out(self, panel: Panel) -> None:
         """Put the controls into the panel; what is added goes into this section's fold."""
@@ -36,4 +33,4 @@ class Section:
         """Listen."""
 
     def close(self) -> None:
-        """Let go of what outlives the widget."""
+        """Let go of what outlives the widget: keys, threads, callbacks of the viewer."""

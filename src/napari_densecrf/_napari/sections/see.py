@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from napari_densecrf._napari.session import Session
 
 from .areas import Areas
 from .influence import PixelInfluence
@@ -10,22 +10,19 @@ from .overlays import Changes, Confidence
 from .radii import Radii
 from .toggle import Composed
 
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
-
 
 class See(Composed):
     """Which pixels pull, how far, how sure the result is, and what it has changed."""
 
     title = "See"
 
-    def __init__(self, widget: DenseCRFWidget) -> None:
-        influence = PixelInfluence(widget)
+    def __init__(self, session: Session) -> None:
+        influence = PixelInfluence(session)
         super().__init__(
-            widget,
+            session,
             influence,
-            Radii(widget, influence),
-            Confidence(widget),
-            Changes(widget),
-            Areas(widget),
+            Radii(session, influence),
+            Confidence(session),
+            Changes(session),
+            Areas(session),
         )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magicgui.widgets import CheckBox, Label
 
 from napari_densecrf._napari.panel.keys import Keys
-from napari_densecrf._napari.panel.panel import Panel, say
+from napari_densecrf._napari.panel.panel import Panel, set_text
+from napari_densecrf._napari.session import Session
 
 from .section import Section
-
-if TYPE_CHECKING:
-    from napari_densecrf._napari.widget import DenseCRFWidget
-
 
 FLAT_ONLY = "Only in the 2D view."
 
@@ -24,21 +21,21 @@ class Toggled(Section):
 
     Parameters
     ----------
-    widget : DenseCRFWidget
+    session : Session
     name : str
         Of the toggle among the widget's controls.
     text, tooltip : str
     key : str, optional
         Switches the toggle.
     wants : str, optional
-        What results shall carry meanwhile; see `DenseCRFWidget.wants`.
+        What results shall carry meanwhile; see `Session.extras`.
     flat : bool
         Whether it acts in the 2D view alone; in 3D the first of its texts says so.
     """
 
     def __init__(
         self,
-        widget: DenseCRFWidget,
+        session: Session,
         name: str,
         text: str,
         tooltip: str,
@@ -47,13 +44,13 @@ class Toggled(Section):
         wants: str | None = None,
         flat: bool = False,
     ) -> None:
-        super().__init__(widget)
+        super().__init__(session)
         self.toggle = CheckBox(name=name, text=text, tooltip=tooltip)
         self.controls[name] = self.toggle
         self.active = False
         # Texts below the toggle, empty while this does not act.
         self.details: list[Label] = []
-        self._key, self._keys = key, Keys(widget.viewer)
+        self._key, self._keys = key, Keys(session.viewer)
         self._wants, self._flat = wants, flat
 
     def lay_out(self, panel: Panel) -> None:
@@ -66,9 +63,9 @@ class Toggled(Section):
         """Listen to the toggle, its key and the fold."""
         self.toggle.changed.connect(self._on_toggle)
         self.fold.button.toggled.connect(self._turn)
-        self.widget.result_shown.connect(self._on_result)
+        self.session.result_written.connect(self._on_result)
         if self._flat:
-            self.widget.viewer.dims.events.ndisplay.connect(self._turn)
+            self.session.viewer.dims.events.ndisplay.connect(self._turn)
         if self._key:
             self._keys.bind(self._key, lambda _: self.switch())
 
@@ -89,11 +86,11 @@ class Toggled(Section):
         """Let go of the keys."""
         self._keys.release()
         if self._flat:
-            self.widget.viewer.dims.events.ndisplay.disconnect(self._turn)
+            self.session.viewer.dims.events.ndisplay.disconnect(self._turn)
 
     def _on_toggle(self, on: bool) -> None:
         if on:
-            self.fold.seek()
+            self.fold.open_by_user()
         self._turn()
 
     def _turn(self, *_: Any) -> None:
@@ -104,33 +101,25 @@ class Toggled(Section):
         if changed:
             self._begin_or_end()
         if off:
-            say(self.details[0], FLAT_ONLY if wanted else "")
+            set_text(self.details[0], FLAT_ONLY if wanted else "")
 
     @property
     def in_2d(self) -> bool:
         """Whether the view is flat."""
-        return bool(self.widget.viewer.dims.ndisplay == 2)
+        return bool(self.session.viewer.dims.ndisplay == 2)
 
     def _begin_or_end(self) -> None:
         if self.active:
             if self._flat:
-                say(self.details[0], "")
+                set_text(self.details[0], "")
             self.start()
             if self._wants:
-                self.widget.want(self._wants)
+                self.session.request_extra(self._wants, by=self)
         else:
-            self.unwant()
+            self.session.release_extra(by=self)
             self.stop()
             for detail in self.details:
-                say(detail, "")
-
-    def unwant(self) -> None:
-        """Have results no longer carry what this wanted, unless another part that acts wants it too."""
-        self.widget.wants -= {self._wants} - {other._wants for other in self._siblings() if other.active}
-
-    def _siblings(self) -> list[Toggled]:
-        parts = (part for section in self.widget.sections for part in getattr(section, "parts", (section,)))
-        return [part for part in parts if isinstance(part, Toggled)]
+                set_text(detail, "")
 
     def _on_result(self, result: Any) -> None:
         if self.active:
@@ -140,11 +129,10 @@ class Toggled(Section):
 class Composed(Section):
     """A section that is its parts, one below the other."""
 
-    def __init__(self, widget: DenseCRFWidget, *parts: Section) -> None:
-        super().__init__(widget)
+    def __init__(self, session: Session, *parts: Section) -> None:
+        super().__init__(session)
         self.parts = parts
         for part in parts:
-            part.title = self.title
             self.controls |= part.controls
 
     def lay_out(self, panel: Panel) -> None:
@@ -155,6 +143,7 @@ class Composed(Section):
     def connect(self) -> None:
         """Have the parts listen."""
         for part in self.parts:
+            part.fold = self.fold
             part.connect()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from napari_densecrf.crf.grid import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """What the engine gets, read from the layers, and how its labels go back.
 

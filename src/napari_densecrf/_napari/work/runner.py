@@ -1,4 +1,4 @@
-"""One thread for the engine: the latest request wins."""
+"""One thread for pieces of work: the latest request wins."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from qtpy.QtCore import QObject, Signal
+from .loop import Loop
 
 # For so many seconds a request may finish though a newer one of its kind waits; the second where one gave way before.
 PATIENCE = 0.1
@@ -54,55 +55,86 @@ Steps: TypeAlias = "Iterator[Working | Found | Done]"
 Work: TypeAlias = Callable[[], Steps]
 
 
-class Runner(QObject):
-    """Runs requests one after the other in a thread of its own, and tells of them in the GUI's.
+def _ignore(*_: object) -> None:
+    pass
 
-    There is room for one waiting request: a newer one takes its place. The running one stops at its next step where
-    the newer is about another subject; where both are about the same, as while a slider is dragged, it may finish if
-    that takes but a moment, so that there is something to see, and never two give way in a row.
-    Every signal carries the number of its request; `current` tells whether that is still wanted.
+
+@dataclass(frozen=True)
+class Listener:
+    """What is called in the window's thread while a piece of work goes on, as long as the work is wanted.
 
     Parameters
     ----------
+    done : callable
+        Gets what the last step carries.
+    found : callable
+        Gets what is found on the way.
+    failed : callable
+        Gets the exception.
+    progressed : callable
+        Gets the stage and the fraction.
+    warned : callable
+        Gets the text of a warning; before ``done``.
+    """
+
+    done: Callable[[Any], object] = _ignore
+    found: Callable[[Any], object] = _ignore
+    failed: Callable[[Exception], object] = _ignore
+    progressed: Callable[[str, float], object] = _ignore
+    warned: Callable[[str], object] = _ignore
+
+
+@dataclass(frozen=True)
+class _Request:
+    number: int
+    work: Work
+    listener: Listener
+
+
+class Runner:
+    """Runs requests one after the other in a thread of its own, and tells listeners of them in the window's.
+
+    There is room for one waiting request: a newer one takes its place. The running one stops at its next step where
+    the newer is about another subject. Where both are about the same, as while a slider is dragged, it may finish if
+    that takes but a moment, so that there is something to see; and never two give way in a row.
+
+    Parameters
+    ----------
+    loop : Loop
+        Of the window.
     name : str
         Of the thread.
     warns : bool
         Whether to pass warnings on. Their filters belong to the process: of all runners only one may change them.
     """
 
-    progressed = Signal(int, str, float)
-    found = Signal(int, object)
-    finished = Signal(int, object)
-    failed = Signal(int, object)
-    warned = Signal(int, str)
-
-    def __init__(self, name: str = "napari-densecrf", *, warns: bool = True) -> None:
-        super().__init__()
+    def __init__(self, loop: Loop, name: str = "napari-densecrf", *, warns: bool = True) -> None:
+        self._loop = loop
         self._warns = warns
         self._changed = threading.Condition()
         self._newest = 0
         self._oldest_wanted = 0
         self._subject: Any = None
-        self._waiting: tuple[int, Work] | None = None
+        self._waiting: _Request | None = None
         self._closed = False
-        self._busy = False
+        self._running = False
+        self._undelivered = 0
         self._gave_way = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, subject: Any = None) -> int:
+    def submit(self, work: Work, listener: Listener, subject: Any = None) -> None:
         """Ask for a piece of work in place of the waiting one, and of the running one too if the subject is another.
 
-        Return its number. The subject None is like no other.
+        None never equals an earlier subject.
         """
         with self._changed:
             self._newest += 1
             if subject is None or subject != self._subject:
                 self._oldest_wanted = self._newest
             self._subject = subject
-            self._waiting = (self._newest, work)
+            self._waiting = _Request(self._newest, work, listener)
             self._changed.notify()
-            return self._newest
 
     def cancel(self) -> None:
         """Want nothing any more."""
@@ -118,15 +150,16 @@ class Runner(QObject):
             self._closed = True
             self._changed.notify()
 
-    def current(self, number: int) -> bool:
-        """Tell whether this request is still wanted."""
-        return number >= self._oldest_wanted
-
     @property
     def busy(self) -> bool:
-        """Whether something runs or waits."""
+        """Whether something runs or waits, or is done and not delivered yet."""
         with self._changed:
-            return self._busy or self._waiting is not None
+            return self._running or self._waiting is not None or self._undelivered > 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
 
     def join(self, seconds: float) -> None:
         """Wait for the thread after `close`."""
@@ -135,61 +168,72 @@ class Runner(QObject):
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._busy = False
+                self._running = False
                 self._changed.wait_for(lambda: self._closed or self._waiting is not None)
                 if self._closed or self._waiting is None:
                     return
-                number, work = self._waiting
-                self._waiting = None
-                self._busy = True
-            try:
-                self._run(number, work)
-            except RuntimeError:
-                # The window has gone, and this object's Qt part with it: there is nobody left to tell.
-                if self._closed:
-                    return
-                raise
+                request, self._waiting = self._waiting, None
+                self._running = True
+            self._run(request)
+            # Nothing of a piece of work is kept while the next is waited for.
+            del request
 
-    def _run(self, number: int, work: Work) -> None:
+    def _run(self, request: _Request) -> None:
         try:
             caught: list[warnings.WarningMessage] = []
             if self._warns:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always")
-                    result = self._follow(number, work())
+                    result = self._follow(request)
             else:
-                result = self._follow(number, work())
+                result = self._follow(request)
             for warning in caught:
                 if issubclass(warning.category, UserWarning):
-                    self._tell(number, self.warned, number, str(warning.message))
+                    self._tell(request, request.listener.warned, str(warning.message))
         except Exception as error:
-            self._tell(number, self.failed, number, error)
+            self._tell(request, request.listener.failed, error, last=True)
             return
         if result is not None:
-            self._tell(number, self.finished, number, result)
+            self._tell(request, request.listener.done, result.result, last=True)
 
-    def _follow(self, number: int, steps: Steps) -> Any:
-        """Go through the steps while they are wanted; return what the last one carries."""
+    def _follow(self, request: _Request) -> Done | None:
+        """Go through the steps while they are wanted; return the last one."""
         started = time.monotonic()
-        for step in steps:
+        for step in request.work():
             if isinstance(step, Done):
                 self._gave_way = False
-                return step.result
-            if not self.current(number):
+                return step
+            if not self._wanted(request):
                 return None
             if self._waiting is not None and time.monotonic() - started > self._patience():
                 self._gave_way = True
                 return None
             if isinstance(step, Found):
-                self._tell(number, self.found, number, step.value)
+                self._tell(request, request.listener.found, step.value)
             else:
-                self._tell(number, self.progressed, number, step.stage, step.fraction)
+                self._tell(request, request.listener.progressed, step.stage, step.fraction)
         return None
+
+    def _wanted(self, request: _Request) -> bool:
+        return request.number >= self._oldest_wanted and not self._closed
 
     def _patience(self) -> float:
         """Return for how many seconds a newer request about the same subject has to wait."""
         return LONGEST_PATIENCE if self._gave_way else PATIENCE
 
-    def _tell(self, number: int, signal: Any, *what: Any) -> None:
-        if self.current(number) and not self._closed:
-            signal.emit(*what)
+    def _tell(self, request: _Request, listener: Callable[..., object], *what: Any, last: bool = False) -> None:
+        if not self._wanted(request):
+            return
+        with self._changed:
+            self._undelivered += 1
+            if last:
+                # So that whoever hears of it may find that nothing runs any more.
+                self._running = False
+        self._loop.call_soon(partial(self._deliver, request, listener, what))
+
+    def _deliver(self, request: _Request, listener: Callable[..., object], what: tuple[Any, ...]) -> None:
+        with self._changed:
+            self._undelivered -= 1
+        # It may have been cancelled on the way.
+        if self._wanted(request):
+            listener(*what)

@@ -37,7 +37,7 @@ class _Slice(_Learned):
 
 
 @dataclass
-class TaughtMaps:
+class StrokeMaps:
     """Makes maps from strokes. Used by the worker thread alone."""
 
     _slices: dict[Hashable, _Slice] = field(default_factory=dict)

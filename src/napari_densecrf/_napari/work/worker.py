@@ -13,93 +13,24 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import FromStrokes, Problem, layers_of, levels_of
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.request import Request
 from napari_densecrf.crf.grid import robust_range
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
-from napari_densecrf.params import CRFParams
+from napari_densecrf.numbers import Units
 
 from .reading import Inputs, inputs_of, probe, read, read_image
 from .runner import Done, Stage, Steps
-from .stroke_maps import TaughtMaps
+from .stroke_maps import StrokeMaps
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
 MAX_KEPT = 4
 CONFIDENCE, CHANGES = "confidence", "changes"
 MAX_KEPT_PIXELS = 6_000_000
+# Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
+ALIKE = 4.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """One frozen picture of the controls and the layers.
-
-    Parameters
-    ----------
-    problem : Problem
-    region : Region
-        What is wanted.
-    read : Window
-        What is refined for it: the region with its margin.
-    params : CRFParams
-    revision : hashable
-        Changes with the data of the image.
-    strokes : array, optional
-        (height, width) of the read region; 0 = free. Of the map's own layer, where that is made from strokes.
-    wants : frozenset of str
-        What is wanted besides the labels: CONFIDENCE, CHANGES.
-    time_sigma : float, optional
-        Where the slices of the read region are frames that are coupled in time: the reach of the kernels, in frames.
-    """
-
-    problem: Problem
-    region: Region
-    read: Region
-    params: CRFParams
-    revision: Hashable
-    strokes: Any = None
-    wants: frozenset[str] = frozenset()
-    time_sigma: float | None = None
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Size of a pixel of the read region."""
-        *leading, y, x = self.frame_spacing
-        return (*leading, y * self.read.step, x * self.read.step)
-
-    @property
-    def frame_spacing(self) -> tuple[float, ...]:
-        """Size of a pixel at full resolution; in time, of a frame."""
-        if self.read.z is None:
-            return self.problem.spacing
-        return self.problem.volume_spacing if self.time_sigma is None else (1.0, *self.problem.spacing)
-
-    def coupled(self, params: CRFParams) -> CRFParams:
-        """Return numbers of the sliders as those of the axes that are refined together."""
-        return params if self.time_sigma is None else params.coupled_in_time(self.time_sigma)
-
-    def alone(self) -> Request:
-        """Return the same without the other frames of a film."""
-        if self.time_sigma is None or self.read.z is None:
-            return self
-        at = self.read.index[-1] - self.read.z[0]
-        strokes = None if self.strokes is None else self.strokes[at]
-        return replace(self, read=replace(self.read, z=None), strokes=strokes, time_sigma=None)
-
-    @property
-    def frame(self) -> str:
-        """What is refined together: a slice, a volume or a film."""
-        return "slice" if self.read.z is None else "volume" if self.time_sigma is None else "film"
-
-    @property
-    def whole(self) -> Hashable:
-        """What a run over all frames is about: another is the same where this is."""
-        return self.problem, self.params, self.time_sigma, self.revision, self.frame
-
-    @property
-    def subject(self) -> Hashable:
-        """What it is about: two requests of one subject differ in their numbers or strokes alone."""
-        return tuple(map(id, layers_of(self.problem))), self.spacing, self.region, self.read.z, self.revision
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What goes back to the window; arrays are those of the wanted region.
 
@@ -136,10 +67,25 @@ class Result:
 
 @dataclass(frozen=True)
 class Measured:
-    """The robust range of an image, from a few pixels of one slice."""
+    """The robust range of an image, from a few pixels of one slice: what 255 is to an 8-bit image."""
 
     problem: Problem
     robust_range: float
+
+    @property
+    def units(self) -> Units:
+        """In which numbers of other images are those of this one."""
+        return Units(self.problem.spacing[1], self.robust_range / 255)
+
+    def is_of(self, problem: Problem) -> bool:
+        """Tell whether it holds for a problem."""
+        mine = self.problem
+        return (mine.image, mine.unit, mine.spacing) == (problem.image, problem.unit, problem.spacing)
+
+    def is_like(self, other: Measured) -> bool:
+        """Tell whether the numbers of one image are fit for the other too."""
+        ratio = self.robust_range / other.robust_range
+        return self.problem.unit == other.problem.unit and 1 / ALIKE <= ratio <= ALIKE
 
 
 @dataclass
@@ -156,7 +102,7 @@ class Engine:
     """Keeps the last few regions. Used by the worker thread alone."""
 
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
-    _taught: TaughtMaps = field(default_factory=TaughtMaps)
+    _stroke_maps: StrokeMaps = field(default_factory=StrokeMaps)
 
     def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
@@ -180,7 +126,7 @@ class Engine:
         kept = self._kept.pop(key, None)
         if kept is None or kept.revision != request.revision or _in_memory(problem):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
-            inputs = read_all(request, self._taught)
+            inputs = read_all(request, self._stroke_maps)
             same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
@@ -197,12 +143,12 @@ class Engine:
             self._kept.popitem(last=False)
 
 
-def read_all(request: Request, taught: TaughtMaps) -> Inputs:
+def read_all(request: Request, stroke_maps: StrokeMaps) -> Inputs:
     """Read the layers of the read region; a map that is made from strokes is made here."""
     problem, region = request.problem, request.read
     if isinstance(problem.map, FromStrokes) and request.strokes is not None:
         image = read_image(problem, region)
-        probabilities = taught.probabilities(problem, region, image, request.strokes)
+        probabilities = stroke_maps.probabilities(problem, region, image, request.strokes)
         return inputs_of(problem, image, probabilities, np.arange(len(probabilities)))
     return read(problem, region)
 
@@ -212,10 +158,10 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     values = inputs.values.astype(inputs.dtype)
     classes = refinement.labels[inner]
     result = Result(request, inputs, refinement, values[classes], 1e3 * (time.perf_counter() - started))
-    if CONFIDENCE in request.wants:
+    if CONFIDENCE in request.extras:
         percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.uint8)
         result = replace(result, confidence=percent)
-    if CHANGES in request.wants:
+    if CHANGES in request.extras:
         foreground = inputs.probabilities.shape == refinement.labels.shape
         said = _most_probable(inputs.probabilities, inner, foreground=foreground)
         n_classes = len(values)

@@ -1,0 +1,406 @@
+"""What stands between the controls and the work: choices and numbers go in, results come out. No Qt.
+
+A change goes this way: a control calls `choose` or `set_numbers`; `_ask`, once in a turn of the event loop, has
+`problem/request.py: resolve` make a frozen `Request`; the `Runner`'s thread has `work/worker.py: Engine.steps` do it;
+`_take` writes its `Result` and emits `result_written`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Labels, Layer
+from psygnal import Signal
+
+from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
+
+from . import status
+from .display.result_layer import ResultLayers
+from .problem import choices
+from .problem.axes import Misfit, Problem, layers_of
+from .problem.region import View, whole_slice
+from .problem.request import Chosen, Request, resolve, shows_a_part
+from .problem.revisions import Revisions
+from .recipes.provenance import Fingerprints, provenance
+from .status import Status
+from .work.loop import Loop
+from .work.reading import read_strokes
+from .work.runner import Listener, Runner, Work
+from .work.worker import CHANGES, Engine, Measured, Result, measure, warm_up
+
+# So long after the last change, what can wait is done.
+TIDY_MS = 300
+USER, PROGRAM, IMAGE = "user", "program", "image"
+
+
+class Session:
+    """The state of one widget on one viewer, and its work.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    loop : Loop
+        Of the thread that owns the layers.
+    remembered : mapping
+        Numbers of an earlier session, relative; they are taken when the first image is known.
+
+    Notes
+    -----
+    All is called in the loop's thread. The program changes numbers through `set_numbers` alone, and choices through
+    `choose` alone; who shows them listens.
+    """
+
+    chosen_changed = Signal(Chosen)
+    numbers_changed = Signal(Numbers, str, description="By USER, PROGRAM, or IMAGE: of other units or range.")
+    measured_changed = Signal(Measured, description="The units of another image are known.")
+    inputs_changed = Signal(object, description="What was understood: a `Problem` or a `Misfit`.")
+    result_written = Signal(Result)
+    status_changed = Signal(Status)
+    progressed = Signal(str, float, description="Stage and fraction of what runs.")
+    busy_changed = Signal(bool, description="Whether something long enough to be cancelled runs.")
+    failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
+
+    def __init__(self, viewer: ViewerModel, loop: Loop, remembered: dict[str, Any] | None = None) -> None:
+        self.viewer, self.loop = viewer, loop
+        self.chosen, self.numbers = Chosen(), Numbers()
+        # What is proposed for the image at hand.
+        self.proposed = Numbers()
+        self.measured: Measured | None = None
+        self.problem: Problem | None = None
+        self.result: Result | None = None
+        self.engine = Engine()
+        self.results = ResultLayers(viewer)
+        self.is_closed = False
+        self._remembered = remembered or {}
+        self._remarks: list[str] = []
+        self._extras: dict[object, str] = {}
+        self._is_writing = False
+        self._runner = Runner(loop)
+        self._fingerprints = Fingerprints(loop)
+        self._revisions = Revisions()
+        self._asking = loop.timer(0, self._ask)
+        self._tidying = loop.timer(TIDY_MS, self._tidy_up)
+        for signal, react in self._reactions():
+            signal.connect(react)
+
+    def _reactions(self) -> list[tuple[Any, Callable[..., None]]]:
+        viewer = self.viewer
+        return [
+            (viewer.dims.events.current_step, self._on_slice),
+            (viewer.dims.events.order, self._on_slice),
+            (viewer.scene.camera.events, self._on_view),
+            (viewer.canvas.events.size, self._on_view),
+            (viewer.layers.events.removed, self._on_removed),
+            (viewer.layers.selection.events.changed, self._on_selection),
+            (self._revisions.data_changed, self._on_data),
+            (self._revisions.place_changed, self._on_place),
+        ]
+
+    def start(self) -> None:
+        """Compile in the background, so that the first request has nothing to wait for; look at the layers."""
+        n_channels = 3 if any(layer.rgb for layer in choices.images(self.viewer)) else 1
+        self.set_status(status.PREPARING)
+        self._submit(lambda: warm_up(n_channels), done=lambda _: None)
+        self.layers_changed()
+
+    def close(self) -> None:
+        """End the threads, and listen to nothing any more."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._runner.close()
+        self._fingerprints.close()
+        self._asking.stop()
+        self._tidying.stop()
+        for signal, react in self._reactions():
+            signal.disconnect(react)
+        self._revisions.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, waits or is about to be asked, and all that is done has been shown."""
+        return self.is_closed or not (self._runner.busy or self._asking.active)
+
+    def set_status(self, said: Status) -> None:
+        """Say how things stand."""
+        self.status_changed.emit(said)
+
+    # --- what is chosen --------------------------------------------------------------------------------------------
+
+    def choose(self, **changes: Any) -> None:
+        """Choose an image, a map, strokes, a region, what slices are, or whether to be live; see `Chosen`."""
+        before, self.chosen = self.chosen, replace(self.chosen, **changes)
+        if self.chosen == before:
+            return
+        if self.chosen.strokes != before.strokes:
+            # A layer that is painted on is offered as strokes, and no longer as a map.
+            self._choose_what_fits()
+        self._choice_made()
+
+    def layers_changed(self) -> None:
+        """Take in that layers came or went: keep what was chosen, or choose what fits."""
+        if self.is_closed:
+            return
+        self._choose_what_fits()
+        self._choice_made(refine=not self._is_writing)
+
+    def _choose_what_fits(self) -> None:
+        chosen, viewer = self.chosen, self.viewer
+        image, source, strokes = choices.still_offered(viewer, chosen.image, chosen.map, chosen.strokes)
+        image, source = choices.choose(viewer, image, source, strokes)
+        self.chosen = replace(chosen, image=image, map=source, strokes=strokes)
+
+    def _choice_made(self, *, refine: bool = True) -> None:
+        self._revisions.watch(self.chosen.layers)
+        self.chosen_changed.emit(self.chosen)
+        if refine:
+            self.schedule()
+
+    # --- numbers ---------------------------------------------------------------------------------------------------
+
+    def set_numbers(self, numbers: Numbers, *, by: str = PROGRAM, refine: bool = True) -> None:
+        """Take other numbers, and refine with them."""
+        if numbers != self.numbers or by != USER:
+            self.numbers = numbers
+            self.numbers_changed.emit(numbers, by)
+            if refine:
+                self.schedule()
+
+    @property
+    def relative_numbers(self) -> Numbers | None:
+        """The numbers as they would be for other images too; None before the image is known."""
+        return None if self.measured is None else self.numbers.relative_to(self.measured.units)
+
+    def set_relative_numbers(self, numbers: Numbers) -> None:
+        """Take numbers as `relative_numbers` gives them; of an image that is known."""
+        if self.measured is not None:
+            self.set_numbers(numbers.in_units(self.measured.units, MORE_DIGITS))
+
+    def _take_measured(self, measured: Measured) -> None:
+        """Propose numbers for an image, and take them, unless those there are fit for it and chosen."""
+        last, self.measured = self.measured, measured
+        alike = last is None or measured.is_like(last)
+        before, self.proposed = self.proposed, Numbers().in_units(measured.units)
+        now = _following(self.numbers, before, self.proposed, all_units=not alike)
+        if last is None and self._remembered:
+            relative = now.relative_to(measured.units).updated(self._remembered)
+            now = relative.in_units(measured.units, MORE_DIGITS)
+        self.measured_changed.emit(measured)
+        self.set_numbers(now, by=PROGRAM if alike else IMAGE)
+
+    # --- what is asked for -----------------------------------------------------------------------------------------
+
+    def request(self) -> Request | None:
+        """Return what is asked for now, or None where image and map do not fit."""
+        try:
+            return self._completed(self._resolved())
+        except Misfit:
+            return None
+
+    def schedule(self) -> None:
+        """Ask once, after all that this turn of the event loop brings."""
+        if not self.is_closed:
+            self._asking.start()
+
+    def update(self) -> None:
+        """Refine now, live or not."""
+        self._ask(forced=True)
+
+    def run(self, work: Work, done: Callable[[Any], None], found: Callable[[Any], None] | None = None) -> None:
+        """Let the thread do a longer piece of work, which ends where another is asked for.
+
+        What it finds or gives that is a `Result` is shown; all else goes to ``found`` and ``done``.
+        """
+        self._asking.stop()
+        self._submit(work, done=done, found=found)
+
+    def cancel(self) -> None:
+        """Stop what runs."""
+        self._stop()
+        self.set_status(status.CANCELLED)
+
+    def request_extra(self, kind: str, by: object) -> None:
+        """Have results carry an extra from now on, and the one that is shown too: the same once more, live or not."""
+        self._extras[by] = kind
+        last = self.result
+        if self.chosen.live:
+            self.schedule()
+        elif last is not None and not self._runner.busy and last.request.problem.image in self.viewer.layers:
+            self._refine(replace(last.request, extras=self.extras))
+
+    def release_extra(self, by: object) -> None:
+        """Take back what ``by`` has requested; what others want stays."""
+        self._extras.pop(by, None)
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """What results carry besides the labels."""
+        return frozenset(self._extras.values())
+
+    def _resolved(self) -> Request:
+        request = resolve(self.chosen, self.numbers, View.of(self.viewer))
+        if isinstance(request, Misfit):
+            raise request
+        return request
+
+    def _completed(self, request: Request) -> Request:
+        """Add what only this moment knows."""
+        painted, problem = self.chosen.painted, request.problem
+        strokes = None if painted is None else read_strokes(painted, problem, request.read)
+        # The first result says how much it changed.
+        extras = self.extras if self.results.of(problem.image) else self.extras | {CHANGES}
+        return replace(request, revision=self._revisions.of(layers_of(problem)), strokes=strokes, extras=extras)
+
+    def _ask(self, *, forced: bool = False) -> None:
+        """Resolve choices and numbers to a request, and hand it over."""
+        if self.is_closed:
+            return
+        self.problem = None
+        try:
+            request = self._resolved()
+            problem = self.problem = request.problem
+            self.inputs_changed.emit(problem)
+            if self.measured is None or not self.measured.is_of(problem):
+                region = whole_slice(problem, self.viewer.dims.point)
+                self._submit(lambda: measure(problem, region), done=self._take_measured, long=False)
+            elif self.chosen.live or forced:
+                self._refine(self._completed(request))
+            elif self.results.of(problem.image) is None:
+                self.set_status(status.NOT_LIVE)
+        except Misfit as misfit:
+            self._stop()
+            self._say_misfit(misfit)
+
+    def _refine(self, request: Request) -> None:
+        self._remarks.clear()
+        self._submit(lambda: self.engine.steps(request), done=self._take, subject=request.subject)
+
+    def _submit(
+        self,
+        work: Work,
+        *,
+        done: Callable[[Any], None],
+        found: Callable[[Any], None] | None = None,
+        subject: Any = None,
+        long: bool = True,
+    ) -> None:
+        def finish(value: Any) -> None:
+            if not self._runner.busy:
+                self.busy_changed.emit(False)
+            done(value)
+
+        def show(value: Any) -> None:
+            if isinstance(value, Result):
+                self._take(value)
+            elif found is not None:
+                found(value)
+
+        if long:
+            self.busy_changed.emit(True)
+        listener = Listener(finish, show, self._take_error, self.progressed.emit, self._remarks.append)
+        self._runner.submit(work, listener, subject)
+
+    def _stop(self) -> None:
+        self._runner.cancel()
+        self.busy_changed.emit(False)
+
+    # --- what comes back -------------------------------------------------------------------------------------------
+
+    @property
+    def result_layer(self) -> Labels | None:
+        """The layer of the result that was last written, if it is still there."""
+        return None if self.result is None else self.results.of(self.result.request.problem.image)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether what is added, removed and written now is the program's own doing."""
+        return self._is_writing
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Mark what is added and written meanwhile as the program's own: it is no reason to refine anew."""
+        before, self._is_writing = self._is_writing, True
+        try:
+            yield
+        finally:
+            self._is_writing = before
+
+    def add_fingerprints(self) -> None:
+        """Have the result that is shown carry the fingerprints of its inputs, and with it what is copied of it."""
+        layer = self.result_layer
+        if layer is not None and self.result is not None:
+            self._fingerprints.add(self.results.fingerprints(layer), self.result)
+
+    def _take(self, result: Result) -> None:
+        """Write a result, if its layers are still there."""
+        image = result.request.problem.image
+        if not all(layer in self.viewer.layers for layer in layers_of(result.request.problem)):
+            return
+        with self.writing():
+            if self.result is not None and self.result.request.problem.image is not image:
+                self.add_fingerprints()
+            painted = self.chosen.strokes
+            made = provenance(result, None if painted is None else painted.name)
+            first = self.results.write(result, made, painted)
+            self.result = result
+            self._tidying.start()
+            self.set_status(status.refined(result, self._remarks, first=first))
+            self.result_written.emit(result)
+
+    def _take_error(self, error: Exception) -> None:
+        self.busy_changed.emit(False)
+        if isinstance(error, Misfit):
+            self._say_misfit(error)
+            return
+        said = status.failed(error)
+        self.set_status(said)
+        self.failed.emit(said.words)
+
+    def _say_misfit(self, misfit: Misfit) -> None:
+        self.inputs_changed.emit(misfit)
+        self.set_status(status.NOTHING_YET)
+
+    def _tidy_up(self) -> None:
+        """Do what can wait until nothing moves: thumbnail and fingerprints."""
+        if self.result_layer is not None:
+            self.result_layer.refresh(data_displayed=False, highlight=False, extent=False)
+        self.add_fingerprints()
+
+    # --- what happens in the viewer --------------------------------------------------------------------------------
+
+    def _on_slice(self, *_: Any) -> None:
+        if self.problem is not None and len(self.problem.shape) > 2:
+            self.schedule()
+
+    def _on_view(self, *_: Any) -> None:
+        if self.problem is not None and shows_a_part(self.problem, self.chosen, self.numbers):
+            self.schedule()
+
+    def _on_selection(self, *_: Any) -> None:
+        if len(self.viewer.layers.selection) > 1:
+            self.layers_changed()
+
+    def _on_removed(self, event: Any) -> None:
+        if self.problem is not None and event.value in layers_of(self.problem):
+            self._runner.cancel()
+
+    def _on_data(self, layer: Layer, sliced: bool) -> None:
+        # A camera that moves, or a result that is added, makes napari slice anew what has not changed.
+        if not sliced or not (layer.multiscale or self._is_writing):
+            self.schedule()
+
+    def _on_place(self, image: Layer) -> None:
+        if self.problem is not None and self.problem.image is image:
+            self.results.put_in_place(self.problem)
+        self.schedule()
+
+
+def _following(numbers: Numbers, before: Numbers, after: Numbers, *, all_units: bool) -> Numbers:
+    """Return numbers in which those that were as proposed before are as proposed now, or all that have a unit."""
+    names = [*IN_PIXELS, *IN_INTENSITIES]
+    names = [name for name in names if all_units or getattr(numbers, name) == getattr(before, name)]
+    return numbers.changed(**{name: getattr(after, name) for name in names})

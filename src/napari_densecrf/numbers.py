@@ -10,6 +10,8 @@ from .params import DEFAULT_N_ITERATIONS, CRFParams, PairwiseKernel
 
 # Digits of a number that is shown; of one that was set, as many as its slider keeps.
 DIGITS, MORE_DIGITS = 3, 6
+# What the sliders show at most.
+MOST_ITERATIONS, MOST_DAMPING = 30, 0.95
 # Relative numbers that are read from settings lie below this.
 LARGEST = 1e6
 
@@ -74,6 +76,8 @@ class Numbers:
         sigmas = [sigma for kernel in params.kernels for sigma in (kernel.position_sigma, kernel.intensity_sigma)]
         if max(len(appearance), len(smoothness)) > 1 or any(isinstance(sigma, tuple) for sigma in sigmas):
             raise ValueError("the sliders show one appearance and one smoothness kernel, with one number a sigma")
+        if params.n_iterations > MOST_ITERATIONS or params.damping > MOST_DAMPING:
+            raise ValueError(f"the sliders go up to {MOST_ITERATIONS} iterations and a damping of {MOST_DAMPING}")
         values: dict[str, Any] = {"n_iterations": params.n_iterations, "damping": params.damping}
         for name, kernels in (("appearance", appearance), ("smoothness", smoothness)):
             values[f"{name}_weight"] = kernels[0].weight if kernels else 0.0

@@ -9,7 +9,7 @@ from napari.utils.theme import get_theme
 from numpy.testing import assert_allclose
 
 from driving import WAIT_MS, after, image_layer, picture, readable
-from napari_densecrf._napari.panel import remembered as settings
+from napari_densecrf._napari.recipes import stored
 from napari_densecrf._napari.sections.convergence import advice
 
 
@@ -56,7 +56,7 @@ def test_the_plots_follow_and_are_themed_like_napari(dock, qtbot):
 
 
 def test_a_fold_that_was_left_open_shows_its_plots(dock, qtbot):
-    settings.save({"open": ["Convergence"]})
+    stored.save({"open": ["Convergence"]})
     image, probabilities = picture()
     _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     section = next(one for one in widget.sections if one.title == "Convergence")

@@ -10,8 +10,8 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from driving import after, expected, image_layer, picture, readable, result_of, settle
-from napari_densecrf._napari.panel.remembered import save
 from napari_densecrf._napari.recipes.presets import BUILT_IN, own_presets
+from napari_densecrf._napari.recipes.stored import save
 from napari_densecrf._napari.sections import preset_controls as choose_preset
 from napari_densecrf._napari.sections.choose import Choose
 from napari_densecrf.cli import main

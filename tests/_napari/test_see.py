@@ -29,7 +29,7 @@ def say(qtbot, widget, change):
     """Make a change, and wait for the influence that it leads to."""
     influence = part(widget, "influence")
     done = []
-    influence._runner.finished.connect(lambda *_: done.append(1))
+    influence.drawn.connect(lambda *_: done.append(1))
     change()
     # Its words come ten times a second at most.
     qtbot.waitUntil(
@@ -341,7 +341,7 @@ def test_influence_is_quick_while_it_moves_and_exact_at_rest(influenced, qtbot):
     exact = relative(ndc.influence(image, widget.params, (12, 20)))
     qtbot.waitUntil(lambda: np.allclose(layer.data, exact, atol=1e-5), timeout=WAIT_MS)
     drawn = []
-    part(widget, "influence").drawn.append(lambda: drawn.append(layer.data.copy()))
+    part(widget, "influence").drawn.connect(lambda _: drawn.append(layer.data.copy()))
     say(qtbot, widget, lambda: part(widget, "influence").pin((30, 40)))
     quick = relative(Influence(image).at((30, 40), widget.params, most_anchors=6).values)
     exact = relative(ndc.influence(image, widget.params, (30, 40)))
@@ -356,10 +356,10 @@ def test_influence_is_made_and_drawn_once_for_a_move_of_a_slider(influenced, qtb
     settle(qtbot, widget)
     seen, radii = part(widget, "influence"), widget.sections[0].parts[1]
     made, told = [], []
-    seen._runner.finished.connect(lambda *_: made.append(radii.drawing.shown))
+    seen.drawn.connect(lambda *_: made.append(radii.drawing.shown))
     viewer.layers.events.connect(lambda event: told.append(event.type))
     shown = []
-    seen.drawn.insert(0, lambda: shown.append(radii.drawing.shown))
+    seen.drawn.connect(lambda _: shown.append(radii.drawing.shown), priority=1)
     after(qtbot, widget, lambda: setattr(widget.appearance_position_sigma, "value", 6.0))
     qtbot.waitUntil(lambda: bool(made) and not seen.busy, timeout=WAIT_MS)
     # The labels came too: they change nothing of what pulls. And the ellipse came with the layer, not before.

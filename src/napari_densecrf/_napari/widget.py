@@ -230,6 +230,10 @@ class DenseCRFWidget(Container):
             return
         self._undocked.close()
         self.session.close()
+        # napari connects these when it docks a widget, and leaves them when it takes it out.
+        events = self.viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered, events.renamed):
+            emitter.disconnect(self.reset_choices)
         for section in self.sections:
             section.close()
         self._remembered.close()

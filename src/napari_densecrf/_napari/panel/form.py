@@ -9,7 +9,7 @@ from magicgui.widgets import CheckBox, ComboBox, FloatSlider, Label, ProgressBar
 
 from napari_densecrf._napari.problem.request import AUTO, VISIBLE, WHOLE, Chosen
 from napari_densecrf._napari.work.worker import Measured
-from napari_densecrf.numbers import IN_PIXELS, NAMES, Numbers
+from napari_densecrf.numbers import IN_PIXELS, MOST_DAMPING, MOST_ITERATIONS, NAMES, Numbers
 
 from .log_slider import LogSlider
 
@@ -84,7 +84,7 @@ def make_controls(images: Any, maps: Any, joins: Any) -> dict[str, Widget]:
             name="n_iterations",
             label=LABELS["n_iterations"],
             min=0,
-            max=30,
+            max=MOST_ITERATIONS,
             value=start.n_iterations,
             tooltip=TIPS["n_iterations"],
         ),
@@ -92,7 +92,7 @@ def make_controls(images: Any, maps: Any, joins: Any) -> dict[str, Widget]:
             name="damping",
             label=LABELS["damping"],
             min=0.0,
-            max=0.95,
+            max=MOST_DAMPING,
             step=0.05,
             value=start.damping,
             tooltip=TIPS["damping"],

@@ -47,6 +47,7 @@ class Sides(Section):
 
     def close(self) -> None:
         """Let go of the key."""
+        super().close()
         self._keys.release()
 
     def turn(self) -> None:

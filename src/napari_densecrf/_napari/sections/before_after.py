@@ -67,7 +67,7 @@ class Before(Toggled):
         self.button.native.pressed.connect(lambda: self.hold(True))
         self.button.native.released.connect(lambda: self.hold(False))
         self._keys.bind("h", self._on_key)
-        self.session.viewer.layers.events.removed.connect(self._on_removed)
+        self.listen(self.session.viewer.layers.events.removed, self._on_removed)
 
     def hold(self, held: bool) -> None:
         """Show the map's labels whole, or no longer."""

@@ -52,12 +52,13 @@ class Convergence(Section):
         """Listen to the fold, results and the theme."""
         self.fold.button.toggled.connect(self._on_fold)
         self.session.result_written.connect(lambda _: self._show())
-        self.session.viewer.events.theme.connect(self._paint)
+        self.listen(self.session.viewer.events.theme, self._paint)
         # It may have been left open the last time.
         self._on_fold(self.fold.open)
 
     def close(self) -> None:
         """End the thread."""
+        super().close()
         if self._runner is not None:
             self._runner.close()
 

@@ -74,6 +74,7 @@ class Correct(Section):
 
     def close(self) -> None:
         """Give the keys back."""
+        super().close()
         self._keys.release()
 
     def _new_strokes(self, *_: Any) -> None:

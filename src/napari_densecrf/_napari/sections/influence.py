@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from magicgui.widgets import Label
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
+from psygnal import Signal
 
 from napari_densecrf._napari.display.drawing import Drawing
 from napari_densecrf._napari.display.placement import on_canvas, pixel_at, placed
@@ -61,6 +62,8 @@ class Found:
 class PixelInfluence(Toggled):
     """The layer, the pixel that is kept, and the thread that computes."""
 
+    drawn = Signal(Found, description="The layer has been drawn anew.")
+
     def __init__(self, session: Session) -> None:
         super().__init__(
             session,
@@ -78,8 +81,6 @@ class PixelInfluence(Toggled):
         self._runner: Runner | None = None
         self._layers = OneLayer(session.viewer, _layer)
         self._cross = Drawing(session.viewer)
-        # Called when the layer has been drawn anew.
-        self.drawn: list[Callable[[], object]] = []
         # What was asked for last: a result that changes nothing of it is no reason to ask again.
         self._asked: Any = None
         self._rest = session.loop.timer(REST_MS, self._ask_exactly)
@@ -93,7 +94,7 @@ class PixelInfluence(Toggled):
         """Listen to the sliders too: what pulls changes before the labels do."""
         super().connect()
         self.session.numbers_changed.connect(self._ask)
-        self.session.viewer.layers.events.removed.connect(self._on_removed)
+        self.listen(self.session.viewer.layers.events.removed, self._on_removed)
 
     @property
     def busy(self) -> bool:
@@ -122,11 +123,10 @@ class PixelInfluence(Toggled):
         self._hide()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and hide the layer, which nobody would move any more."""
         super().close()
         self._rest.stop()
-        self._words_timer.stop()
-        self._unfollow()
+        self.stop()
         self._cross.close()
         if self._runner is not None:
             self._runner.close()
@@ -230,8 +230,7 @@ class PixelInfluence(Toggled):
             for other in self._layers.all():
                 reveal(other, other is layer)
         self._mark(found)
-        for then in self.drawn:
-            then()
+        self.drawn.emit(found)
         self._say(_words(found.pull, found.request.read.step))
 
     def _say(self, words: str) -> None:

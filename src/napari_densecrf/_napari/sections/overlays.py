@@ -43,7 +43,7 @@ class Companion(Toggled):
     def connect(self) -> None:
         """Listen to removed layers too."""
         super().connect()
-        self.session.viewer.layers.events.removed.connect(self._on_removed)
+        self.listen(self.session.viewer.layers.events.removed, self._on_removed)
 
     def start(self) -> None:
         """Make the layer the active one when it comes, as napari's status line speaks of that."""

@@ -50,12 +50,13 @@ class Radii(Section):
     def connect(self) -> None:
         """Listen to the sliders of the reaches, and for the mouse."""
         self.session.numbers_changed.connect(self._on_numbers)
-        self._influence.drawn.append(self._draw_waiting)
+        self._influence.drawn.connect(self._draw_waiting)
         self.session.result_written.connect(lambda _: self.drawing.prepare(N_LINES))
         self.session.viewer.mouse_move_callbacks.append(self._on_move)
 
     def close(self) -> None:
         """Take the ellipse away."""
+        super().close()
         self._timer.stop()
         self.drawing.close()
         with suppress(ValueError):
@@ -77,7 +78,7 @@ class Radii(Section):
         else:
             self._draw(sigma)
 
-    def _draw_waiting(self) -> None:
+    def _draw_waiting(self, *_: Any) -> None:
         if self._waiting is not None:
             self._draw(self._waiting)
 

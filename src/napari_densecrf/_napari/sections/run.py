@@ -85,6 +85,7 @@ class Run(Section):
 
     def close(self) -> None:
         """End the thread at its next step."""
+        super().close()
         self._job = None
         self._runner.close()
         self._look.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari_densecrf._napari.panel.panel import Fold, Panel
@@ -25,6 +26,7 @@ class Section:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.controls: dict[str, Any] = {}
+        self._heard: list[tuple[Any, Callable[..., Any]]] = []
 
     def lay_out(self, panel: Panel) -> None:
         """Put the controls into the panel; what is added goes into this section's fold."""
@@ -32,5 +34,13 @@ class Section:
     def connect(self) -> None:
         """Listen."""
 
+    def listen(self, emitter: Any, react: Callable[..., Any]) -> None:
+        """Listen to an event of the viewer, until `close`."""
+        emitter.connect(react)
+        self._heard.append((emitter, react))
+
     def close(self) -> None:
-        """Let go of what outlives the widget: keys, threads, callbacks of the viewer."""
+        """Let go of what outlives the widget: callbacks of the viewer, and in subclasses keys and threads."""
+        for emitter, react in self._heard:
+            emitter.disconnect(react)
+        self._heard.clear()

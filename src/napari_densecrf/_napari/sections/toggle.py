@@ -65,7 +65,7 @@ class Toggled(Section):
         self.fold.button.toggled.connect(self._turn)
         self.session.result_written.connect(self._on_result)
         if self._flat:
-            self.session.viewer.dims.events.ndisplay.connect(self._turn)
+            self.listen(self.session.viewer.dims.events.ndisplay, self._turn)
         if self._key:
             self._keys.bind(self._key, lambda _: self.switch())
 
@@ -84,9 +84,8 @@ class Toggled(Section):
 
     def close(self) -> None:
         """Let go of the keys."""
+        super().close()
         self._keys.release()
-        if self._flat:
-            self.session.viewer.dims.events.ndisplay.disconnect(self._turn)
 
     def _on_toggle(self, on: bool) -> None:
         if on:

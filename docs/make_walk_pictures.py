@@ -51,7 +51,7 @@ class Walk:
         got: list[Any] = []
         self.widget.refined.connect(got.append)
         change()
-        wait(lambda: got and not self.widget._runner.busy)
+        wait(lambda: got and self.widget.session.idle)
         self.widget.refined.disconnect(got.append)
         pause(0.5)
 
@@ -113,10 +113,8 @@ def main(folder: Path) -> None:
         walk.stroke([(y, int(step)) for step in np.arange(x - 12, x + 12, 3)], names.index(name) + 1)
     walk.picture("strokes", "Correct")
 
-    done: list[Any] = []
-    widget.done.connect(done.append)
     widget.fit.changed.emit(True)
-    wait(lambda: done and not widget._runner.busy)
+    wait(lambda: widget.session.idle)
     walk.picture("fit", "Choose")
 
     widget.freeze.changed.emit(True)

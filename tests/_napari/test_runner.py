@@ -1,39 +1,20 @@
 """One thread, one slot: who gives way to whom. Needs no window: the loop is a queue."""
 
-import queue
 import threading
 import time
 
 import pytest
 
+from hand_loop import HandLoop
 from napari_densecrf._napari.work.runner import Done, Listener, Runner
 from napari_densecrf.crf.refine import Step
 
 WAIT_S = 10
 
 
-class QueueLoop:
-    """A loop that is turned by hand."""
-
-    def __init__(self):
-        self._actions = queue.Queue()
-
-    def call_soon(self, action):
-        self._actions.put(action)
-
-    def turn_until(self, condition):
-        until = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < until, "waited too long"
-            try:
-                self._actions.get(timeout=0.01)()
-            except queue.Empty:
-                continue
-
-
 @pytest.fixture
 def loop():
-    return QueueLoop()
+    return HandLoop()
 
 
 @pytest.fixture

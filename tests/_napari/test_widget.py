@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QScrollArea
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
 from napari_densecrf import CRFParams
-from napari_densecrf._napari.problem import axes as plans
+from napari_densecrf._napari.problem import understand as plans
 
 
 def test_a_result_appears_and_follows_the_sliders(dock, qtbot):

@@ -21,10 +21,10 @@ from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numb
 from . import status
 from .display.result_layer import ResultLayers
 from .problem import choices
-from .problem.axes import Misfit, Problem, layers_of
-from .problem.region import View, whole_slice
 from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
+from .problem.understand import Misfit, Problem, layers_of
+from .problem.view import View, whole_slice
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
 from .work.loop import Loop

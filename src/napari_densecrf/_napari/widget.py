@@ -23,8 +23,8 @@ from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
 from .panel.remembered import Remembered, remembered_numbers
 from .problem import choices
-from .problem.axes import Misfit, Problem
 from .problem.request import FILM, Chosen, joins_of
+from .problem.understand import Misfit, Problem
 from .sections.choose import Choose
 from .sections.compare import Compare
 from .sections.convergence import Convergence

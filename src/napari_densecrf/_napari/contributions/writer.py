@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from napari_densecrf._napari.problem.axes import METADATA_KEY
+from napari_densecrf._napari.problem.understand import METADATA_KEY
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf._napari.problem.axes import Problem
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.understand import Problem
 
 
 def to_world(problem: Problem, index: tuple[int, ...]) -> NDArray[np.float64]:

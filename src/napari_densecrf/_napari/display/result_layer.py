@@ -12,16 +12,9 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import (
-    METADATA_KEY,
-    FromStrokes,
-    Map,
-    Problem,
-    layers_of_map,
-    levels_of,
-    shape_of,
-)
+from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
 
@@ -254,8 +247,6 @@ def write(layer: Layer, problem: Problem, region: Region, values: NDArray[Any]) 
     height, width = (
         min(have, room - first) for have, room, first in zip(values.shape, data.shape[-2:], (y, x), strict=True)
     )
-    at: list[Any] = [*region.index, slice(y, y + height), slice(x, x + width)]
-    if problem.bridged_axis is not None:
-        at.insert(problem.bridged_axis, 0)
-    data[tuple(at)] = values[:height, :width]
+    at = problem.axes_like_result(layer).at(*region.index, slice(y, y + height), slice(x, x + width))
+    data[at] = values[:height, :width]
     redraw(layer)

@@ -1,158 +1,15 @@
-"""How an image layer and a map make a problem, told from their shapes alone."""
+"""Which axis of a layer's data is what: the one description that reading, scripts, commands and long runs share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-from napari.layers import Image, Labels, Layer
+from napari.layers import Layer
 
-MAX_CHANNELS = 64
-MAX_CLASSES = 300
-METADATA_KEY = "napari-densecrf"
-# Marks the layers that were made to be painted on.
-STROKES_KEY = "napari-densecrf strokes"
-# Without a map, a leading axis as short as this is taken for channels.
-FEW_CHANNELS = 4
-CHANNEL_NAMES = ("c", "channel", "channels")
-# Letters for axes along which there are images by themselves.
-SINGLES = "IJKLMNOP"
-Z_NAMES, T_NAMES = ("z", "depth", "plane"), ("t", "time", "frame")
-STACK_NAMES = ("t", "time", "z")
+from .region import Region
 
-
-@dataclass(frozen=True)
-class FromStrokes:
-    """The map that a pixel classifier makes of the strokes in a layer: there need be no other."""
-
-    layer: Labels
-
-
-# A map is one layer, several single-class layers chosen together, or made from strokes.
-Map: TypeAlias = "Layer | tuple[Layer, ...] | FromStrokes"
-
-
-class Misfit(ValueError):
-    """Says in one sentence what does not fit and what would."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """How the data of an image layer and a map make a problem.
-
-    Parameters
-    ----------
-    image : Image
-    map : Map
-        Empty where there is none yet.
-    spatial_axes : tuple of int
-        Axes of the image's data that are no channels: leading ones, then y and x.
-    channel_axis : int, optional
-        Axis of the channels in the image's data; the last for RGB.
-    class_axis : int, optional
-        Of the map's data; None for a foreground map, labels, or several layers.
-    n_classes : int
-        0 where only the values of a Labels layer will tell.
-    """
-
-    image: Image
-    map: Map
-    spatial_axes: tuple[int, ...]
-    channel_axis: int | None
-    class_axis: int | None
-    n_classes: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the result: leading axes, then y and x."""
-        return tuple(shape_of(self.image)[axis] for axis in self.spatial_axes)
-
-    @property
-    def bridged_axis(self) -> int | None:
-        """Position of the channels among the result's axes, where leading axes come before them.
-
-        napari aligns layers by their last axes, so there the result needs an axis too: of one pixel that is as long as
-        all channels together.
-        """
-        if self.image.rgb or self.channel_axis is None:
-            return None
-        before = sum(axis < self.channel_axis for axis in self.spatial_axes[:-2])
-        return before or None
-
-    @property
-    def result_axes(self) -> list[int]:
-        """Axes of the image's data that the result has."""
-        axes = list(self.spatial_axes)
-        if self.bridged_axis is not None and self.channel_axis is not None:
-            axes.insert(self.bridged_axis, self.channel_axis)
-        return axes
-
-    @property
-    def result_shape(self) -> tuple[int, ...]:
-        """Shape of the result's data."""
-        shape = list(self.shape)
-        if self.bridged_axis is not None:
-            shape.insert(self.bridged_axis, 1)
-        return tuple(shape)
-
-    @property
-    def spacing(self) -> tuple[float, float]:
-        """Size of a pixel along y and x, in world units."""
-        y, x = (abs(float(self.image.scale[axis])) for axis in self.spatial_axes[-2:])
-        return y, x
-
-    @property
-    def volume_spacing(self) -> tuple[float, float, float]:
-        """Size of a voxel along the last leading axis, y and x, in world units."""
-        return abs(float(self.image.scale[self.spatial_axes[-3]])), *self.spacing
-
-    def letters(self, last: str) -> str:
-        """Return letters for the axes of the image's data, as the command line takes them.
-
-        ``last`` is that of the last leading axis, Z of a volume or T; C holds channels, others count images.
-        """
-        n_leading = len(self.spatial_axes) - 2
-        leading = (SINGLES[: n_leading - 1] + last) if n_leading else ""
-        named = dict(zip(self.spatial_axes, f"{leading}YX", strict=True))
-        if self.channel_axis is not None:
-            named[self.channel_axis] = "C"
-        return "".join(named[axis] for axis in sorted(named))
-
-    @property
-    def may_be_film(self) -> bool:
-        """Whether the last leading axis may be time, as far as its name tells."""
-        names = [self.image.axis_labels[axis].lower() for axis in self.spatial_axes[:-2]]
-        return bool(names) and (names[-1] in T_NAMES or (len(names) == 1 and names[0] not in Z_NAMES))
-
-    @property
-    def unit(self) -> str:
-        """Name of the world unit along x, or px."""
-        name = f"{self.image.units[self.spatial_axes[-1]]:~}"
-        return "px" if name in ("pixel", "px", "") else name
-
-    def __str__(self) -> str:
-        """Say in one line what was understood."""
-        *leading, height, width = self.shape
-        stack = f"{' x '.join(map(str, leading))} slices of " if leading else ""
-        colours = " RGB" if self.image.rgb else " gray"
-        if self.channel_axis is not None and not self.image.rgb:
-            colours = f", {shape_of(self.image)[self.channel_axis]} channels"
-        size = f", {self.spacing[1]:.3g} {self.unit}/pixel" if self.unit != "px" else ""
-        return f"{stack}{height} x {width}{colours}, {self._map_words()}{size}"
-
-    def _map_words(self) -> str:
-        if isinstance(self.map, FromStrokes):
-            return "classes from strokes"
-        if isinstance(self.map, tuple):
-            return f"{self.n_classes} classes ({len(self.map)} layers)"
-        if isinstance(self.map, Labels):
-            return "a rough segmentation"
-        if self.class_axis is None:
-            return "foreground map"
-        last = self.class_axis == len(shape_of(self.map)) - 1
-        where = "first" if self.class_axis == 0 else "last" if last else f"{self.class_axis + 1}th"
-        return f"{self.n_classes} classes ({where} axis)"
+Pick = int | slice
 
 
 def levels_of(layer: Layer) -> list[Any]:
@@ -160,120 +17,83 @@ def levels_of(layer: Layer) -> list[Any]:
     return list(layer.data) if getattr(layer, "multiscale", False) else [layer.data]
 
 
-def _without_bridges(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a shape without axes of one pixel, such as a result has in place of channels."""
-    return tuple(size for size in shape if size > 1)
-
-
 def shape_of(layer: Layer) -> tuple[int, ...]:
     """Return the shape of the data, of the finest level where there are several."""
     return tuple(levels_of(layer)[0].shape)
 
 
-def _words(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
+@dataclass(frozen=True)
+class LayerAxes:
+    """Which axis of a layer's data is what.
 
-
-def understand(image: Layer | None, source: Map | None) -> Problem:
-    """Understand an image and a map by their shapes.
-
-    Raises
-    ------
-    Misfit
-        With one sentence for the user.
+    Parameters
+    ----------
+    layer : Layer
+    spatial : tuple of int
+        The axes that the problem has: leading ones, then y and x. Any axis that is neither here nor ``vector`` is of
+        one pixel.
+    vector : int, optional
+        Axis of the channels or classes.
     """
-    if image is None:
-        raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
-    if source is None or source is image:
-        raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes.")
-    shape = shape_of(image)
-    if image.rgb and shape[-1] == 4:
-        # Alpha is no colour: it is left out when the data is read.
-        shape = (*shape[:-1], 3)
-    fits = []
-    for channel_axis in _channel_axes(image, shape):
-        spatial = tuple(axis for axis in range(len(shape)) if axis != channel_axis)
-        fit = _fit(source, tuple(shape[axis] for axis in spatial)) if len(spatial) >= 2 else None
-        if fit is not None:
-            fits.append(Problem(image, source, spatial, channel_axis, *fit))
-    if fits:
-        # As many channels as classes, in a time-lapse: classes come first or last rather than between.
-        return min(fits, key=lambda problem: problem.class_axis not in (None, 0, len(problem.shape)))
-    first = layers_of_map(source)[0]
-    wanted = _words(shape[:-1] if image.rgb else shape)
-    raise Misfit(
-        f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with one more axis for "
-        "the classes, first or last."
+
+    layer: Layer
+    spatial: tuple[int, ...]
+    vector: int | None = None
+
+    def at(self, *picks: Pick) -> tuple[Pick, ...]:
+        """Return the index into the data that takes these of the spatial axes, and all of the vector.
+
+        Of RGB with alpha only the colours, as alpha is none.
+        """
+        index: list[Pick] = [0] * len(shape_of(self.layer))
+        for axis, pick in zip(self.spatial, picks, strict=True):
+            index[axis] = pick
+        if self.vector is not None:
+            index[self.vector] = slice(0, 3) if getattr(self.layer, "rgb", False) else slice(None)
+        return tuple(index)
+
+    def of(self, region: Region) -> tuple[Pick, ...]:
+        """Return the index of a region into the data at full resolution."""
+        return self.at(*region.leading, *region.slices)
+
+    def vector_in(self, region: Region) -> int | None:
+        """Return which axis the vector is in what `of` takes: single slices leave no axis."""
+        if self.vector is None:
+            return None
+        index = self.of(region)
+        return sum(isinstance(pick, slice) for pick in index[: self.vector])
+
+    def level_for(self, region: Region) -> tuple[Any, tuple[Pick, ...]]:
+        """Return the coarsest data that still have the region's pixels, and the region's index into them."""
+        levels = levels_of(self.layer)
+        for data in reversed(levels):
+            factors = [levels[0].shape[axis] / data.shape[axis] for axis in self.spatial]
+            *leading, along_y, along_x = factors
+            factor = round(along_y)
+            if factor == round(along_x) and region.step % factor == 0 and all(one == 1 for one in leading):
+                slices = _coarser(region, factor)
+                sizes = (data.shape[axis] for axis in self.spatial[-2:])
+                if all(along.stop <= size for along, size in zip(slices, sizes, strict=True)):
+                    return data, self.at(*region.leading, *slices)
+        return levels[0], self.of(region)
+
+    def order(self) -> tuple[int, ...]:
+        """Return the axes of the data in the order of the problem: leading ones, y and x, the vector last."""
+        return self.spatial if self.vector is None else (*self.spatial, self.vector)
+
+    def letters(self, spatial: str) -> str:
+        """Return a letter for each axis of the data: those given for the spatial ones, C for the vector."""
+        named = dict(zip(self.spatial, spatial, strict=True))
+        if self.vector is not None:
+            named[self.vector] = "C"
+        return "".join(named[axis] for axis in sorted(named))
+
+
+def _coarser(region: Region, factor: int) -> tuple[slice, slice]:
+    """Return the slices of a region along y and x of data that are coarser by a factor."""
+    step = region.step // factor
+    y, x = (
+        slice(first // factor, first // factor + (size - 1) * step + 1, step)
+        for first, size in zip((region.y[0], region.x[0]), region.shape, strict=True)
     )
-
-
-def understand_alone(image: Image) -> Problem:
-    """Understand an image that has no map yet.
-
-    Raises
-    ------
-    Misfit
-        Where there are no two spatial axes.
-    """
-    shape = shape_of(image)
-    n_axes = len(shape)
-    channel_axis = n_axes - 1 if image.rgb else None
-    if not image.rgb and n_axes > 2:
-        named = [axis for axis, label in enumerate(image.axis_labels) if label.lower() in CHANNEL_NAMES]
-        short = [
-            axis
-            for axis, label in enumerate(image.axis_labels[:-2])
-            if shape[axis] <= FEW_CHANNELS and label.lower() not in STACK_NAMES
-        ]
-        channel_axis = next(iter(named or short), None)
-    spatial = tuple(axis for axis in range(n_axes) if axis != channel_axis)
-    if len(spatial) < 2:
-        raise Misfit(f"“{image.name}” is {_words(shape)}: expected at least two spatial axes.")
-    return Problem(image, (), spatial, channel_axis, None, 0)
-
-
-def _channel_axes(image: Image, shape: tuple[int, ...]) -> list[int | None]:
-    """Return the axes that may be the channels, the likeliest first; None for no channels."""
-    if image.rgb:
-        return [len(shape) - 1]
-    axes: list[int | None] = [None, *(axis for axis in range(len(shape) - 2) if shape[axis] <= MAX_CHANNELS)]
-    return axes + ([len(shape) - 1] if len(shape) > 2 and shape[-1] <= MAX_CHANNELS else [])
-
-
-def _fit(source: Map, spatial: tuple[int, ...]) -> tuple[int | None, int] | None:
-    """Return the class axis and the number of classes of a map over these axes, or None."""
-    if isinstance(source, tuple):
-        return (None, max(2, len(source))) if all(shape_of(layer) == spatial for layer in source) else None
-    if isinstance(source, FromStrokes):
-        return (None, 0) if _without_bridges(shape_of(source.layer)) == _without_bridges(spatial) else None
-    shape = shape_of(source)
-    if isinstance(source, Labels):
-        return (None, 0) if shape == spatial else None
-    if shape == spatial:
-        return None, 2
-    if len(shape) != len(spatial) + 1:
-        return None
-    for axis in (0, len(shape) - 1, *range(1, len(shape) - 1)):
-        if shape[:axis] + shape[axis + 1 :] == spatial and 2 <= shape[axis] <= MAX_CLASSES:
-            return axis, shape[axis]
-    return None
-
-
-def could_be_map(layer: Layer) -> bool:
-    """Tell whether a layer may be offered as a map."""
-    made_here = METADATA_KEY in layer.metadata and not layer.metadata[METADATA_KEY].get("frozen")
-    if made_here or STROKES_KEY in layer.metadata:
-        return False
-    return isinstance(layer, Labels) or (isinstance(layer, Image) and not layer.rgb)
-
-
-def layers_of_map(source: Map) -> list[Layer]:
-    """Return the layers that a map is read from."""
-    if isinstance(source, FromStrokes):
-        return [source.layer]
-    return list(source) if isinstance(source, tuple) else [source]
-
-
-def layers_of(problem: Problem) -> list[Layer]:
-    """Return the image and the layers of the map."""
-    return [problem.image, *layers_of_map(problem.map)]
+    return y, x

@@ -8,7 +8,17 @@ from operator import eq
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from .axes import METADATA_KEY, STROKES_KEY, FromStrokes, Map, Misfit, Problem, could_be_map, layers_of_map, understand
+from .understand import (
+    METADATA_KEY,
+    STROKES_KEY,
+    FromStrokes,
+    Map,
+    Misfit,
+    Problem,
+    could_be_map,
+    layers_of_map,
+    understand,
+)
 
 
 def images(viewer: ViewerModel) -> list[Image]:

@@ -11,8 +11,9 @@ from napari.layers import Image, Labels, Layer
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
-from .axes import FromStrokes, Map, Misfit, Problem, layers_of, layers_of_map, understand
-from .region import SLAB_VOXELS, WHOLE_PIXELS, Region, View, margins, slab_margin, visible_part, whole_slice
+from .region import Region
+from .understand import FromStrokes, Map, Misfit, Problem, layers_of, layers_of_map, understand
+from .view import SLAB_VOXELS, WHOLE_PIXELS, View, margins, slab_margin, visible_part, whole_slice
 
 ONE_BY_ONE, VOLUME, FILM = "One by one", "As a volume", "Coupled in time"
 AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"

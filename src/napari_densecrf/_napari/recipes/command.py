@@ -12,9 +12,10 @@ import numpy as np
 from napari.layers import Labels, Layer
 
 from napari_densecrf._napari.contributions.reader import FILE_AXES
-from napari_densecrf._napari.problem.axes import SINGLES, FromStrokes, Misfit, Problem, levels_of, shape_of
-from napari_densecrf._napari.problem.region import whole_of
+from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import SINGLES, FromStrokes, Misfit, Problem
+from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.files import read as files
@@ -77,11 +78,8 @@ def axes_of(request: Request) -> tuple[str, str]:
     problem = request.problem
     if len(problem.shape) - 2 > len(COUNTING):
         raise Misfit(f"The command has no letters for so many axes: {INSTEAD}.")
-    image_axes = problem.letters("Z" if request.frame == "volume" else "T")
-    spatial = image_axes.replace("C", "")
-    if problem.class_axis is None:
-        return image_axes, spatial
-    return image_axes, f"{spatial[: problem.class_axis]}C{spatial[problem.class_axis :]}"
+    letters = problem.letters("Z" if request.frame == "volume" else "T")
+    return problem.image_axes.letters(letters), problem.map_axes[0].letters(letters)
 
 
 def _single_map(problem: Problem) -> Layer:

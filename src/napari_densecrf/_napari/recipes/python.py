@@ -10,9 +10,11 @@ import numpy as np
 import tifffile
 from napari.layers import Labels, Layer
 
-from napari_densecrf._napari.problem.axes import FromStrokes, Problem, shape_of
-from napari_densecrf._napari.problem.region import Region, whole_of
+from napari_densecrf._napari.problem.axes import LayerAxes, shape_of
+from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of_map
+from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
@@ -33,13 +35,13 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
         arguments.append("channel_axis=-1")
         places.append("channel_axis=-1")
     yield "import numpy as np"
-    if any(file_of(layer) for layer in (problem.image, *_map_layers(problem), *([strokes] if strokes else []))):
+    if any(file_of(layer) for layer in (problem.image, *layers_of_map(problem.map), *([strokes] if strokes else []))):
         yield "import tifffile"
     yield "import napari_densecrf as ndc"
     yield ""
-    yield f"image = {_image(problem, region)}"
+    yield f"image = {_taken(problem.image_axes, region, vector_to=-1)}"
     if strokes is not None:
-        yield f"strokes = {_taken(strokes, _squeezed(strokes, problem, region))}"
+        yield f"strokes = {_taken(problem.axes_like_result(strokes), region)}"
         arguments.append("strokes=strokes")
     yield from _map(problem, region, result, places)
     yield f"params = {_params(request.coupled(request.params))}"
@@ -55,68 +57,38 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
 
 
 def _map(problem: Problem, region: Region, result: Result, places: list[str]) -> Iterator[str]:
-    whole = [*region.leading, *region.slices]
     source = problem.map
     if isinstance(source, FromStrokes):
         yield f"probabilities = ndc.probabilities_from_strokes(image, strokes, {', '.join(places)})"
-    elif isinstance(source, tuple):
-        planes = ", ".join(_taken(layer, whole) for layer in source)
-        yield f"probabilities = np.stack([{planes}])"
+        return
+    parts = [_taken(axes, region, vector_to=0) for axes in problem.map_axes]
+    if isinstance(source, tuple):
+        yield f"probabilities = np.stack([{', '.join(parts)}])"
     elif isinstance(source, Labels):
         values = result.inputs.values.tolist()
-        yield f"rough = np.searchsorted({values}, {_taken(source, whole)})"
+        yield f"rough = np.searchsorted({values}, {parts[0]})"
         yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
-    elif problem.class_axis is None:
-        yield f"probabilities = {_taken(source, whole)}"
     else:
-        picks: list[Any] = list(whole)
-        picks.insert(problem.class_axis, slice(None))
-        gone = min(problem.class_axis, region.n_single)
-        data = _taken(source, picks)
-        moved = problem.class_axis - gone
-        yield f"probabilities = {data if moved == 0 else f'np.moveaxis({data}, {moved}, 0)'}"
-
-
-def _image(problem: Problem, region: Region) -> str:
-    image = problem.image
-    picks: list[Any] = [slice(None)] * len(shape_of(image))
-    for axis, pick in zip(problem.spatial_axes, (*region.leading, *region.slices), strict=True):
-        picks[axis] = pick
-    if image.rgb:
-        picks[-1] = slice(0, 3)
-        return _taken(image, picks)
-    text = _taken(image, picks)
-    if problem.channel_axis is None:
-        return text
-    axis = problem.channel_axis - sum(one < problem.channel_axis for one in problem.spatial_axes[: region.n_single])
-    return f"np.moveaxis({text}, {axis}, -1)"
+        yield f"probabilities = {parts[0]}"
 
 
 def _probe(problem: Problem, region: Region) -> str:
     """Return the probe of the whole that a region is a part of."""
     whole = whole_of(problem, region)
     channels = "" if problem.channel_axis is None else ", channel_axis=-1"
-    return f"ndc.take_probe({_image(problem, whole)}{channels})"
+    return f"ndc.take_probe({_taken(problem.image_axes, whole, vector_to=-1)}{channels})"
 
 
-def _squeezed(strokes: Labels, problem: Problem, region: Region) -> list[Any]:
-    picks: list[Any] = [*region.leading, *region.slices]
-    if len(shape_of(strokes)) > len(problem.shape) and problem.bridged_axis is not None:
-        picks.insert(problem.bridged_axis, 0)
-    return picks
-
-
-def _map_layers(problem: Problem) -> list[Layer]:
-    return list(problem.map) if isinstance(problem.map, tuple) else [getattr(problem.map, "layer", problem.map)]
-
-
-def _taken(layer: Layer, picks: list[Any]) -> str:
-    """Return a layer's data and what is taken of it."""
-    whole = [
+def _taken(axes: LayerAxes, region: Region, *, vector_to: int = 0) -> str:
+    """Return a region of a layer's data, its channels or classes moved to the first (0) or the last (-1) axis."""
+    index = [
         slice(None) if isinstance(pick, slice) and range(size)[pick] == range(size) else pick
-        for pick, size in zip(picks, shape_of(layer), strict=True)
+        for pick, size in zip(axes.of(region), shape_of(axes.layer), strict=True)
     ]
-    return f"{_source(layer)}{_at(whole)}"
+    text = f"{_source(axes.layer)}{_at(index)}"
+    vector = axes.vector_in(region)
+    stays = vector is None or vector == vector_to or (vector_to == -1 and axes.layer.rgb)
+    return text if stays else f"np.moveaxis({text}, {vector}, {vector_to})"
 
 
 def _at(picks: list[Any]) -> str:

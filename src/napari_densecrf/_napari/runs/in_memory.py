@@ -14,9 +14,10 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.display.result_layer import blank, paint_like
-from napari_densecrf._napari.problem.axes import METADATA_KEY, layers_of, levels_of, shape_of
+from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import METADATA_KEY, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs, read_strokes
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps

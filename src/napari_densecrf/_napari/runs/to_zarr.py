@@ -15,7 +15,9 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_densecrf._napari.display.result_layer import OPACITY, paint_like, place
-from napari_densecrf._napari.problem.axes import (
+from napari_densecrf._napari.problem.axes import levels_of
+from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import (
     MAX_CLASSES,
     METADATA_KEY,
     T_NAMES,
@@ -24,9 +26,7 @@ from napari_densecrf._napari.problem.axes import (
     Misfit,
     Problem,
     layers_of,
-    levels_of,
 )
-from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps

@@ -8,8 +8,8 @@ from typing import Any
 from magicgui.widgets import Label, PushButton
 
 from napari_densecrf._napari.panel.panel import Panel, set_text
-from napari_densecrf._napari.problem.axes import FromStrokes
 from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import FromStrokes
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
 from napari_densecrf._napari.work.worker import Engine, Result

@@ -16,7 +16,7 @@ from napari_densecrf._napari.display.result_layer import PALETTE, class_colours,
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.axes import METADATA_KEY, STROKES_KEY, Misfit, Problem, understand_alone
+from napari_densecrf._napari.problem.understand import METADATA_KEY, STROKES_KEY, Misfit, Problem, understand_alone
 from napari_densecrf._napari.session import Session
 
 from .section import Section

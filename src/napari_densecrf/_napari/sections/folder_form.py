@@ -14,8 +14,8 @@ from napari.layers import Labels, Layer
 from qtpy.QtWidgets import QApplication, QDialog, QVBoxLayout, QWidget
 
 from napari_densecrf._napari.panel.panel import Panel, set_text
-from napari_densecrf._napari.problem.axes import layers_of_map
 from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import layers_of_map
 from napari_densecrf._napari.recipes.command import options_of
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
@@ -272,7 +272,8 @@ def options_like(request: Request | None, params: CRFParams, images: Sequence[st
     confidence = CONFIDENCE if rough else None
     if request is None:
         return Options(params, confidence=confidence)
-    axes = request.problem.letters("Z" if request.frame == "volume" else "T")
+    problem = request.problem
+    axes = problem.image_axes.letters(problem.letters("Z" if request.frame == "volume" else "T"))
     if _n_axes(images) != len(axes):
         return Options(params, spacing=request.problem.spacing, confidence=confidence)
     return Options(

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QApplication
 from napari_densecrf._napari.contributions.writer import read_provenance
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.axes import METADATA_KEY, FromStrokes, Misfit, layers_of_map
 from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
+from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, layers_of_map
 from napari_densecrf._napari.recipes.command import differs, shell_command
 from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.session import Session

@@ -9,7 +9,7 @@ from magicgui.widgets import Label, PushButton
 from napari.utils import progress
 
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text
-from napari_densecrf._napari.problem.axes import Misfit
+from napari_densecrf._napari.problem.understand import Misfit
 from napari_densecrf._napari.runs.in_memory import Apply, begun, fits
 from napari_densecrf._napari.runs.to_zarr import ApplyToDisk, begun_on_disk
 from napari_densecrf._napari.session import Session

@@ -6,20 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels, Layer
+from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import (
-    MAX_CLASSES,
-    FromStrokes,
-    Map,
-    Misfit,
-    Problem,
-    layers_of_map,
-    levels_of,
-    shape_of,
-)
+from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.understand import MAX_CLASSES, FromStrokes, Map, Misfit, Problem, layers_of_map
 from napari_densecrf.crf.grid import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
 
@@ -91,14 +83,8 @@ def read_strokes(strokes: Labels, problem: Problem, region: Region) -> NDArray[n
     Misfit
         Where the layer is not on the grid of the result.
     """
-    shape = shape_of(strokes)
-    if shape not in (problem.shape, problem.result_shape):
-        wanted = " x ".join(map(str, problem.shape))
-        raise Misfit(f"Strokes “{strokes.name}” are {' x '.join(map(str, shape))}: expected {wanted} like the image.")
-    at: list[Any] = [*region.leading, *region.slices]
-    if len(shape) > len(problem.shape) and problem.bridged_axis is not None:
-        at.insert(problem.bridged_axis, 0)
-    return np.array(levels_of(strokes)[0][tuple(at)], dtype=np.int64)
+    axes = problem.axes_like_result(strokes)
+    return np.array(levels_of(strokes)[0][axes.of(region)], dtype=np.int64)
 
 
 def class_names(source: Map, n_classes: int) -> list[str]:
@@ -116,42 +102,25 @@ def class_names(source: Map, n_classes: int) -> list[str]:
 
 def read_image(problem: Problem, region: Region) -> NDArray[Any]:
     """Read (height, width), or (depth, height, width) of a slab; with the channels last if there are any."""
-    image = problem.image
-    data, at = _resolved(image, problem.spatial_axes, region)
-    picks: list[Any] = [slice(None)] * len(data.shape)
-    for axis, pick in zip(problem.spatial_axes, at, strict=True):
-        picks[axis] = pick
-    if image.rgb:
-        # Alpha is no colour.
-        picks[-1] = slice(0, 3)
-    part = np.asarray(data[tuple(picks)])
-    if problem.channel_axis is not None and not image.rgb:
-        # The leading axes are gone from the part, those before the channels with them.
-        dropped = sum(axis < problem.channel_axis for axis in problem.spatial_axes[: region.n_single])
-        part = np.moveaxis(part, problem.channel_axis - dropped, -1)
-    return part
+    return _read(problem.image_axes, region, vector_to=-1)
+
+
+def _read(axes: LayerAxes, region: Region, *, vector_to: int) -> NDArray[Any]:
+    """Read a region of a layer, its channels or classes moved to the first (0) or the last (-1) axis."""
+    data, index = axes.level_for(region)
+    part = np.asarray(data[index])
+    vector = axes.vector_in(region)
+    return part if vector is None else np.moveaxis(part, vector, vector_to)
 
 
 def _read_map(problem: Problem, region: Region) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Read probabilities, classes first or of the foreground alone, and the value of each class."""
-    axes = tuple(range(len(problem.shape)))
+    parts = [_read(axes, region, vector_to=0) for axes in problem.map_axes]
     if isinstance(problem.map, tuple):
-        parts = (_resolved(layer, axes, region) for layer in problem.map)
-        planes = np.stack([np.asarray(data[at]) for data, at in parts])
-        return planes, np.arange(len(planes))
-    if problem.class_axis is not None:
-        axes = tuple(axis + (axis >= problem.class_axis) for axis in axes)
-    data, at = _resolved(problem.map, axes, region)
+        return np.stack(parts), np.arange(len(parts))
     if isinstance(problem.map, Labels):
-        return _read_labels(problem.map, np.asarray(data[at]))
-    if problem.class_axis is None:
-        return np.asarray(data[at]), np.arange(2)
-    picks = list(at)
-    picks.insert(problem.class_axis, slice(None))
-    part = np.asarray(data[tuple(picks)])
-    # Leading axes before the classes are single slices, gone from the part.
-    gone = min(problem.class_axis, region.n_single)
-    return np.moveaxis(part, problem.class_axis - gone, 0), np.arange(problem.n_classes)
+        return _read_labels(problem.map, parts[0])
+    return parts[0], np.arange(2 if problem.class_axis is None else problem.n_classes)
 
 
 def _read_labels(layer: Labels, part: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -164,24 +133,3 @@ def _read_labels(layer: Labels, part: NDArray[Any]) -> tuple[NDArray[np.float32]
             f"“{layer.name}” has {len(values)} labels in this slice: expected classes, not one label per object."
         )
     return probabilities_from_labels(np.searchsorted(values, part), n_labels=len(values)), values
-
-
-def _resolved(layer: Layer, axes: tuple[int, ...], region: Region) -> tuple[Any, tuple[Any, ...]]:
-    """Return the coarsest level of a layer that still has the region's pixels, and the region's place in it."""
-    levels = levels_of(layer)
-    for data in reversed(levels):
-        factors = [levels[0].shape[axis] / data.shape[axis] for axis in axes]
-        *leading, along_y, along_x = factors
-        factor = round(along_y)
-        if factor == round(along_x) and region.step % factor == 0 and all(one == 1 for one in leading):
-            (y0, _), (x0, _), (height, width) = region.y, region.x, region.shape
-            step = region.step // factor
-            y, x = y0 // factor, x0 // factor
-            inside = y + (height - 1) * step < data.shape[axes[-2]] and x + (width - 1) * step < data.shape[axes[-1]]
-            if inside:
-                return data, (
-                    *region.leading,
-                    slice(y, y + (height - 1) * step + 1, step),
-                    slice(x, x + (width - 1) * step + 1, step),
-                )
-    return levels[0], (*region.leading, *region.slices)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import FromStrokes, Misfit, Problem
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, Problem
 from napari_densecrf.choose.classify import PixelClassifier, Samples
 
 from .reading import read_image, read_strokes

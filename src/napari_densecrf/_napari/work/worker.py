@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.problem.axes import FromStrokes, Problem, layers_of, levels_of
+from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of
 from napari_densecrf.crf.grid import robust_range
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
 from napari_densecrf.numbers import Units

@@ -1,16 +1,15 @@
 """The section "Convergence": the plots follow, and the hint is right."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from napari.utils.theme import get_theme
 from numpy.testing import assert_allclose
+from qtpy.QtCore import QRectF
 
-from driving import WAIT_MS, after, image_layer, picture, readable
+from driving import after, image_layer, picture, readable
+from napari_densecrf._napari.panel.plot import Plot
 from napari_densecrf._napari.recipes import stored
-from napari_densecrf._napari.sections.convergence import advice
+from napari_densecrf._napari.sections.convergence import FREE_ENERGY, advice
 
 
 @pytest.mark.parametrize(
@@ -32,27 +31,36 @@ def test_the_plots_follow_and_are_themed_like_napari(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     section = next(one for one in widget.sections if one.title == "Convergence")
-    assert section.plots is None
     widget.panel.folds["Convergence"].open = True
-    qtbot.waitUntil(lambda: section.plots is not None, timeout=WAIT_MS)
-
-    def plotted():
-        return section.plots.energy.getData()
-
     for n_iterations in (4, 9):
         after(qtbot, widget, lambda n=n_iterations: setattr(widget.n_iterations, "value", n))
-        iterations, energy = plotted()
-        assert len(iterations) == n_iterations + 1
-        assert_allclose(energy * image.size, widget.last_result.refinement.free_energy)
         refinement = widget.last_result.refinement
-        assert_allclose(section.plots.change.getData(), [np.arange(1, n_iterations + 1), refinement.largest_change])
+        assert_allclose(section.energy.values * image.size, refinement.free_energy)
+        assert_allclose(section.change.values[1:], refinement.largest_change)
+        assert np.isnan(section.change.values[0])
         assert widget.convergence_hint.value == advice(refinement.free_energy, refinement.largest_change)
     assert readable(widget, widget.convergence_hint)
+    # The picture has the curve's colour where the values are.
+    drawn = section.energy.grab().toImage()
+    assert any(
+        drawn.pixelColor(x, y).name() == FREE_ENERGY.lower()
+        for x in range(drawn.width())
+        for y in range(drawn.height())
+    )
     viewer.theme = "light"
-    assert section.plots.native.backgroundBrush().color().name() == get_theme("light").background.as_hex("long")
+    background = get_theme("light").background.as_hex("long")
+    assert section.energy.grab().toImage().pixelColor(1, section.energy.height() - 2).name() == background
     widget.panel.folds["Convergence"].open = False
     after(qtbot, widget, lambda: setattr(widget.n_iterations, "value", 3))
-    assert len(plotted()[0]) == 10
+    assert len(section.energy.values) == 10
+
+
+def test_points_lie_where_their_values_are(qtbot):
+    plot = Plot("a plot", "#0072B2", limits=(0.0, 1.0))
+    qtbot.addWidget(plot)
+    plot.show_values(np.array([0.0, 0.5, 1.0]))
+    points = [(point.x(), point.y()) for point in plot.points(QRectF(10, 20, 100, 40))]
+    assert points == [(10.0, 60.0), (60.0, 40.0), (110.0, 20.0)]
 
 
 def test_a_fold_that_was_left_open_shows_its_plots(dock, qtbot):
@@ -60,10 +68,4 @@ def test_a_fold_that_was_left_open_shows_its_plots(dock, qtbot):
     image, probabilities = picture()
     _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     section = next(one for one in widget.sections if one.title == "Convergence")
-    qtbot.waitUntil(lambda: section.plots is not None, timeout=WAIT_MS)
-    assert len(section.plots.energy.getData()[0]) == widget.n_iterations.value + 1
-
-
-def test_a_widget_whose_fold_is_shut_does_not_import_the_plots():
-    code = "import napari_densecrf._napari.widget, sys; sys.exit('pyqtgraph' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert len(section.energy.values) == widget.n_iterations.value + 1

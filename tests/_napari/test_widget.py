@@ -503,6 +503,5 @@ def test_a_fold_that_is_clicked_comes_into_view(dock, qtbot):
     qtbot.waitUntil(lambda: seen(widget.swipe.native), timeout=5000)
     folds["Convergence"].button.click()
     section = next(one for one in widget.sections if one.title == "Convergence")
-    qtbot.waitUntil(lambda: section.plots is not None, timeout=WAIT_MS)
-    qtbot.waitUntil(lambda: seen(section.plots.native), timeout=5000)
+    qtbot.waitUntil(lambda: seen(section.change), timeout=5000)
     assert seen(folds["Convergence"].button)

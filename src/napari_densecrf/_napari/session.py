@@ -14,7 +14,8 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
-from psygnal import Signal
+from napari.utils.events import Event, EventEmitter
+from psygnal import Signal, SignalInstance
 
 from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
 
@@ -87,7 +88,7 @@ class Session:
         for signal, react in self._reactions():
             signal.connect(react)
 
-    def _reactions(self) -> list[tuple[Any, Callable[..., None]]]:
+    def _reactions(self) -> list[tuple[EventEmitter | SignalInstance, Callable[..., None]]]:
         viewer = self.viewer
         return [
             (viewer.dims.events.current_step, self._on_slice),
@@ -372,19 +373,19 @@ class Session:
 
     # --- what happens in the viewer --------------------------------------------------------------------------------
 
-    def _on_slice(self, *_: Any) -> None:
+    def _on_slice(self, *_: object) -> None:
         if self.problem is not None and len(self.problem.shape) > 2:
             self.schedule()
 
-    def _on_view(self, *_: Any) -> None:
+    def _on_view(self, *_: object) -> None:
         if self.problem is not None and shows_a_part(self.problem, self.chosen, self.numbers):
             self.schedule()
 
-    def _on_selection(self, *_: Any) -> None:
+    def _on_selection(self, *_: object) -> None:
         if len(self.viewer.layers.selection) > 1:
             self.layers_changed()
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         if self.problem is not None and event.value in layers_of(self.problem):
             self._runner.cancel()
 

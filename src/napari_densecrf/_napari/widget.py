@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from napari.layers import Labels
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QWidget
 
 from napari_densecrf.numbers import NAMES, Numbers
 from napari_densecrf.params import CRFParams
@@ -104,7 +105,7 @@ class DenseCRFWidget(Container):
 
     # --- controls to session ---------------------------------------------------------------------------------------
 
-    def reset_choices(self, *_: Any) -> None:
+    def reset_choices(self, *_: object) -> None:
         """Offer the layers that there are; napari calls this when they come, go, or have another name."""
         session = getattr(self, "session", None)
         if session is not None and not session.is_closed:
@@ -130,7 +131,7 @@ class DenseCRFWidget(Container):
         session.result_written.connect(self._on_result)
         session.failed.connect(self._on_failure)
 
-    def _on_choice(self, choice: str, value: Any) -> None:
+    def _on_choice(self, choice: str, value: object) -> None:
         self.session.choose(**{choice: value})
 
     def _on_number(self, name: str, value: float) -> None:
@@ -246,9 +247,10 @@ class _Undocked(QObject):
     The X of a dock takes the widget out and leaves it alive: Qt deletes the dock, and napari forgets it.
     """
 
-    def __init__(self, widget: Any, function: Any) -> None:
+    def __init__(self, widget: QWidget, function: Callable[[], None]) -> None:
         super().__init__()
-        self._widget, self._function = widget, function
+        self._widget = widget
+        self._function: Callable[[], None] | None = function
         widget.installEventFilter(self)
         widget.destroyed.connect(self._call)
 
@@ -256,7 +258,7 @@ class _Undocked(QObject):
         """Watch no more."""
         self._function = None
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ParentChange and self._function is not None and watched.parent() is None:
             # It may be on its way from one dock to another.
             QTimer.singleShot(0, self._look)
@@ -266,6 +268,6 @@ class _Undocked(QObject):
         if self._function is not None and self._widget.parent() is None:
             self._call()
 
-    def _call(self, *_: Any) -> None:
+    def _call(self, *_: object) -> None:
         if self._function is not None:
             self._function()

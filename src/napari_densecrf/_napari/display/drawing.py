@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, QTimer
 from vispy.scene.visuals import Line
@@ -26,7 +27,7 @@ class Drawing:
     Nothing is made before it is first shown, or prepared.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._nodes: list[Line] = []
         self._preparing: Iterator[None] = iter(())
@@ -99,13 +100,13 @@ class Drawing:
         return node
 
 
-def canvas_of(viewer: Any) -> Any:
+def canvas_of(viewer: ViewerModel) -> Any:
     """Return napari's canvas. Plugins get a proxy of the viewer, that hides it."""
     region = viewer.window
     return getattr(region, "__wrapped__", region)._qt_viewer.canvas
 
 
-def show_grip(viewer: Any, shown: bool) -> None:
+def show_grip(viewer: ViewerModel, shown: bool) -> None:
     """Have the mouse pointer say that a line can be dragged to the left and right, or be as napari has it."""
     canvas = canvas_of(viewer)
     if shown:

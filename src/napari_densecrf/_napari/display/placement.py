@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from napari.components import ViewerModel
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf._napari.problem.region import Region
@@ -40,7 +41,7 @@ def pixel_at(problem: Problem, position: ArrayLike) -> tuple[float, float]:
     return float(y), float(x)
 
 
-def centre_of_view(problem: Problem, viewer: Any) -> tuple[float, float]:
+def centre_of_view(problem: Problem, viewer: ViewerModel) -> tuple[float, float]:
     """Return the (y, x) of the image's pixels in the middle of the canvas."""
     point = np.array(viewer.dims.point, float)
     point[list(viewer.dims.displayed[-2:])] = viewer.scene.camera.center[-2:]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
@@ -18,6 +19,7 @@ from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
 
+AnyLayer = TypeVar("AnyLayer", bound=Layer)
 OPACITY = 0.6
 # Slices of more pixels get a result of several resolutions, of which napari draws only what it shows.
 SINGLE_SCALE_PIXELS = 4096 * 4096
@@ -27,7 +29,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 BACKGROUND_NAMES = ("background", "bg", "none", "unlabeled", "unlabelled", "empty")
 
 
-class OneLayer:
+class OneLayer(Generic[AnyLayer]):
     """One layer for each image: found again, added where it is missing, replaced where it no longer fits.
 
     Parameters
@@ -37,17 +39,17 @@ class OneLayer:
         ``make(result)`` gives a new layer for a result, or for what else `add` gets that has its ``request``.
     """
 
-    def __init__(self, viewer: ViewerModel, make: Callable[[Any], Layer]) -> None:
+    def __init__(self, viewer: ViewerModel, make: Callable[[Any], AnyLayer]) -> None:
         self._viewer = viewer
         self._make = make
-        self._layers: weakref.WeakKeyDictionary[Image, Layer] = weakref.WeakKeyDictionary()
+        self._layers: weakref.WeakKeyDictionary[Image, AnyLayer] = weakref.WeakKeyDictionary()
 
-    def of(self, image: Image | None) -> Any:
+    def of(self, image: Image | None) -> AnyLayer | None:
         """Return the layer of an image, or None."""
         layer = None if image is None else self._layers.get(image)
         return layer if layer is not None and layer in self._viewer.layers else None
 
-    def all(self) -> list[Any]:
+    def all(self) -> list[AnyLayer]:
         """Return the layers that are there, of whatever image."""
         return [layer for layer in self._layers.values() if layer in self._viewer.layers]
 
@@ -56,7 +58,7 @@ class OneLayer:
         # Not `is`: what napari gives to plugins may be a proxy of the layer, which equals it.
         return any(layer == one for one in self._layers.values())
 
-    def fitting(self, result: Result) -> Any:
+    def fitting(self, result: Result) -> AnyLayer | None:
         """Return the layer of a result's image where its shape fits; remove one that does not fit."""
         problem = result.request.problem
         layer = self.of(problem.image)
@@ -65,7 +67,7 @@ class OneLayer:
             return None
         return layer
 
-    def add(self, result: Any) -> Any:
+    def add(self, result: Any) -> AnyLayer:
         """Add a new layer for a result's image; the active layer stays the one it was."""
         layer = self._make(result)
         # Marked before it is added, or it would be offered as a map.
@@ -78,7 +80,7 @@ class OneLayer:
         return layer
 
 
-class ResultLayers(OneLayer):
+class ResultLayers(OneLayer[Labels]):
     """The refined labels, one layer for each image."""
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -160,11 +162,11 @@ def place(problem: Problem) -> dict[str, Any]:
         translate[problem.bridged_axis] += scale[problem.bridged_axis] * (n_channels - 1) / 2
         scale[problem.bridged_axis] *= n_channels
     return {
-        "affine": _sub_affine(image, axes),
+        "affine": image.affine.set_slice(axes),
         "scale": scale,
         "translate": translate,
         "rotate": image.rotate[np.ix_(axes, axes)],
-        "shear": _sub_shear(image, axes),
+        "shear": Affine(shear=image.shear, ndim=image.ndim).set_slice(axes).linear_matrix,
         "units": [image.units[axis] for axis in axes],
         "axis_labels": [image.axis_labels[axis] for axis in axes],
     }
@@ -178,9 +180,9 @@ def put_in_place(labels: Layer, problem: Problem) -> None:
 def move(layer: Layer, to: dict[str, Any]) -> None:
     """Set what differs of a layer's place: setting draws anew."""
     for name, value in to.items():
-        now = np.asarray(getattr(layer, name), dtype=object)
-        wanted = np.asarray(value, dtype=object)
+        now, wanted = (np.asarray(place, dtype=object) for place in (getattr(layer, name), value))
         if name == "shear":
+            # napari takes a matrix, and gives its upper triangle.
             wanted = wanted[np.triu_indices(len(wanted), 1)]
         if not np.array_equal(now, wanted):
             setattr(layer, name, value)
@@ -199,20 +201,6 @@ def reveal(layer: Layer, shown: bool) -> None:
     """Show or hide a layer, which draws anew even where nothing changes."""
     if layer.visible != shown:
         layer.visible = shown
-
-
-def _sub_affine(image: Image, axes: list[int]) -> NDArray[np.float64]:
-    whole = np.asarray(image.affine.affine_matrix)
-    kept = [*axes, whole.shape[0] - 1]
-    return whole[np.ix_(kept, kept)]
-
-
-def _sub_shear(image: Image, axes: list[int]) -> NDArray[np.float64]:
-    """Return the shear among some axes as a full matrix: napari takes and gives the upper triangle otherwise."""
-    n_axes = image.ndim
-    matrix = np.eye(n_axes)
-    matrix[np.triu_indices(n_axes, 1)] = np.asarray(image.shear).ravel()
-    return matrix[np.ix_(axes, axes)]
 
 
 def paint_like(labels: Labels, source: Map, inputs: Inputs) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, Label, ProgressBar, PushButton, Slider, Widget
@@ -13,6 +13,8 @@ from napari_densecrf.numbers import IN_PIXELS, MOST_DAMPING, MOST_ITERATIONS, NA
 
 from .log_slider import LogSlider
 
+# What a combo calls, with itself, for what it offers.
+Offer = Callable[[object], Sequence[Any]]
 # The controls that choose, and the fields of `Chosen` that they show.
 CHOICES = {
     "image": "image",
@@ -59,7 +61,7 @@ TIPS = {
 }
 
 
-def make_controls(images: Any, maps: Any, joins: Any) -> dict[str, Widget]:
+def make_controls(images: Offer, maps: Offer, joins: Offer) -> dict[str, Widget]:
     """Make the controls by name; scripts reach them as attributes of the widget."""
     start, chosen = Numbers(), Chosen()
 
@@ -68,7 +70,7 @@ def make_controls(images: Any, maps: Any, joins: Any) -> dict[str, Widget]:
             (low, high), zero=zero, name=name, label=LABELS[name], value=getattr(start, name), tooltip=TIPS[name]
         )
 
-    def combo(name: str, label: str, choices: Any, **options: Any) -> ComboBox:
+    def combo(name: str, label: str, choices: Offer | list[str], **options: Any) -> ComboBox:
         return ComboBox(name=name, label=label, choices=choices, tooltip=TIPS[name], **options)
 
     made: list[Widget] = [

@@ -19,7 +19,7 @@ class Keys:
         self._viewer = viewer
         self._bound: list[str] = []
 
-    def bind(self, key: str, action: Callable[[Any], Any]) -> None:
+    def bind(self, key: str, action: Callable[[Any], object]) -> None:
         """Have a key call ``action(viewer)``; a generator goes on where it has yielded when the key is released."""
         try:
             self._viewer.bind_key(key, action)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from magicgui.widgets import Widget
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from magicgui.widgets import Label, Widget
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -29,7 +29,7 @@ UNLIMITED = 16777215
 MARGIN = 6
 
 
-def set_text(control: Any, words: str) -> None:
+def set_text(control: Label, words: str) -> None:
     """Show words in a text of the panel; without words it takes no room."""
     if control.value != words:
         control.value = words
@@ -39,7 +39,7 @@ def set_text(control: Any, words: str) -> None:
         control.native.setMaximumHeight(height)
 
 
-def bring_into_view(control: Any) -> None:
+def bring_into_view(control: Widget) -> None:
     """Scroll the panel to where a control is."""
     part = control.native
     area = part.parentWidget()
@@ -57,7 +57,7 @@ class _DoubleClick(QObject):
         self._function = function
         widget.installEventFilter(self)
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.MouseButtonDblClick:
             self._function()
             return True
@@ -181,7 +181,7 @@ class Panel(QWidget):
         for part in parts:
             fold.reveal(part, shown)
 
-    def add_text(self, control: Any) -> None:
+    def add_text(self, control: Label) -> None:
         """Add a text as wide as the panel, that wraps."""
         native = control.native
         native.setWordWrap(True)
@@ -235,7 +235,7 @@ class Panel(QWidget):
 class _Scrolled(QScrollArea):
     """A scroll area that would like to be a little wider than its narrowest."""
 
-    def sizeHint(self) -> Any:
+    def sizeHint(self) -> QSize:
         hint = super().sizeHint()
         hint.setWidth(self.fontMetrics().horizontalAdvance("m") * 30)
         return hint

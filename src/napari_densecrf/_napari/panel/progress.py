@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from magicgui.widgets import ProgressBar
 from napari.utils import progress
 
 from napari_densecrf._napari import status
@@ -25,7 +26,7 @@ class Progress:
         Of the panel.
     """
 
-    def __init__(self, session: Session, bar: Any) -> None:
+    def __init__(self, session: Session, bar: ProgressBar) -> None:
         self._session, self._bar = session, bar
         self._napari_bar: progress[Any] | None = None
         self._timer = session.loop.timer(MOMENT_MS, self._show)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
@@ -55,5 +54,5 @@ class QtLoop(QObject):
         """Return a timer that does not run yet."""
         return QtTimer(interval_ms, action)
 
-    def _call(self, action: Any) -> None:
+    def _call(self, action: Callable[[], object]) -> None:
         action()

@@ -60,7 +60,7 @@ class Remembered:
         self._session.numbers_changed.connect(self.note)
         self._session.result_written.connect(self.note)
 
-    def note(self, *_: Any) -> None:
+    def note(self, *_: object) -> None:
         """Take the state down, and keep it when nothing has changed for a moment."""
         numbers = self._session.relative_numbers
         self.state = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable
 
 from napari.layers import Layer
+from napari.utils.events import Event, EventEmitter
 from psygnal import Signal
 
 # A stroke that ends, an undo, a refresh after a change in place; not `labels_update`, which comes while one paints.
@@ -44,7 +44,7 @@ class Revisions:
                 emitter.disconnect(react)
         self._watched.clear()
 
-    def _reactions(self, layer: Layer) -> list[tuple[Any, Any]]:
+    def _reactions(self, layer: Layer) -> list[tuple[EventEmitter, Callable[[Event], None]]]:
         return [
             (getattr(layer.events, name), react)
             for names, react in ((DATA_EVENTS, self._on_data), (PLACE_EVENTS, self._on_place))
@@ -52,11 +52,11 @@ class Revisions:
             if name in layer.events.emitters
         ]
 
-    def _on_data(self, event: Any) -> None:
+    def _on_data(self, event: Event) -> None:
         layer, sliced = event.source, event.type == "set_data"
         if not sliced:
             self._counts[layer] = self._counts.get(layer, 0) + 1
         self.data_changed.emit(layer, sliced)
 
-    def _on_place(self, event: Any) -> None:
+    def _on_place(self, event: Event) -> None:
         self.place_changed.emit(event.source)

@@ -70,7 +70,7 @@ class Fingerprints:
         """Write the fingerprints of a result's inputs into a dict, soon."""
         if not prints and all(prints is not one for one, _ in self._wanted):
             self._wanted.append((prints, result))
-            self._runner.submit(self._steps, Listener(found=lambda found: found[0].update(found[1])), type(self))
+            self._runner.submit(self._steps, Listener(found=lambda found: found[0].update(found[1])), "fingerprints")
 
     def close(self) -> None:
         """End the thread at its next step."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
 from napari.layers import Labels, Layer
 
-from napari_densecrf._napari.problem.axes import LayerAxes, shape_of
+from napari_densecrf._napari.problem.axes import LayerAxes, Pick, shape_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of_map
@@ -91,12 +90,12 @@ def _taken(axes: LayerAxes, region: Region, *, vector_to: int = 0) -> str:
     return text if stays else f"np.moveaxis({text}, {vector}, {vector_to})"
 
 
-def _at(picks: list[Any]) -> str:
+def _at(picks: Sequence[Pick]) -> str:
     """Return ``[3, :, 0:20:2]``, or nothing where all is taken."""
     return f"[{', '.join(_pick(pick) for pick in picks)}]" if any(pick != slice(None) for pick in picks) else ""
 
 
-def _pick(pick: Any) -> str:
+def _pick(pick: Pick) -> str:
     if not isinstance(pick, slice):
         return str(pick)
     first, last = ("" if end is None else str(end) for end in (pick.start, pick.stop))

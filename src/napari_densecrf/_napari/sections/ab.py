@@ -15,7 +15,7 @@ from .section import Section
 SIDES = ("A", "B")
 
 
-class Sides(Section):
+class AB(Section):
     """The two sets; the second begins as a copy of the first."""
 
     def __init__(self, session: Session) -> None:

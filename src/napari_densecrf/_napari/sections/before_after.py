@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from magicgui.widgets import Label, PushButton
 from napari.layers import Labels, Layer
-from numpy.typing import NDArray
+from napari.utils.events import Event
+from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf._napari.display.drawing import Drawing, show_grip
 from napari_densecrf._napari.display.placement import centre_of_view, on_canvas, pixel_at, placed
@@ -24,7 +25,7 @@ from .toggle import FLAT_ONLY, Toggled, unfollow_mouse
 GRIP = 8.0
 
 
-class Before(Toggled):
+class BeforeAfter(Toggled):
     """One layer stands in for the result while they are compared: left of a column the map's labels, right its own.
 
     The result itself keeps its data and is hidden meanwhile. While the key is held the column is the last.
@@ -105,7 +106,7 @@ class Before(Toggled):
         self.held = self.active = False
         self._give_back()
 
-    def _on_key(self, _: Any) -> Iterator[None]:
+    def _on_key(self, _: object) -> Iterator[None]:
         self.hold(True)
         yield
         self.hold(False)
@@ -114,7 +115,7 @@ class Before(Toggled):
         if self.active or self.held:
             self._compare()
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         if self.active and not self.session.is_writing and self._layers.owns(event.value):
             self.toggle.value = False
 
@@ -184,7 +185,7 @@ class Before(Toggled):
         ends = [(y - 0.5, self.column) for y in region.y]
         self._line.draw([on_canvas(problem, region.index, ends)])
 
-    def _near(self, position: Any) -> bool:
+    def _near(self, position: ArrayLike) -> bool:
         last = self.session.result
         if last is None or self.column is None:
             return False
@@ -193,7 +194,7 @@ class Before(Toggled):
         away = abs(pixel_at(problem, position)[1] - self.column) * problem.spacing[1] * viewer.scene.camera.zoom
         return bool(away <= GRIP and (active is None or active.mode == "pan_zoom"))
 
-    def _on_move(self, _: Any, event: Any) -> None:
+    def _on_move(self, _: object, event: Any) -> None:
         """Take hold of the line where the mouse is over it: dragging then does not move the picture."""
         near = self._near(event.position)
         if near != self._gripped:
@@ -201,7 +202,7 @@ class Before(Toggled):
             self.session.viewer.scene.camera.mouse_pan = not near
             show_grip(self.session.viewer, near)
 
-    def _on_press(self, _: Any, event: Any) -> Iterator[None]:
+    def _on_press(self, _: object, event: Any) -> Iterator[None]:
         if event.button != 1 or not self._near(event.position):
             return
         yield

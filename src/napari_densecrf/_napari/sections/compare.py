@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from napari_densecrf._napari.session import Session
 
-from .ab import Sides
-from .before_after import Before
+from .ab import AB
+from .before_after import BeforeAfter
 from .toggle import Composed
 
 
@@ -15,4 +15,4 @@ class Compare(Composed):
     title = "Compare"
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session, Before(session), Sides(session))
+        super().__init__(session, BeforeAfter(session), AB(session))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -77,7 +77,7 @@ class Correct(Section):
         super().close()
         self._keys.release()
 
-    def _new_strokes(self, *_: Any) -> None:
+    def _new_strokes(self, *_: object) -> None:
         """Add a layer to paint on, of the classes that there are, or of two."""
         session = self.session
         image = session.chosen.image
@@ -103,7 +103,7 @@ class Correct(Section):
             return []
         return list(result.inputs.names)
 
-    def _name_classes(self, *_: Any) -> None:
+    def _name_classes(self, *_: object) -> None:
         """Say which number paints which class, in its colour."""
         layer, names = self.session.chosen.strokes, self._class_names()
         if layer is None or not names:
@@ -116,7 +116,7 @@ class Correct(Section):
         ]
         set_text(self.controls["stroke_classes"], "&nbsp; ".join(parts))
 
-    def _freeze(self, *_: Any) -> None:
+    def _freeze(self, *_: object) -> None:
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""
         layer = self.session.results.of(self.session.chosen.image)
         if layer is None:
@@ -188,6 +188,6 @@ def frozen_copy(layer: Labels) -> Labels:
     return copy
 
 
-def _hex(colour: Any) -> str:
+def _hex(colour: Sequence[float]) -> str:
     red, green, blue = (round(255 * float(part)) for part in colour[:3])
     return f"#{red:02x}{green:02x}{blue:02x}"

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 from magicgui.widgets import Label
+from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
+from napari.utils.events import Event
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -42,8 +44,8 @@ CROSS_LINES = 2
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the thread found.
+class Answer:
+    """Which pixels pull on one, for the layer.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class Found:
 class PixelInfluence(Toggled):
     """The layer, the pixel that is kept, and the thread that computes."""
 
-    drawn = Signal(Found, description="The layer has been drawn anew.")
+    drawn = Signal(Answer, description="The layer has been drawn anew.")
 
     def __init__(self, session: Session) -> None:
         super().__init__(
@@ -136,14 +138,14 @@ class PixelInfluence(Toggled):
 
     # --- the mouse -------------------------------------------------------------------------------------------------
 
-    def _on_move(self, _: Any, event: Any) -> None:
+    def _on_move(self, _: object, event: Any) -> None:
         last = self.session.result
         if last is not None:
             self._under_mouse = pixel_at(last.request.problem, event.position)
             if self.pinned is None:
                 self._ask()
 
-    def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:
+    def _on_press(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
         active = viewer.layers.selection.active
         if event.button != 1 or (active is not None and active.mode != "pan_zoom"):
             return
@@ -162,7 +164,7 @@ class PixelInfluence(Toggled):
 
     # --- the thread ------------------------------------------------------------------------------------------------
 
-    def _ask(self, *_: Any) -> None:
+    def _ask(self, *_: object) -> None:
         """Ask for a picture that moves, and for an exact one when it has come to rest."""
         if self.active:
             self._submit(LEAST_ANCHORS)
@@ -200,7 +202,7 @@ class PixelInfluence(Toggled):
         if before is not None and before[0] is image and before[1] == asked and before[2] >= most_anchors:
             return
         self._asked = (image, asked, most_anchors)
-        listener = Listener(self._show_found, failed=self._fail)
+        listener = Listener(self._show_answer, failed=self._fail)
         self._runner.submit(lambda: self._steps(last, index, params, most_anchors), listener, request.problem.image)
 
     def _steps(self, result: Result, pixel: tuple[int, ...], params: CRFParams, most_anchors: int) -> Iterator[Done]:
@@ -211,27 +213,27 @@ class PixelInfluence(Toggled):
         pull = self._influence.at(pixel, params, most_anchors=most_anchors)
         strongest = float(pull.values.max())
         shown = pull.values if request.read.z is None else pull.values[pixel[0]]
-        yield Done(Found(request, pull, shown / np.float32(strongest or 1.0)))
+        yield Done(Answer(request, pull, shown / np.float32(strongest or 1.0)))
 
-    def _show_found(self, found: Found) -> None:
-        viewer, image = self.session.viewer, found.request.problem.image
+    def _show_answer(self, answer: Answer) -> None:
+        viewer, image = self.session.viewer, answer.request.problem.image
         if not self.active or image not in viewer.layers:
             return
         layer = self._layers.of(image)
         with self.session.writing():
             if layer is None:
-                layer = self._layers.add(found)
-            elif layer.data.shape != found.strengths.shape:
-                layer.data = found.strengths
+                layer = self._layers.add(answer)
+            elif layer.data.shape != answer.strengths.shape:
+                layer.data = answer.strengths
             else:
-                layer.data[...] = found.strengths
+                layer.data[...] = answer.strengths
                 redraw(layer)
-            move(layer, placed(found.request.problem, found.request.read))
+            move(layer, placed(answer.request.problem, answer.request.read))
             for other in self._layers.all():
                 reveal(other, other is layer)
-        self._mark(found)
-        self.drawn.emit(found)
-        self._say(_words(found.pull, found.request.read.step))
+        self._mark(answer)
+        self.drawn.emit(answer)
+        self._say(_words(answer.pull, answer.request.read.step))
 
     def _say(self, words: str) -> None:
         """Show words at once, or where others have just been shown, soon."""
@@ -244,12 +246,12 @@ class PixelInfluence(Toggled):
         self._asked = None
         self._say(str(error))
 
-    def _mark(self, found: Found) -> None:
+    def _mark(self, answer: Answer) -> None:
         """Put a cross on a pixel that is kept."""
         if self.pinned is None:
             self._cross.clear()
             return
-        (y, x) = on_canvas(found.request.problem, found.request.region.index, [self.pinned])[0]
+        (y, x) = on_canvas(answer.request.problem, answer.request.region.index, [self.pinned])[0]
         arm = CROSS / self.session.viewer.scene.camera.zoom
         self._cross.draw([np.array([[y - arm, x], [y + arm, x]]), np.array([[y, x - arm], [y, x + arm]])])
 
@@ -261,21 +263,21 @@ class PixelInfluence(Toggled):
         for layer in self._layers.all():
             reveal(layer, False)
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         if self.active and self._layers.owns(event.value):
             self.toggle.value = False
 
 
-def _layer(found: Found) -> Image:
+def _layer(answer: Answer) -> Image:
     """Make the layer of an image."""
     return Image(
-        found.strengths,
-        name=f"{found.request.problem.image.name} influence",
+        answer.strengths,
+        name=f"{answer.request.problem.image.name} influence",
         colormap=GLOW,
         contrast_limits=(0, 1),
         gamma=GAMMA,
         blending="translucent_no_depth",
-        **placed(found.request.problem, found.request.read),
+        **placed(answer.request.problem, answer.request.read),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Label, PushButton
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_densecrf._napari.contributions.writer import read_provenance
@@ -18,6 +19,7 @@ from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes
 from napari_densecrf._napari.recipes.command import differs, shell_command
 from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
@@ -56,7 +58,7 @@ class Keep(Section):
         self.controls["copy_command"].changed.connect(lambda: self._copy(shell_command))
         self.controls["restore"].changed.connect(self._restore)
 
-    def _copy(self, write: Any) -> None:
+    def _copy(self, write: Callable[[Result, Labels | None], str]) -> None:
         result = self.session.result
         if result is None:
             self._say("Nothing has been refined yet.")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.events import Event
+from numpy.typing import NDArray
 
 from napari_densecrf._napari.display.result_layer import OneLayer, blank, put_in_place, reveal, write
 from napari_densecrf._napari.session import Session
@@ -33,11 +35,11 @@ class Companion(Toggled):
         """Make the layer for a result's image."""
         raise NotImplementedError
 
-    def values(self, result: Result) -> Any:
+    def values(self, result: Result) -> NDArray[Any] | None:
         """Return what a result has for it, or None."""
         raise NotImplementedError
 
-    def adapt(self, layer: Any, result: Result) -> None:
+    def adapt(self, layer: Layer, result: Result) -> None:
         """Change what says how the values look and what they mean."""
 
     def connect(self) -> None:
@@ -80,7 +82,7 @@ class Companion(Toggled):
         if selection.active is None or selection.active.mode == "pan_zoom":
             self._active_before, selection.active = selection.active, layer
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         if self.active and not self.session.is_writing and self._layers.owns(event.value):
             self.toggle.value = False
 
@@ -109,7 +111,7 @@ class Confidence(Companion):
             **blank(problem, np.uint8),
         )
 
-    def values(self, result: Result) -> Any:
+    def values(self, result: Result) -> NDArray[Any] | None:
         """Return percentages."""
         return result.confidence
 
@@ -138,7 +140,7 @@ class Changes(Companion):
         labels.editable = False
         return labels
 
-    def values(self, result: Result) -> Any:
+    def values(self, result: Result) -> NDArray[Any] | None:
         """Return pairs, or the class alone that a pixel became where there are many."""
         n_classes = len(result.inputs.values)
         changes = result.changes
@@ -146,7 +148,7 @@ class Changes(Companion):
             return changes
         return np.where(changes > 0, (changes - 1) % n_classes + 1, 0).astype(changes.dtype)
 
-    def adapt(self, layer: Any, result: Result) -> None:
+    def adapt(self, layer: Layer, result: Result) -> None:
         """Name and colour the pairs, where the classes are not those of before."""
         names = result.inputs.names
         if layer.metadata.get("classes") == names:

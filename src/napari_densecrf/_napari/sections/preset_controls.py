@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from magicgui.widgets import ComboBox, Label, PushButton
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
@@ -99,7 +98,7 @@ class ChoosePreset(Section):
             self._reload(name)
             self._say(f"Saved as “{name}”.")
 
-    def delete(self, *_: Any) -> None:
+    def delete(self, *_: object) -> None:
         """Delete the chosen preset, one of the user's own; the sliders stay where they are."""
         name = self.controls["preset"].value
         if any(name == preset.name for preset in self._own):
@@ -161,7 +160,7 @@ class ChoosePreset(Section):
             self._say("Choose an image and a map first.")
         self._follow()
 
-    def _follow(self, *_: Any) -> None:
+    def _follow(self, *_: object) -> None:
         """Show whose numbers the sliders have: of several, those that are chosen already."""
         combo, relative = self.controls["preset"], self.session.relative_numbers
         numbers = {} if relative is None else relative.as_dict()

@@ -62,7 +62,7 @@ class Radii(Section):
         with suppress(ValueError):
             self.session.viewer.mouse_move_callbacks.remove(self._on_move)
 
-    def _on_move(self, *_: Any) -> None:
+    def _on_move(self, *_: object) -> None:
         self._mouse_has_moved = True
 
     def _on_numbers(self, numbers: Numbers, by: str) -> None:
@@ -78,7 +78,7 @@ class Radii(Section):
         else:
             self._draw(sigma)
 
-    def _draw_waiting(self, *_: Any) -> None:
+    def _draw_waiting(self, *_: object) -> None:
         if self._waiting is not None:
             self._draw(self._waiting)
 

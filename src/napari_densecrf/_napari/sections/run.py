@@ -143,7 +143,7 @@ class Run(Section):
             # Last, as it runs the event loop.
             self._bar.update(job.n_done - self._bar.n)
 
-    def _finish(self, *_: Any) -> None:
+    def _finish(self, *_: object) -> None:
         if self._job is not None:
             self._say(self._job.finish(time.monotonic() - self._started))
             self._look.start()
@@ -153,7 +153,7 @@ class Run(Section):
         self._say(str(error))
         self._enable(running=False)
 
-    def _stop(self, *_: Any) -> None:
+    def _stop(self, *_: object) -> None:
         self._runner.cancel()
         if self._job is not None:
             self._say(f"Stopped after {self._job.n_done} of {self._job.n_all}; {self._job.again} goes on from there.")

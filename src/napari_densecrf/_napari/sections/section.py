@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from napari.utils.events import EventEmitter
+
 from napari_densecrf._napari.panel.panel import Fold, Panel
 from napari_densecrf._napari.session import Session
 
@@ -26,7 +28,7 @@ class Section:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.controls: dict[str, Any] = {}
-        self._heard: list[tuple[Any, Callable[..., Any]]] = []
+        self._heard: list[tuple[EventEmitter, Callable[..., object]]] = []
 
     def lay_out(self, panel: Panel) -> None:
         """Put the controls into the panel; what is added goes into this section's fold."""
@@ -34,7 +36,7 @@ class Section:
     def connect(self) -> None:
         """Listen."""
 
-    def listen(self, emitter: Any, react: Callable[..., Any]) -> None:
+    def listen(self, emitter: EventEmitter, react: Callable[..., object]) -> None:
         """Listen to an event of the viewer, until `close`."""
         emitter.connect(react)
         self._heard.append((emitter, react))

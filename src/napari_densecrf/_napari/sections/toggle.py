@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from magicgui.widgets import CheckBox, Label
+from napari.components import ViewerModel
 
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.work.worker import Result
 
 from .section import Section
 
@@ -76,7 +78,7 @@ class Toggled(Section):
     def start(self) -> None:
         """Begin to act."""
 
-    def show(self, result: Any) -> None:
+    def show(self, result: Result) -> None:
         """Take in a result that has been written while this acts."""
 
     def stop(self) -> None:
@@ -92,7 +94,7 @@ class Toggled(Section):
             self.fold.open_by_user()
         self._turn()
 
-    def _turn(self, *_: Any) -> None:
+    def _turn(self, *_: object) -> None:
         wanted = bool(self.toggle.value) and self.fold.open
         off = self._flat and not self.in_2d
         changed = self.active != (wanted and not off)
@@ -120,7 +122,7 @@ class Toggled(Section):
             for detail in self.details:
                 set_text(detail, "")
 
-    def _on_result(self, result: Any) -> None:
+    def _on_result(self, result: Result) -> None:
         if self.active:
             self.show(result)
 
@@ -151,7 +153,7 @@ class Composed(Section):
             part.close()
 
 
-def unfollow_mouse(viewer: Any, on_move: Any, on_press: Any) -> None:
+def unfollow_mouse(viewer: ViewerModel, on_move: Callable[..., object], on_press: Callable[..., object]) -> None:
     """Take callbacks of the mouse off a viewer, where they are on it."""
     for callbacks, mine in ((viewer.mouse_move_callbacks, on_move), (viewer.mouse_drag_callbacks, on_press)):
         with suppress(ValueError):

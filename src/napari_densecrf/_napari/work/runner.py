@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -114,7 +114,7 @@ class Runner:
         self._changed = threading.Condition()
         self._newest = 0
         self._oldest_wanted = 0
-        self._subject: Any = None
+        self._subject: Hashable = None
         self._waiting: _Request | None = None
         self._closed = False
         self._running = False
@@ -123,7 +123,7 @@ class Runner:
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, listener: Listener, subject: Any = None) -> None:
+    def submit(self, work: Work, listener: Listener, subject: Hashable = None) -> None:
         """Ask for a piece of work in place of the waiting one, and of the running one too if the subject is another.
 
         None never equals an earlier subject.

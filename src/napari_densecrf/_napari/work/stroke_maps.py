@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from napari_densecrf.choose.classify import PixelClassifier, Samples
 
 from .reading import read_image, read_strokes
 
+Value = TypeVar("Value")
 # Slices whose features and samples are kept, and whose samples alone.
 MAX_KEPT = 6
 MAX_LEARNED = 100
@@ -109,7 +110,7 @@ def _key(problem: Problem, region: Region) -> Hashable:
     return id(problem.image), problem.channel_axis, problem.spacing, region
 
 
-def _keep(kept: dict[Hashable, Any], key: Hashable, value: Any, most: int) -> None:
+def _keep(kept: dict[Hashable, Value], key: Hashable, value: Value, most: int) -> None:
     """Put a value last, and forget the first ones past so many."""
     kept[key] = value
     while len(kept) > most:

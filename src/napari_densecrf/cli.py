@@ -184,6 +184,7 @@ def _options(options: argparse.Namespace) -> Options:
         tile_memory=options.tile_memory,
         address=options.scheduler,
         time_sigma=options.time_sigma,
+        params_path=options.params,
     )
 
 
@@ -206,7 +207,6 @@ def _refine(options: argparse.Namespace) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
     chosen = _options(options)
     entries = batch.find(options.images, options.probabilities, options.strokes, folder, options.format)
     outcomes: dict[str, batch.Outcome] = {}

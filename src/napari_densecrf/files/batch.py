@@ -12,11 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
-from .jobs import Job, Options, prepare, run
+from . import places
+from .jobs import Job, Options, inputs_of, prepare, run
+from .places import Use
 from .read import BadInput
 
 TABLE = "summary.csv"
+HEADS = ("image", "probabilities", "labels", "status", "milliseconds")
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 # What is taken for an image where a folder is named.
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
@@ -181,14 +185,14 @@ def run_all(
     skip_existing: bool = False,
     earlier: Sequence[Outcome] = (),
 ) -> Iterator[tuple[Outcome, Job | None, int]]:
-    """Do all, and write the table anew after each.
+    """Do all, and write the table anew after each. Nothing is written where an output would change an input.
 
     Parameters
     ----------
     entries : sequence of Entry
     options : Options
     folder : Path
-        For the table; it must be there.
+        For the table; it is made.
     skip_existing : bool
         Leave labels as they are that are there already.
     earlier : sequence of Outcome
@@ -202,7 +206,14 @@ def run_all(
         None where there is none, or no more.
     n_done : int
         Tiles that are finished.
+
+    Raises
+    ------
+    BadInput
+        Before anything is written, see `places.check`.
     """
+    check(entries, options, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     outcomes = list(earlier)
     settled = {outcome.entry for outcome in earlier}
     for entry in entries:
@@ -229,14 +240,23 @@ def run_all(
         yield outcome, None, 0
 
 
+def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
+    """Raise `BadInput` where labels or the table would be written over what any of the entries reads or writes."""
+    inputs = [use for one in entries for use in inputs_of(one.image, one.probabilities, one.strokes, options)]
+    table = folder / TABLE
+    places.check(inputs, [*(Use("the labels", one.output) for one in entries), Use("the table", table, is_new=False)])
+    if table.exists() and not table.read_bytes().startswith(b",".join(head.encode() for head in HEADS)):
+        raise BadInput(f"{table} is no table of napari-densecrf: choose another folder for the labels")
+
+
 def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the table beside its place, then rename."""
     most = max(len(outcome.areas) for outcome in outcomes)
-    heads = ["image", "probabilities", "labels", "status", "milliseconds", *(f"pixels_{k}" for k in range(most))]
-    made = path.with_name(f".{path.name}")
-    with made.open("w", newline="", encoding="utf-8") as file:
+    # A name that nobody has.
+    made = path.with_name(f".{path.name}.{uuid4().hex}")
+    with made.open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow([*heads, "error"])
+        table.writerow([*HEADS, *(f"pixels_{k}" for k in range(most)), "error"])
         for outcome in outcomes:
             areas = outcome.areas if outcome.status == "done" else []
             table.writerow(

@@ -25,7 +25,9 @@ from napari_densecrf.large.tiles import (
 from napari_densecrf.large.tiling import GIB, TilePlan
 from napari_densecrf.params import CRFParams
 
+from . import places
 from .frames import Frames, lay_out
+from .places import Use, image_of_labels
 from .read import BadInput, Contents, read
 from .write import PartialLabels, Target, check_path, is_zarr
 
@@ -58,6 +60,8 @@ class Options:
         Where the marginals go.
     marginals_dtype : str
         float32, or uint8: 255ths.
+    params_path : str, optional
+        The file that the parameters came from.
     """
 
     params: CRFParams
@@ -71,6 +75,7 @@ class Options:
     time_sigma: float | None = None
     marginals: Path | None = None
     marginals_dtype: str = "float32"
+    params_path: str | None = None
 
     @property
     def model(self) -> CRFParams:
@@ -147,8 +152,9 @@ def prepare(image: str, probabilities: str, output: str | Path, options: Options
     check_path(path)
     if options.marginals is not None:
         check_path(options.marginals)
-        if options.marginals == path or (options.marginals.parent.name == "labels" and is_zarr(options.marginals)):
+        if image_of_labels(options.marginals) is not None:
             raise BadInput(f"{options.marginals} is for labels: give the marginals a file of their own")
+    places.check(inputs_of(image, probabilities, strokes, options), outputs_of(path, options))
     names = [image, probabilities] + ([] if strokes is None else [strokes])
     inputs = tuple(read(name) for name in names)
     frames = lay_out(
@@ -188,6 +194,22 @@ def prepare(image: str, probabilities: str, output: str | Path, options: Options
     )
     beside = None if options.marginals is None else _beside(target, options, len(marginals))
     return Job(inputs, frames, plan, options, target, marginals=beside)
+
+
+def inputs_of(image: str, probabilities: str, strokes: str | None, options: Options) -> list[Use]:
+    """Return the files that a refinement reads."""
+    return places.reads(
+        ("the image", image),
+        ("the map", probabilities),
+        ("the strokes", strokes),
+        ("the parameters", options.params_path),
+    )
+
+
+def outputs_of(path: Path, options: Options) -> list[Use]:
+    """Return the files that a refinement writes."""
+    marginals = [] if options.marginals is None else [Use("the marginals", options.marginals)]
+    return [Use("the labels", path), *marginals]
 
 
 def _beside(target: Target, options: Options, n_labels: int) -> Target:

@@ -113,6 +113,12 @@ def read(name: str | Path) -> Contents:
         raise BadInput(f"{name} cannot be read: {_words(error)}{remedy}") from None
 
 
+def file_behind(name: str | Path) -> Path:
+    """Return the file or folder of what `read` takes: of ``file.h5/dataset`` the file."""
+    inside = _split_hdf5(str(name))
+    return Path(name if inside is None else inside[0])
+
+
 def _words(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -33,6 +33,7 @@ from napari_densecrf._napari.work.worker import Request
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.files import jobs
 from napari_densecrf.files.frames import Frames
+from napari_densecrf.files.places import zarr_around
 from napari_densecrf.files.read import BadInput, Contents
 from napari_densecrf.files.write import Target, check_path
 from napari_densecrf.large.tiles import TILE_MEMORY, labels_in, lazy, map_of_labels, plan_tiles
@@ -177,13 +178,15 @@ def _origin(layer: Layer, edited: bool) -> dict[str, Any]:
 def free_path(image: Layer) -> Path:
     """Return a name that is not taken, beside the image's file or, where there is none, among temporary files."""
     source = Path(image.source.path) if image.source.path else None
+    # A zarr is one image, into which no other is written.
+    source = source and (zarr_around(source) or source)
     if source is not None and source.parent.is_dir() and os.access(source.parent, os.W_OK):
         folder = source.parent
     else:
         folder = Path(tempfile.gettempdir())
     name = re.sub(r"[^\w .()-]", "_", image.name).removesuffix(ENDING)
     path, k = folder / f"{name} refined{ENDING}", 2
-    while path.exists():
+    while os.path.lexists(path):
         path, k = folder / f"{name} refined {k}{ENDING}", k + 1
     return path
 

@@ -68,7 +68,6 @@ class FolderRun:
 
     def steps(self) -> Steps:
         """Do what is left; a bad file stops nothing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         for outcome, job, _ in run_all(self.entries, self.options, self.folder, earlier=tuple(self.outcomes)):
             yield Found(outcome) if job is None else Stage(outcome.entry.image, 0.0)
         yield Done(self)

@@ -14,7 +14,8 @@ from napari_densecrf.cli import main
 from napari_densecrf.files import places
 from napari_densecrf.files.places import MARKER, Use, check, put, reads
 from napari_densecrf.files.read import BadInput
-from napari_densecrf.files.write import PartialLabels, Target
+from napari_densecrf.files.write import FileSink, Target
+from napari_densecrf.large.job import Piece
 from test_files import image_and_map, write_ome_zarr
 
 pytest.importorskip("ome_zarr")
@@ -220,7 +221,7 @@ def test_a_hidden_folder_of_somebody_else_is_left_alone(at, capsys):
     refused(at, capsys, ["refine", "a.tif", "p.npy", "-o", "new.tif"], "which needs this name: give it another one")
     before = hashes(at)
     with pytest.raises(BadInput, match="which needs this name"):
-        PartialLabels(target(at / "new.npy"))
+        FileSink(target(at / "new.npy")).open()
     assert hashes(at) == before
 
 
@@ -228,10 +229,14 @@ def test_what_a_killed_run_left_is_taken_over_at_whatever_moment(at):
     path, folder = at / "new.npy", at / ".new.npy.partial"
     labels = np.ones((4, 4), np.uint8)
 
+    def write(labels):
+        sink = FileSink(target(path))
+        sink.open()
+        sink.write(Piece("0", (), (slice(None), slice(None)), labels))
+        return sink
+
     def run():
-        partial = PartialLabels(target(path))
-        partial.write("0", (slice(None), slice(None)), labels)
-        partial.finish()
+        write(labels).finish()
         np.testing.assert_array_equal(np.load(path), labels)
         assert not folder.exists()
 
@@ -242,7 +247,7 @@ def test_what_a_killed_run_left_is_taken_over_at_whatever_moment(at):
     (folder / MARKER).touch()
     run()
     for remove in (["labels.npy"], ["about.json"], ["about.json", "journal.txt"]):
-        PartialLabels(target(path)).write("0", (slice(None), slice(None)), labels * 2)
+        write(labels * 2)
         for name in remove:
             (folder / name).unlink()
         run()

@@ -23,7 +23,7 @@ from skimage import data
 import napari_densecrf as ndc
 from cases import kernels, noisy_map
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.large import tiles
+from napari_densecrf.large import dask_arrays, tiles
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 NEAR = CRFParams(kernels(6, 5.0, 12.0, 2.0, 1.5))
@@ -135,7 +135,7 @@ class Counted:
 def test_planning_reads_windows_and_a_tile_reads_its_surroundings(monkeypatch):
     image, probabilities = gray((512, 360))
     counted = Counted(image)
-    monkeypatch.setattr(tiles, "PIECE_BYTES", 256)
+    monkeypatch.setattr(dask_arrays, "PIECE_BYTES", 256)
     labels = ndc.refine_tiles(counted, probabilities, NEAR, tile_memory=2 * MIB)
     assert 0 < (counted.read > 0).mean() < 0.7
     counted.read[:] = 0

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.files import batch
-from napari_densecrf.files.jobs import FROM_FILE, Options, prepare, run
+from napari_densecrf.files.jobs import FROM_FILE, Options, prepare
 from napari_densecrf.files.read import BadInput, read_params
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import GIB
@@ -199,9 +199,9 @@ def _refine(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(job.describe())
             return 0
-        with _bar(options.quiet, job.n_tiles) as bar:
-            for n_done, _ in run(job):
-                bar.update(n_done - bar.n)
+        with _bar(options.quiet, job.job.n_tiles) as bar:
+            for progress in job.run():
+                bar.update(progress.n_done - bar.n)
     return 0
 
 
@@ -211,10 +211,10 @@ def _batch(options: argparse.Namespace) -> int:
     entries = batch.find(options.images, options.probabilities, options.strokes, folder, options.format)
     outcomes: dict[str, batch.Outcome] = {}
     with _remarks(options.quiet), _bar(options.quiet, len(entries)) as bar:
-        for outcome, job, _ in batch.run_all(entries, chosen, folder, skip_existing=options.skip_existing):
+        for outcome, is_final in batch.run_all(entries, chosen, folder, skip_existing=options.skip_existing):
             outcomes[outcome.entry.image] = outcome
             bar.set_description(Path(outcome.entry.image).name)
-            if job is None:
+            if is_final:
                 bar.update(1)
     failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
     for outcome in failed:

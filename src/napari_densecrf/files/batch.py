@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from . import places
-from .jobs import Job, Options, inputs_of, prepare, run
+from .jobs import Options, inputs_of, prepare
 from .places import Use
 from .read import BadInput
 
@@ -184,7 +184,7 @@ def run_all(
     *,
     skip_existing: bool = False,
     earlier: Sequence[Outcome] = (),
-) -> Iterator[tuple[Outcome, Job | None, int]]:
+) -> Iterator[tuple[Outcome, bool]]:
     """Do all, and write the table anew after each. Nothing is written where an output would change an input.
 
     Parameters
@@ -201,11 +201,9 @@ def run_all(
     Yields
     ------
     outcome : Outcome
-        Of the image at work; its status is final when the next begins.
-    job : Job, optional
-        None where there is none, or no more.
-    n_done : int
-        Tiles that are finished.
+        Of the image at work.
+    is_final : bool
+        Whether no more becomes of it.
 
     Raises
     ------
@@ -224,20 +222,20 @@ def run_all(
         if skip_existing and entry.output.exists():
             outcome.status = "there already"
             write_table(folder / TABLE, outcomes)
-            yield outcome, None, 0
+            yield outcome, True
             continue
         started = time.perf_counter()
         try:
             job = prepare(entry.image, entry.probabilities, entry.output, options, entry.strokes)
-            for n_done, areas in run(job):
-                outcome.areas = areas
-                yield outcome, job, n_done
+            for _ in job.run():
+                yield outcome, False
+            outcome.areas = job.labels.areas()
             outcome.status = "done"
         except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
             outcome.error = " ".join(str(error).split())
         outcome.elapsed_ms = 1e3 * (time.perf_counter() - started)
         write_table(folder / TABLE, outcomes)
-        yield outcome, None, 0
+        yield outcome, True
 
 
 def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:

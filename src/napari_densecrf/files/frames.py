@@ -7,13 +7,11 @@ else there is, counts images that have nothing to do with each other; T joins th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from napari_densecrf.large.tiles import lazy
+from napari_densecrf.large.dask_arrays import lazy
+from napari_densecrf.large.job import Frame
 
 from .read import BadInput, Contents
 
@@ -66,14 +64,11 @@ class Frames:
         """Return the number of frames."""
         return math.prod(self.counts)
 
-    def indices(self) -> Iterator[tuple[int, ...]]:
-        """Yield the index of each frame."""
-        yield from np.ndindex(self.counts)
-
-    def frame(self, index: tuple[int, ...]) -> tuple[Any, Any, Any]:
-        """Return image, map and strokes of one frame."""
+    def frame(self, index: tuple[int, ...]) -> Frame:
+        """Return one frame."""
         of_map = (slice(None), *index) if self.has_classes else index
-        return self.image[index], self.probabilities[of_map], None if self.strokes is None else self.strokes[index]
+        strokes = None if self.strokes is None else self.strokes[index]
+        return Frame(self.image[index], self.probabilities[of_map], strokes)
 
     @property
     def channel_axis(self) -> int | None:

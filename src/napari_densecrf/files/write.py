@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+
+from napari_densecrf.large.job import Piece
+from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid
 from .places import METADATA, begin_folder, image_of_labels, real, remove_folder, unfinished
@@ -105,36 +108,48 @@ def check_path(path: Path) -> None:
             raise BadInput(f'{path} needs ome-zarr: pip install "napari-densecrf[files]"') from None
 
 
-class PartialLabels:
-    """Labels on their way into a file.
+class FileSink:
+    """Writes the pieces of a job into a file; a `Sink`.
 
     Parameters
     ----------
     target : Target
-        Where an earlier run on the same target was stopped, and said the same about it, this one goes on.
 
     Attributes
     ----------
     done : dict
         From the keys of the tiles that are finished to their number of pixels a class.
-
-    Raises
-    ------
-    BadInput
-        Where the file cannot have such axes.
     """
 
     def __init__(self, target: Target) -> None:
-        if target.is_zarr:
-            pyramid.check_axes(target)
         self.target = target
         self.done: dict[str, list[int]] = {}
-        claim = json.dumps([target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
         self._journal = target.partial / JOURNAL
+
+    @property
+    def wants(self) -> str:
+        """Which result is written."""
+        if self.target.holds_labels:
+            return "labels"
+        return IN_255THS if self.target.dtype == np.uint8 else "marginals"
+
+    def open(self) -> Collection[str]:
+        """Go on where an earlier run with the same target was stopped, or begin anew.
+
+        Raises
+        ------
+        BadInput
+            Where the file cannot have such axes, or the hidden folder is somebody else's.
+        """
+        target = self.target
+        if target.is_zarr:
+            pyramid.check_axes(target)
+        claim = json.dumps([target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
         written = target.partial / CLAIM
         if _text_of(written) == claim and self._labels.exists():
             self.done = dict(_finished_lines(self._journal))
-            return
+            return self.done.keys()
+        self.done = {}
         begin_folder(target.partial)
         if target.is_zarr:
             pyramid.create(self._labels, target)
@@ -142,24 +157,35 @@ class PartialLabels:
             np.lib.format.open_memmap(self._labels, "w+", target.dtype, target.shape)
         # The last, so that a folder that has it has all else.
         written.write_text(claim, encoding="utf-8")
+        return self.done.keys()
 
     @property
     def _labels(self) -> Path:
         """Of the labels so far."""
         return self.target.partial / ("labels" if self.target.is_zarr else "labels.npy")
 
-    def write(self, key: str, where: tuple[slice | int, ...], labels: NDArray[Any]) -> None:
+    def write(self, piece: Piece) -> None:
         """Write a tile, and note it as finished."""
+        where, pixels = self._placed(piece)
         if self.target.is_zarr:
-            pyramid.finest(self._labels)[where] = labels
+            pyramid.finest(self._labels)[where] = pixels
         else:
             array = np.lib.format.open_memmap(self._labels, "r+")
-            array[where] = labels
+            array[where] = pixels
             array.flush()
-        areas = np.bincount(labels.ravel()).tolist() if self.target.holds_labels else []
+        areas = np.bincount(pixels.ravel()).tolist() if self.target.holds_labels else []
         with self._journal.open("a", encoding="utf-8") as journal:
-            journal.write(f"{key}:{','.join(map(str, areas))};\n")
-        self.done[key] = areas
+            journal.write(f"{piece.key}:{','.join(map(str, areas))};\n")
+        self.done[piece.key] = areas
+
+    def _placed(self, piece: Piece) -> tuple[tuple[slice | int, ...], NDArray[Any]]:
+        """Return where a piece belongs, and its pixels with the classes where the file has them."""
+        where: list[slice | int] = [*piece.frame, *piece.inner]
+        if self.target.holds_labels:
+            return tuple(where), piece.pixels
+        at = self.target.axes.index("C")
+        where.insert(at, slice(None))
+        return tuple(where), np.moveaxis(piece.pixels, 0, max(at - len(piece.frame), 0))
 
     def areas(self) -> list[int]:
         """Return the number of pixels of each class in what is finished."""
@@ -169,7 +195,7 @@ class PartialLabels:
         return total.tolist()
 
     def abandon(self) -> None:
-        """Remove what is not whole, where nothing of it is finished."""
+        """Keep what is finished, for a run that goes on; remove the folder where nothing is."""
         if not self.done:
             self._remove()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_densecrf.files.read import HDF5, ILASTIK_DATASET, Contents, read
-from napari_densecrf.large.tiles import lazy
+from napari_densecrf.large.dask_arrays import lazy
 
 # In a layer's metadata: which of its axes each axis of its file is, None for one that was left out.
 FILE_AXES = "file_axes"

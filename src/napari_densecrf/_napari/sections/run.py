@@ -12,11 +12,13 @@ from qtpy.QtCore import QTimer
 
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, say
 from napari_densecrf._napari.problem.axes import Misfit
-from napari_densecrf._napari.runs.in_memory import Apply, begun, fits
-from napari_densecrf._napari.runs.to_zarr import ApplyToDisk, begun_on_disk
+from napari_densecrf._napari.runs.apply import Apply
+from napari_densecrf._napari.runs.folder_run import FolderRun
+from napari_densecrf._napari.runs.in_memory import fits, start_in_memory
+from napari_densecrf._napari.runs.to_zarr import start_on_disk
 from napari_densecrf._napari.work.runner import Runner, Steps
 
-from .folder_form import FolderForm, FolderRun
+from .folder_form import FolderForm
 from .section import Section
 
 
@@ -64,7 +66,7 @@ class Run(Section):
         self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
         self._runner = Runner("napari-densecrf run", warns=False)
         self._job: Job | None = None
-        self._applied: Apply | ApplyToDisk | None = None
+        self._applied: Apply | None = None
         self._batch: FolderRun | None = None
         self._form: FolderForm | None = None
         self._bar: progress[Any] | None = None
@@ -105,9 +107,9 @@ class Run(Section):
             self._say("Refine a slice first.")
             return
         if self._applied is None or not self._applied.goes_on(request, self.widget.viewer):
-            begin = begun if fits(request, shown.inputs.dtype) else begun_on_disk
+            start = start_in_memory if fits(request, shown.inputs.dtype) else start_on_disk
             try:
-                self._applied = begin(request, shown.inputs, self.widget.painted, self.widget.viewer)
+                self._applied = start(request, shown.inputs, self.widget.painted, self.widget.viewer)
             except Misfit as misfit:
                 self._say(str(misfit))
                 return

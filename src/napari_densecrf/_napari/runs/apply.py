@@ -1,0 +1,113 @@
+"""Apply: one run over all that is open, in the background; where the labels go is a sink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from napari.components import ViewerModel
+
+from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
+from napari_densecrf._napari.work.worker import Request
+from napari_densecrf.large.job import Job, Progress, Sink, first_plan
+from napari_densecrf.large.tiles import TILE_MEMORY
+from napari_densecrf.large.tiling import GIB, TilePlan
+
+from .layer_frames import LayerFrames
+
+
+class Destination(Protocol):
+    """Where the labels of a run go, and how they are shown."""
+
+    def sink(self, frames: LayerFrames, plan: TilePlan) -> Sink:
+        """Return what takes them; called once, in the thread."""
+
+    def wanted(self) -> bool:
+        """Tell whether somebody still wants them."""
+
+    def announce(self) -> str:
+        """Say where they go, where that needs saying, as the beginning of a sentence."""
+
+    def show(self) -> None:
+        """Show what has arrived."""
+
+    def finish(self) -> str:
+        """Show all; say where they are, as the end of a sentence."""
+
+
+@dataclass(eq=False)
+class Apply:
+    """One run over all frames, a slice or a volume each; what is done is kept, so that it can go on.
+
+    Parameters
+    ----------
+    request : Request
+        As the live result has it: layers, numbers, and whether slices make a volume.
+    viewer : ViewerModel
+    frames : LayerFrames
+    destination : Destination
+    tile_memory : int
+        Bytes.
+    """
+
+    request: Request
+    viewer: ViewerModel
+    frames: LayerFrames
+    destination: Destination
+    tile_memory: int = TILE_MEMORY
+    n_all: int = 1
+    n_done: int = 0
+    again: ClassVar[str] = "Apply"
+    _job: Job | None = None
+
+    def goes_on(self, request: Request, viewer: ViewerModel) -> bool:
+        """Tell whether this was stopped, and would be the same again."""
+        same = viewer is self.viewer and self.request.whole == request.whole
+        return same and self.n_done < self.n_all and self.destination.wanted()
+
+    def steps(self) -> Steps:
+        """Plan, where that has not been done yet, and do what is left."""
+        yield Stage("reading", 0.0)
+        if self._job is None:
+            self._job = self._planned()
+        yield Found(Planned(self._job, self.request.frame))
+        for progress in self._job.run():
+            yield Found(progress)
+        yield Done(self)
+
+    def take(self, found: Planned | Progress) -> str | None:
+        """Show what has been done; return what to say, or None where nobody wants it any more."""
+        if not self.destination.wanted():
+            return None
+        if isinstance(found, Planned):
+            return f"{self.destination.announce()}{found} …"
+        self.n_done, self.n_all = found
+        self.destination.show()
+        return f"{self.n_done} of {self.n_all} done …"
+
+    def finish(self, seconds: float) -> str:
+        """Show all, and say how long it took."""
+        n_frames = 1 if self._job is None else self._job.n_frames
+        where = self.destination.finish()
+        return f"{f'All {n_frames} done' if n_frames > 1 else 'Done'} in {seconds:.1f} s{where}"
+
+    def _planned(self) -> Job:
+        request, frames = self.request, self.frames
+        params, spacing = request.coupled(request.params), request.frame_spacing
+        problem, plan = first_plan(frames, params, spacing, self.tile_memory)
+        sink = self.destination.sink(frames, plan)
+        return Job(frames, params, spacing, plan, problem.n_labels, (sink,), self.tile_memory)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a job will take, known before its first tile."""
+
+    job: Job
+    frame: str
+
+    def __str__(self) -> str:
+        n_frames, plan = self.job.n_frames, self.job.plan
+        seconds = n_frames * plan.predicted_seconds
+        took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        return f"{n_frames} {self.frame}{'s' * (n_frames > 1)}: about {took}, {plan.tile_bytes / GIB:.2g} GiB"

@@ -123,6 +123,17 @@ def test_tif_says_axes_and_pixel_sizes(tmp_path):
     assert contents.unit == "µm"
 
 
+def test_ome_tif_of_several_images_and_units_tells_those_of_the_first(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        first = {"axes": "ZYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25, "PhysicalSizeZ": 500}
+        units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "nm"}
+        file.write(np.zeros((3, 8, 9), np.uint8), metadata=first | units)
+        file.write(np.zeros((8, 9), np.uint8), metadata={"axes": "YX", "PhysicalSizeX": 7})
+    contents = read(tmp_path / "a.ome.tif")
+    assert (contents.axes, contents.unit) == ("ZYX", "µm")
+    assert contents.sizes == pytest.approx({"X": 0.25, "Y": 0.25, "Z": 0.5})
+
+
 def test_ome_zarr_says_axes_and_pixel_sizes(tmp_path):
     array = np.arange(2 * 30 * 40, dtype=np.uint8).reshape(2, 30, 40)
     write_ome_zarr(tmp_path / "a.ome.zarr", array, "cyx", [1, 0.5, 0.25])

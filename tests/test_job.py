@@ -12,6 +12,7 @@ from napari_densecrf.files.jobs import Options, prepare
 from napari_densecrf.large import planning
 from napari_densecrf.large.job import Frame, Job, first_plan
 from napari_densecrf.large.tiles import IN_255THS
+from test_tiles import Counted
 
 MILD = CRFParams((PairwiseKernel(4.0, 4.0, 20.0), PairwiseKernel(1.0, 1.0)))
 MIB = 2**20
@@ -117,6 +118,24 @@ def test_tiles_of_a_job_are_those_of_refine_tiles(planned):
     for k in range(2):
         tiled = ndc.refine_tiles(frames.images[k], frames.maps[k], MILD, plan=job.plan).compute()
         assert_array_equal(sink.frame(k, tiled.shape), tiled)
+
+
+def test_a_tile_reads_its_own_pixels_and_no_more():
+    frames, sink = stack(1, (512, 360)), Memory()
+    counted = Counted(frames.images[0])
+    frames.images = [counted]
+    job = job_of(frames, sink, tile_memory=2 * MIB)
+    counted.read[:] = 0
+    steps = job.run()
+    next(steps)
+    # The probe and the first tiles: at most the one that is done, the one at work and the one that is read.
+    next(steps)
+    steps.close()
+    assert job.plan.n_tiles > 4
+    assert (counted.read > 0).mean() < 0.75
+    counted.read[:] = 0
+    list(job.run())
+    assert counted.read.mean() < 2.5
 
 
 def test_frames_of_more_classes_are_planned_once_more(planned):

@@ -23,6 +23,8 @@ from napari_densecrf.params import CRFParams
 HDF5 = (".h5", ".hdf5", ".ilp")
 # Files up to this size are read at once; larger ones piece by piece.
 AT_ONCE_BYTES = 2**27
+# Units of length that OME-XML may name.
+METRES = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "Å": 1e-10, "pm": 1e-12}
 # Where ilastik puts what it exports.
 ILASTIK_DATASET = "exported_data"
 
@@ -204,9 +206,7 @@ def _read_tif(name: str) -> Contents:
 def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
     """Return the sizes that OME or ImageJ metadata tell."""
     if file.is_ome and file.ome_metadata:
-        found = re.findall(r'PhysicalSize([XYZ])="([^"]+)"', file.ome_metadata)
-        unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', file.ome_metadata)
-        return {letter: float(size) for letter, size in found}, unit.group(1) if unit else "µm" if found else None
+        return _ome_sizes(file.ome_metadata)
     if file.is_imagej and file.imagej_metadata and "unit" in file.imagej_metadata:
         sizes = {"Z": float(file.imagej_metadata["spacing"])} if "spacing" in file.imagej_metadata else {}
         tags = file.pages.first.tags
@@ -217,6 +217,23 @@ def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
         unit_name = str(file.imagej_metadata["unit"])
         return sizes, "µm" if unit_name in ("micron", "um", "\\u00B5m") else unit_name
     return {}, None
+
+
+def _ome_sizes(xml: str) -> tuple[dict[str, float], str | None]:
+    """Return the pixel sizes of the first image in OME-XML, all in the unit of the first that has one."""
+    images = tifffile.xml2dict(xml)["OME"].get("Image", {})
+    pixels = (images[0] if isinstance(images, list) else images).get("Pixels", {})
+    units = {letter: str(pixels.get(f"PhysicalSize{letter}Unit", "µm")) for letter in "XYZ"}
+    sizes = {letter: float(pixels[f"PhysicalSize{letter}"]) for letter in "XYZ" if f"PhysicalSize{letter}" in pixels}
+    if not sizes:
+        return {}, None
+    unit = units[next(iter(sizes))]
+    for letter in sizes:
+        if units[letter] != unit:
+            if units[letter] not in METRES or unit not in METRES:
+                raise BadInput(f"the size of a pixel is in {unit} along one axis and in {units[letter]} along another")
+            sizes[letter] *= METRES[units[letter]] / METRES[unit]
+    return sizes, unit
 
 
 # ---- HDF5

@@ -179,7 +179,7 @@ class Job:
             )
             plan = self._plan_of(problem)
             count.n_all += plan.n_tiles - self.plan.n_tiles
-            for index, task in tile_tasks(problem, plan, wanted):
+            for index, task in tile_tasks(problem, plan, wanted, alone=True):
                 key = self._key(number, index, plan)
                 if key not in done:
                     places[key] = number, plan.tile(index).inner, frame.values

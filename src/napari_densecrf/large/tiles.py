@@ -91,7 +91,7 @@ def refine_tiles(
     wanted = _wanted(result)
     if plan is None:
         plan = planning.plan(problem, agreement, tile_memory)
-    tasks = dict(tile_tasks(problem, plan, wanted))
+    tasks = dict(tile_tasks(problem, plan, wanted, alone=False))
     arrays = tuple(_array(tasks, k, kind, problem, plan) for k, kind in enumerate(wanted))
     return arrays[0] if isinstance(result, str) else arrays
 
@@ -130,8 +130,14 @@ def _wanted(result: str | Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
-def tile_tasks(problem: Problem, plan: TilePlan, wanted: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """Yield for each tile its number along each axis, and the delayed tuple of its results."""
+def tile_tasks(
+    problem: Problem, plan: TilePlan, wanted: tuple[str, ...], *, alone: bool
+) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """Yield for each tile its number along each axis, and the delayed tuple of its results.
+
+    With ``alone``, each is to be computed by itself: it reads its own pixels and no more. Else tiles share what they
+    read, and what that is computed from.
+    """
     if plan.shape != problem.grid.shape:
         raise ValueError(f"the plan is for shape {plan.shape}: expected ({problem.grid}) to match the image")
     inputs = (problem.image, problem.probabilities, problem.strokes)
@@ -141,7 +147,7 @@ def tile_tasks(problem: Problem, plan: TilePlan, wanted: tuple[str, ...]) -> Ite
     for index, tile in plan.tiles():
         # One chunk each, so that a task gets the array and not what it is put together from.
         pieces = [None if part is None else part.rechunk(-1) for part in problem.part(tile.outer)]
-        chunks = [None if piece is None else piece.to_delayed(optimize_graph=False).item() for piece in pieces]
+        chunks = [None if piece is None else piece.to_delayed(optimize_graph=alone).item() for piece in pieces]
         refine = delayed(partial(_refine_tile, tile, wanted), nout=len(wanted), traverse=False)
         yield index, refine(common, *chunks, dask_key_name=f"refine-tile-{token}-{'-'.join(map(str, index))}")
 

@@ -132,6 +132,10 @@ def test_ome_tif_of_several_images_and_units_tells_those_of_the_first(tmp_path):
     contents = read(tmp_path / "a.ome.tif")
     assert (contents.axes, contents.unit) == ("ZYX", "µm")
     assert contents.sizes == pytest.approx({"X": 0.25, "Y": 0.25, "Z": 0.5})
+    with tifffile.TiffWriter(tmp_path / "b.ome.tif", ome=True) as file:
+        units["PhysicalSizeZUnit"] = "reference frame"
+        file.write(np.zeros((3, 8, 9), np.uint8), metadata=first | units)
+    assert read(tmp_path / "b.ome.tif").sizes == {"X": 0.25, "Y": 0.25}
 
 
 def test_ome_zarr_says_axes_and_pixel_sizes(tmp_path):

@@ -1,7 +1,11 @@
 """No command destroys an input: refused before a byte is written, by whatever path output and input are the same."""
 
 import hashlib
+import itertools
 import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,7 +19,7 @@ from napari_densecrf.files import places
 from napari_densecrf.files.places import MARKER, Use, check, put, reads
 from napari_densecrf.files.read import BadInput
 from napari_densecrf.files.write import FileSink, Target
-from napari_densecrf.large.job import Piece
+from napari_densecrf.large.job import Job, Piece
 from test_files import image_and_map, write_ome_zarr
 
 pytest.importorskip("ome_zarr")
@@ -251,6 +255,72 @@ def test_what_a_killed_run_left_is_taken_over_at_whatever_moment(at):
         for name in remove:
             (folder / name).unlink()
         run()
+
+
+@pytest.mark.parametrize("name", ["new.npy", "new.tif", "new.ome.zarr", "image.ome.zarr/labels/new"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_run_that_ends_between_any_two_steps_leaves_the_earlier_labels_or_the_new(at, monkeypatch, name, version):
+    """Whichever step is the last, the next run succeeds, whether it is the same run or another."""
+    path, old, new = at / name, np.ones((4, 4), np.uint8), np.full((4, 4), 2, np.uint8)
+
+    def run(labels, version):
+        sink = FileSink(replace(target(path), about={"version": version}))
+        if not sink.open():
+            sink.write(Piece("0", (), (slice(None), slice(None)), labels))
+        sink.finish()
+
+    def found():
+        if path.suffix == ".tif":
+            return tifffile.imread(path)
+        return np.load(path) if path.suffix == ".npy" else zarr.open_array(path / "0", mode="r")[:]
+
+    class Killed(BaseException):
+        pass
+
+    steps = [(os, "replace"), (shutil, "rmtree"), (Path, "unlink"), (Path, "rmdir"), (Path, "touch")]
+    for last in itertools.count():
+        run(old, 0)
+        countdown = itertools.count(last, -1)
+        with monkeypatch.context() as patched:
+            for owner, step in steps:
+                real = getattr(owner, step)
+
+                def counted(*arguments, real=real, countdown=countdown, **options):
+                    if next(countdown) == 0:
+                        raise Killed
+                    return real(*arguments, **options)
+
+                patched.setattr(owner, step, counted)
+            try:
+                run(new, 1)
+                break
+            except Killed:
+                pass
+        if path.exists():
+            assert (found() == old).all() or (found() == new).all()
+        run(new, version)
+        np.testing.assert_array_equal(found(), new)
+        assert not (path.parent / f".{path.name}.partial").exists()
+    assert last > 3
+
+
+def test_a_job_does_not_remove_what_it_could_not_open(at):
+    (at / ".new.npy.partial").mkdir()
+    (at / ".new.npy.partial" / "about.json").write_text("mine")
+    before = hashes(at)
+    sink = FileSink(target(at / "new.npy"))
+    job = Job(None, CRFParams(), None, None, 2, (sink,))
+    with pytest.raises(BadInput, match="which needs this name"):
+        list(job.run())
+    with pytest.raises(BadInput, match="which needs this name"):
+        places.remove_folder(at / ".new.npy.partial")
+    assert hashes(at) == before
+
+
+@pytest.mark.parametrize("name", [".zattrs", ".zgroup", "zarr.json", ".hidden"])
+def test_labels_have_a_name_of_their_own(at, capsys, name):
+    command = ["refine", "a.tif", "p.npy", "-o", f"image.ome.zarr/labels/{name}"]
+    refused(at, capsys, command, "is a name that zarr has its own use for")
 
 
 def test_a_folder_that_came_meanwhile_is_not_replaced(at):

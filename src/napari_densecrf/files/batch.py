@@ -251,6 +251,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the table beside its place, then rename."""
     most = max(len(outcome.areas) for outcome in outcomes)
     # A name that nobody has.
+    path = places.real(path)
     made = path.with_name(f".{path.name}.{uuid4().hex}")
     with made.open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

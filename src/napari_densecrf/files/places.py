@@ -22,8 +22,11 @@ from .read import BadInput, file_behind
 METADATA = "napari-densecrf"
 # In a folder of unfinished work: made first and removed last, so that a folder without it is somebody else's.
 MARKER = "made-by-napari-densecrf"
-# What an OME-Zarr of this program holds: attributes and an array for each level; and what macOS adds to any folder.
-OWN_MEMBERS = re.compile(r"\.zattrs|\.zgroup|zarr\.json|\d+|\.DS_Store")
+# In it too: what the work is, for a run that goes on. Removed first, so that nobody goes on with what is being removed.
+CLAIM = "about.json"
+# What an OME-Zarr of this program holds: attributes, which zarr leaves half written where it is killed, and an array for
+# each level; and what macOS adds to any folder.
+OWN_MEMBERS = re.compile(r"(\.zattrs|\.zgroup|zarr\.json)(\.[0-9a-f]+\.partial)?|\d+|\.DS_Store")
 
 # Equal for two paths that lead to one file.
 Identity: TypeAlias = "tuple[int, int] | str"
@@ -103,8 +106,16 @@ def put(made: Path, path: Path, spare: Path) -> None:
     """Give a finished folder its name; one of this program that had it is moved to ``spare`` first."""
     check_replaceable(path)
     if path.exists():
+        if spare.exists():
+            shutil.rmtree(spare)
         os.replace(path, spare)
     os.replace(made, path)
+
+
+def put_back(spare: Path, path: Path) -> None:
+    """Give a folder that `put` has moved its name again, where a run was killed before there was a new one."""
+    if spare.exists() and not os.path.lexists(path):
+        os.replace(spare, path)
 
 
 def real(path: str | Path) -> Path:
@@ -133,16 +144,17 @@ def check_unfinished(folder: Path) -> None:
 
 def begin_folder(folder: Path) -> None:
     """Make an empty folder for unfinished work, in place of one that this program has left."""
-    check_unfinished(folder)
     remove_folder(folder)
     folder.mkdir(parents=True)
     (folder / MARKER).touch()
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove unfinished work, if there is any, and its marker last."""
-    if not folder.is_dir():
+    """Remove unfinished work, if there is any: its claim first, its marker last."""
+    if not os.path.lexists(folder):
         return
+    check_unfinished(folder)
+    (folder / CLAIM).unlink(missing_ok=True)
     for one in list(folder.iterdir()):
         if one.is_dir():
             shutil.rmtree(one)

@@ -43,8 +43,8 @@ def finest(folder: Path) -> Any:
     return zarr.open_array(folder / "0", mode="r+")
 
 
-def finish(folder: Path, target: Target) -> None:
-    """Add the coarser levels and the attributes, then move all to its place."""
+def finish(folder: Path, target: Target, spare: Path) -> None:
+    """Add the coarser levels and the attributes, then move all to its place, and what has that now to ``spare``."""
     import zarr
     from ome_zarr.writer import add_metadata, write_multiscales_metadata
 
@@ -62,7 +62,7 @@ def finish(folder: Path, target: Target) -> None:
     add_metadata(group, {METADATA: target.about})
     if target.source is not None:
         add_metadata(group, {"image-label": {"version": _version(target.source), "source": {"image": "../../"}}})
-    put(folder, target.place, target.partial / "earlier")
+    put(folder, target.place, spare)
     if target.source is not None:
         _list_labels(target.place, target.source)
 
@@ -91,8 +91,10 @@ def _level(group: Any, name: str, shape: Sequence[int], target: Target) -> Any:
     keys = {"name": "v2", "separator": "/"} if group.metadata.zarr_format == 2 else None
     names = [letter.lower() for letter in target.axes] if group.metadata.zarr_format == 3 else None
     return group.create_array(
-        name, shape=tuple(shape), chunks=chunks, dtype=target.dtype, chunk_key_encoding=keys, dimension_names=names
-    )
+        name, shape=tuple(shape), chunks=chunks, dtype=target.dtype, chunk_key_encoding=keys, dimension_names=names,
+        # A run that was killed while it finished may have left a level.
+        overwrite=True,
+    )  # fmt: skip
 
 
 def _chunk(side: int) -> int:

@@ -220,19 +220,24 @@ def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
 
 
 def _ome_sizes(xml: str) -> tuple[dict[str, float], str | None]:
-    """Return the pixel sizes of the first image in OME-XML, all in the unit of the first that has one."""
-    images = tifffile.xml2dict(xml)["OME"].get("Image", {})
-    pixels = (images[0] if isinstance(images, list) else images).get("Pixels", {})
-    units = {letter: str(pixels.get(f"PhysicalSize{letter}Unit", "µm")) for letter in "XYZ"}
-    sizes = {letter: float(pixels[f"PhysicalSize{letter}"]) for letter in "XYZ" if f"PhysicalSize{letter}" in pixels}
-    if not sizes:
+    """Return the pixel sizes of the first image in OME-XML, in the unit of the first that has one."""
+    try:
+        images = tifffile.xml2dict(xml)["OME"].get("Image", {})
+    except SyntaxError:
+        # What is no XML says nothing; tifffile reads the pixels all the same.
         return {}, None
-    unit = units[next(iter(sizes))]
-    for letter in sizes:
-        if units[letter] != unit:
-            if units[letter] not in METRES or unit not in METRES:
-                raise BadInput(f"the size of a pixel is in {unit} along one axis and in {units[letter]} along another")
-            sizes[letter] *= METRES[units[letter]] / METRES[unit]
+    pixels = (images[0] if isinstance(images, list) else images).get("Pixels", {})
+    named = [letter for letter in "XYZ" if f"PhysicalSize{letter}" in pixels]
+    units = {letter: str(pixels.get(f"PhysicalSize{letter}Unit", "µm")) for letter in named}
+    unit = units[named[0]] if named else None
+    sizes = {}
+    for letter in named:
+        size = float(pixels[f"PhysicalSize{letter}"])
+        if units[letter] == unit:
+            sizes[letter] = size
+        elif unit in METRES and units[letter] in METRES:
+            sizes[letter] = size * METRES[units[letter]] / METRES[unit]
+        # Else the sizes have nothing to do with each other, and this one is left out.
     return sizes, unit
 
 

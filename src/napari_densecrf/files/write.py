@@ -21,15 +21,15 @@ from napari_densecrf.large.job import Piece
 from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid
-from .places import METADATA, begin_folder, image_of_labels, real, remove_folder, unfinished
+from .places import CLAIM, METADATA, begin_folder, image_of_labels, put_back, real, remove_folder, unfinished
 from .read import BadInput
 
 TIF = (".tif", ".tiff")
 WRITABLE = (*TIF, ".npy", ".ome.zarr", ".zarr")
 # Larger images are cut into tiles within a tif.
 MOST_UNCUT = 1024
-# Finished tiles, in the hidden folder, and what they are labels of.
-JOURNAL, CLAIM = "journal.txt", "about.json"
+# In the hidden folder: finished tiles, and labels of an earlier run that are being replaced.
+JOURNAL, SPARE = "journal.txt", "earlier"
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ def check_path(path: Path) -> None:
     """Raise `BadInput` where labels cannot be written under this name, whatever is read."""
     if path.name in ("", ".."):
         raise BadInput(f"{path} is a folder: expected the name of a file")
+    if image_of_labels(path) is not None and (path.name.startswith(".") or path.name == "zarr.json"):
+        raise BadInput(f"{path} is a name that zarr has its own use for: give another one")
     if not is_zarr(path) and not path.name.lower().endswith(WRITABLE):
         if path.parent.name == "labels":
             raise BadInput(f"{path.parent.parent} is no OME-Zarr image, to which labels could be added as {path}")
@@ -150,6 +152,7 @@ class FileSink:
             self.done = dict(_finished_lines(self._journal))
             return self.done.keys()
         self.done = {}
+        put_back(target.partial / SPARE, target.place)
         begin_folder(target.partial)
         if target.is_zarr:
             pyramid.create(self._labels, target)
@@ -203,7 +206,7 @@ class FileSink:
         """Make the file what its readers expect, and give it its name."""
         target = self.target
         if target.is_zarr:
-            pyramid.finish(self._labels, target)
+            pyramid.finish(self._labels, target, target.partial / SPARE)
         elif target.path.suffix.lower() in TIF:
             made = target.partial / "labels.tif"
             _write_tif(made, np.load(self._labels, mmap_mode="r"), target)
@@ -213,8 +216,6 @@ class FileSink:
         self._remove()
 
     def _remove(self) -> None:
-        # The claim first: nobody goes on with a part of what is being removed.
-        (self.target.partial / CLAIM).unlink(missing_ok=True)
         remove_folder(self.target.partial)
         if self.target.source is not None:
             pyramid.remove_empty(self.target.place.parent)

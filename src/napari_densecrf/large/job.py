@@ -149,8 +149,13 @@ class Job:
     def run(self) -> Iterator[Progress]:
         """Do what is left; one that was stopped goes on where it was."""
         places: dict[str, tuple[tuple[int, ...], tuple[slice, ...], NDArray[Any] | None]] = {}
+        opened: list[Sink] = []
         try:
-            done = set.intersection(*(set(sink.open()) for sink in self.sinks))
+            found = []
+            for sink in self.sinks:
+                found.append(set(sink.open()))
+                opened.append(sink)
+            done = set.intersection(*found)
             count = _Count(len(done), self.n_tiles)
             yield count.progress
             for key, results in finished(self._tasks(done, places, count), self.address):
@@ -161,7 +166,7 @@ class Job:
                 count.n_done += 1
                 yield count.progress
         except BaseException:
-            for sink in self.sinks:
+            for sink in opened:
                 sink.abandon()
             raise
         for sink in reversed(self.sinks):

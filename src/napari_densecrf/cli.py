@@ -231,7 +231,7 @@ def _bar(quiet: bool, total: int) -> Any:
 
 @contextmanager
 def _remarks(quiet: bool) -> Iterator[None]:
-    """Print what was accepted but not as it came, each once, at the end."""
+    """Print the warnings about inputs, each once, at the end."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -22,9 +22,9 @@ from .read import BadInput
 TABLE = "summary.csv"
 HEADS = ("image", "probabilities", "labels", "status", "milliseconds")
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
-# What is taken for an image where a folder is named.
+# Files with these endings are images, where a folder is named.
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
-# What a map is likely to be called; the names of so many images are enough to guess from.
+# Words in the names of maps; so many images are enough to guess the pattern.
 MAP_WORDS = ("prob", "map", "pred")
 GUESS_FROM = 10
 
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass
 class Outcome:
-    """What became of an image: a row of the table.
+    """The outcome of one image: a row of the table.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def stem(name: str) -> str:
 
 
 def find(images: Sequence[str], probabilities: str, strokes: str | None, folder: Path, ending: str) -> list[Entry]:
-    """Return the images that the patterns name, each with its map. A file that is the map of another is no image.
+    """Return the images that the patterns name, each with its map. A file that is the map of another is left out.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
 
 
 def files_of(patterns: Sequence[str]) -> list[str]:
-    """Return the files that patterns name, sorted; of a folder the pictures in it, of no match the pattern itself."""
+    """Return the files that patterns name, sorted: of a folder its pictures; without a match the pattern itself."""
     names: set[str] = set()
     for pattern in patterns:
         if os.path.isdir(pattern) and not pattern.lower().rstrip("/").endswith(".zarr"):
@@ -126,7 +126,7 @@ def is_picture(name: str) -> bool:
 
 
 def pattern_of(image: str, other: str) -> str | None:
-    """Return a file's name with ``{stem}`` for the name of its image, ``maps/{stem}_prob.tif``; None without it."""
+    """Return a file's name with ``{stem}`` in place of its image's name, or None if it does not contain that."""
     path = Path(other)
     # Not within a word or a number: image 1 is not part of image 10.
     parts = re.split(rf"(?<![^\W_]){re.escape(stem(image))}(?![^\W_])", path.name, maxsplit=1)
@@ -156,12 +156,12 @@ def guess_maps(images: Sequence[str]) -> str | None:
 
 
 def _sounds_like_map(pattern: str) -> int:
-    """Count which of the names of a file and of its folder do."""
+    """Count how many of the names of a file and of its folder contain a word for a map."""
     return sum(any(word in part.lower() for word in MAP_WORDS) for part in Path(pattern).parts[-2:])
 
 
 def _near(folder: Path) -> Iterator[Path]:
-    """Yield the pictures in a folder, in those in it and in those beside it, but not what a batch has written."""
+    """Yield the pictures in a folder, in its folders and in those beside it, without the output of a batch."""
     # By where they are, as one may be linked under a second name.
     places = {place.resolve(): place for place in (*_folders(folder.parent), *_folders(folder), folder)}
     for place in places.values():
@@ -185,7 +185,7 @@ def run_all(
     skip_existing: bool = False,
     earlier: Sequence[Outcome] = (),
 ) -> Iterator[tuple[Outcome, bool]]:
-    """Do all, and write the table anew after each. Nothing is written where an output would change an input.
+    """Refine all entries, and rewrite the table after each.
 
     Parameters
     ----------
@@ -203,12 +203,12 @@ def run_all(
     outcome : Outcome
         Of the image at work.
     is_final : bool
-        Whether no more becomes of it.
+        Whether the outcome will not change any more.
 
     Raises
     ------
     BadInput
-        Before anything is written, see `places.check`.
+        Before anything is written, where an output would overwrite an input; see `places.check`.
     """
     check(entries, options, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -248,9 +248,9 @@ def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
 
 
 def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the table beside its place, then rename."""
+    """Write the table under a unique name beside its place, then rename."""
     most = max(len(outcome.areas) for outcome in outcomes)
-    # A name that nobody has.
+    # A unique name, so that no file of the user has it.
     path = places.real(path)
     made = path.with_name(f".{path.name}.{uuid4().hex}")
     with made.open("x", newline="", encoding="utf-8") as file:

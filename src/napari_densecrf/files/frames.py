@@ -22,7 +22,7 @@ COLOURS = (3, 4)
 
 @dataclass(frozen=True)
 class Frames:
-    """Lazy arrays, their axes in one order: what is independent, then space.
+    """The frames of files as lazy arrays, axes in one order: first those that count frames, then space; a `Source`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Frames:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Frames along each independent axis."""
+        """Number of frames along each axis that counts them."""
         return self.shape[: len(self.independent)]
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ def _with_time(image: Contents, letters: str, space: str) -> str:
 def _image_axes(
     image: Contents, probabilities: Contents, axes: str | None, channel_axis: int | None
 ) -> tuple[str, Any]:
-    """Return the letters of the image's axes, and its pixels, without axes of one pixel where nobody named any."""
+    """Return the letters of the image's axes, and its pixels; without names, axes of one pixel are left out."""
     pixels = lazy(image.pixels)
     if axes is not None:
         return _named("--axes", axes, image), pixels
@@ -181,7 +181,7 @@ def _named(who: str, axes: str, image: Contents) -> str:
 
 
 def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str | None) -> tuple[bool, Any]:
-    """Return whether a map has classes, and the map: (*order), or with classes first."""
+    """Return whether a map has an axis of classes, and the map: (*order), or with classes first."""
     pixels = lazy(contents.pixels)
     if axes is not None:
         letters: str | None = _named("--map-axes", axes, contents)

@@ -1,4 +1,4 @@
-"""One refinement from files to a file: what it reads, what it will take, and doing it tile by tile."""
+"""One refinement from files to files: options, checks, and the job that does it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FROM_FILE = "file"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says beside the files.
+    """Everything that a refinement of files is told besides their names.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class FileJob:
-    """A job from files to files: all is checked but the values of the pixels.
+    """A job from files to files. Everything is checked but the values of the pixels.
 
     Parameters
     ----------
@@ -95,11 +95,11 @@ class FileJob:
     marginals: FileSink | None = None
 
     def run(self) -> Iterator[Progress]:
-        """Do it; one that was stopped goes on where it was."""
+        """Run the job; one that was stopped goes on where it was."""
         yield from self.job.run()
 
     def describe(self) -> str:
-        """Say in a few lines what will be read and written, and what it takes."""
+        """Return a few lines: what will be read and written, and the memory and time it takes."""
         job, n_frames = self.job, self.job.n_frames
         targets = [sink.target for sink in (self.labels, self.marginals) if sink is not None]
         lines = [f"reads   {contents}" for contents in self.inputs]
@@ -187,7 +187,7 @@ def outputs_of(path: Path, options: Options) -> list[Use]:
 
 
 def _beside(target: Target, options: Options, n_labels: int) -> Target:
-    """Return where the marginals go: classes first, but in OME-Zarr, where time comes before them."""
+    """Return the target of the marginals: classes first; in OME-Zarr time comes before them."""
     assert options.marginals is not None
     at = _class_axis(target.axes) if is_zarr(options.marginals) else 0
 
@@ -206,7 +206,7 @@ def _beside(target: Target, options: Options, n_labels: int) -> Target:
 
 
 def _class_axis(axes: str) -> int:
-    """Return how many axes come before the first of space."""
+    """Return the number of axes before the first spatial one."""
     return min(axes.index(letter) for letter in axes if letter in "ZYX")
 
 
@@ -215,7 +215,7 @@ def _words(shape: tuple[int, ...]) -> str:
 
 
 def _check_workers(plan: TilePlan, address: str) -> None:
-    """Raise `BadInput` where a tile, with as much again for what waits, passes what a worker may take."""
+    """Raise `BadInput` where the memory of a worker is less than two tiles: one at work, one that waits."""
     limit = least_worker_memory(address)
     if limit is not None and 2 * plan.tile_bytes > limit:
         raise BadInput(
@@ -235,7 +235,7 @@ def _spacing(options: Options, image: Contents, space: str) -> Any:
 
 
 def _with_frames(spacing: Any, space: str) -> Any:
-    """Put the size of a frame, 1, before those of a pixel, where time is an axis that has none."""
+    """Put 1, the size of a frame, before the pixel sizes, where time is an axis and has no size yet."""
     if spacing is None or not space.startswith("T"):
         return spacing
     sizes = spacing if isinstance(spacing, tuple) else (spacing, spacing)
@@ -252,7 +252,7 @@ def _from_labels(frames: Frames, confidence: float) -> Frames:
 
 
 def _about(inputs: tuple[Contents, ...], options: Options) -> dict[str, Any]:
-    """Return what the labels were made from: a stopped run goes on only where all of it is the same."""
+    """Return inputs and options; a stopped run goes on only if all of them are the same."""
     kinds = ("image", "probabilities", "strokes")
     files = {}
     for kind, contents in zip(kinds, inputs, strict=False):

@@ -1,6 +1,6 @@
-"""Which paths may be written: no input, no path twice, and no folder that this program did not make.
+"""Which paths may be written: no input, no path twice, no folder that this program did not make.
 
-Asked before the first byte is written, and again where a finished folder takes the place of an earlier one.
+Checked before the first byte is written, and again before a finished folder replaces an earlier one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .read import BadInput, file_behind
 
 # The key of this program's attributes in what it writes.
 METADATA = "napari-densecrf"
-# In a folder of unfinished work: made first and removed last, so that a folder without it is somebody else's.
+# A file in each folder of unfinished work: made first, removed last. A folder without it is not of this program.
 MARKER = "made-by-napari-densecrf"
-# In it too: what the work is, for a run that goes on. Removed first, so that nobody goes on with what is being removed.
+# A file there that states what the work is, for a run that goes on. Removed first: half removed work is never used.
 CLAIM = "about.json"
-# What an OME-Zarr of this program holds: attributes, which zarr leaves half written where it is killed, and an array for
-# each level; and what macOS adds to any folder.
+# The members of an OME-Zarr of this program: attributes, with what zarr leaves of them when it is killed, an array for
+# each level, and what macOS adds to any folder.
 OWN_MEMBERS = re.compile(r"(\.zattrs|\.zgroup|zarr\.json)(\.[0-9a-f]+\.partial)?|\d+|\.DS_Store")
 
 # Equal for two paths that lead to one file.
@@ -34,7 +34,7 @@ Identity: TypeAlias = "tuple[int, int] | str"
 
 @dataclass(frozen=True)
 class Use:
-    """A path and what it is used for.
+    """A path and its use.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ class Use:
 
     @property
     def remedy(self) -> str:
-        """What to do where it cannot be written."""
+        """The end of an error message: how to avoid the conflict."""
         return f"give {self.role} a file of their own" if self.is_new else f"choose another folder for {self.role}"
 
 
 def reads(*named: tuple[str, str | Path | None]) -> list[Use]:
-    """Return the files behind what is read, such as ``("the image", "a.h5/raw")``; None stands for nothing."""
+    """Return the files of inputs given as ``("the image", "a.h5/raw")``; an input that is None is left out."""
     return [Use(role, file_behind(name)) for role, name in named if name is not None]
 
 
@@ -67,7 +67,6 @@ def check(inputs: Iterable[Use], outputs: Iterable[Use]) -> None:
     file, and upper and lower case where the system does not tell them apart.
     """
     identify = _Identities()
-    # A path may be read twice, as a film and its own map.
     read = {one: use for use in inputs for one in identify.all_of(use.path)}
     written: dict[Identity, Use] = {}
     for output in outputs:
@@ -88,7 +87,7 @@ def check(inputs: Iterable[Use], outputs: Iterable[Use]) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `BadInput` where a zarr may not be written under this name."""
+    """Raise `BadInput` where the path is taken by anything but a zarr of this program."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -103,7 +102,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def put(made: Path, path: Path, spare: Path) -> None:
-    """Give a finished folder its name; one of this program that had it is moved to ``spare`` first."""
+    """Rename a finished folder; an earlier one of this program that has the name is moved to ``spare`` first."""
     check_replaceable(path)
     if path.exists():
         if spare.exists():
@@ -113,13 +112,13 @@ def put(made: Path, path: Path, spare: Path) -> None:
 
 
 def put_back(spare: Path, path: Path) -> None:
-    """Give a folder that `put` has moved its name again, where a run was killed before there was a new one."""
+    """Undo the first step of `put`, where a run was killed before the second."""
     if spare.exists() and not os.path.lexists(path):
         os.replace(spare, path)
 
 
 def real(path: str | Path) -> Path:
-    """Return where a path leads to: what is written, so that a link stays one."""
+    """Return a path with all links resolved."""
     return Path(os.path.realpath(path))
 
 
@@ -127,13 +126,13 @@ def real(path: str | Path) -> Path:
 
 
 def unfinished(path: Path) -> Path:
-    """Return the hidden folder for the work on a file, on the same disk."""
+    """Return the hidden folder for unfinished work on a file: beside it, so that a rename is enough at the end."""
     there = real(path)
     return there.parent / f".{there.name}.partial"
 
 
 def check_unfinished(folder: Path) -> None:
-    """Raise `BadInput` where a folder for unfinished work is somebody else's."""
+    """Raise `BadInput` where the name of a folder for unfinished work is taken by something else."""
     if not os.path.lexists(folder):
         return
     is_folder = folder.is_dir() and not folder.is_symlink()
@@ -143,7 +142,7 @@ def check_unfinished(folder: Path) -> None:
 
 
 def begin_folder(folder: Path) -> None:
-    """Make an empty folder for unfinished work, in place of one that this program has left."""
+    """Make an empty folder for unfinished work; an earlier one of this program is removed."""
     remove_folder(folder)
     folder.mkdir(parents=True)
     (folder / MARKER).touch()
@@ -192,7 +191,7 @@ def image_of_labels(path: Path) -> Path | None:
 
 
 def zarr_around(path: Path) -> Path | None:
-    """Return the outermost zarr that a path lies in, if there is one."""
+    """Return the outermost zarr around a path, if there is one."""
     around = [folder for folder in real(path).parents if zarr_attributes(folder) is not None]
     return around[-1] if around else None
 
@@ -202,20 +201,20 @@ def zarr_around(path: Path) -> Path | None:
 
 @dataclass
 class _Identities:
-    """Tells which file a path leads to: by its number on its device, and by its spelling without links."""
+    """Identifies files: by their number on their device, and by their path without links."""
 
     _known: dict[Path, tuple[Identity, ...]] = field(default_factory=dict)
     _folds: dict[Path, bool] = field(default_factory=dict)
 
     def all_of(self, path: Path) -> tuple[Identity, ...]:
-        """Return both, or the spelling of what is not there yet."""
+        """Return both for a path that exists, else the path without links."""
         if path not in self._known:
             resolved = real(path)
             spelling = os.path.normcase(resolved)
             self._known[path] = (spelling.casefold() if self._folds_case(resolved.parent) else spelling,)
             with suppress(OSError):
                 status = os.stat(path)
-                # Systems that do not number their files say 0.
+                # 0 where the system does not number its files.
                 if status.st_ino:
                     self._known[path] += ((status.st_dev, status.st_ino),)
         return self._known[path]
@@ -227,7 +226,7 @@ class _Identities:
 
 
 def _folds_case(folder: Path) -> bool:
-    """Tell whether upper and lower case name the same file in a folder, or in what there is of it."""
+    """Tell whether upper and lower case name the same file in a folder, or in the nearest one that exists."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     with suppress(OSError), os.scandir(folder) as entries:
@@ -235,7 +234,7 @@ def _folds_case(folder: Path) -> bool:
             swapped = folder / entry.name.swapcase()
             if swapped.name != entry.name:
                 return swapped.exists() and os.path.samefile(folder / entry.name, swapped)
-    # An empty folder does not say.
+    # An empty folder shows nothing: the usual setting of the system.
     return sys.platform in ("win32", "darwin")
 
 
@@ -254,7 +253,7 @@ def _over_output(output: Use, earlier: Use) -> str:
 
 
 def _check_kind(output: Use) -> None:
-    """Raise `BadInput` where what has the name now cannot be replaced."""
+    """Raise `BadInput` where the name is taken by what cannot be replaced."""
     path = output.path
     if output.is_new:
         check_unfinished(unfinished(path))
@@ -265,7 +264,7 @@ def _check_kind(output: Use) -> None:
 
 
 def _check_folders(output: Use, read: dict[Identity, Use], written: dict[Identity, Use], identify: _Identities) -> None:
-    """Raise `BadInput` where an output lies in an input, in another output, or in a zarr where no labels go."""
+    """Raise `BadInput` where an output is in an input, in another output, or in a zarr but not among its labels."""
     image, zarr = image_of_labels(output.path), zarr_around(output.path)
     if zarr is not None and image is None:
         instead = f"give another name, or {zarr}/labels/NAME" if is_ome_image(zarr) else "give another name"

@@ -1,4 +1,4 @@
-"""Labels as an OME-Zarr, by itself or as a part of an image's: chunks, coarser levels, and what is said about them."""
+"""Labels as an OME-Zarr, alone or among the labels of an image: chunks, coarser levels, metadata."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 
 
 def check_axes(target: Target) -> None:
-    """Raise `BadInput` where OME-Zarr has no types for the axes."""
+    """Raise `BadInput` where OME-Zarr cannot describe the axes."""
     if list(_kinds(target.axes).values()).count("other") > 1:
         raise BadInput(f"{target.path} would have axes {target.axes}: OME-Zarr knows T first, C, Z, Y, X and one more")
 
@@ -44,7 +44,7 @@ def finest(folder: Path) -> Any:
 
 
 def finish(folder: Path, target: Target, spare: Path) -> None:
-    """Add the coarser levels and the attributes, then move all to its place, and what has that now to ``spare``."""
+    """Add coarser levels and attributes, then rename. A zarr that has the name is moved to ``spare`` first."""
     import zarr
     from ome_zarr.writer import add_metadata, write_multiscales_metadata
 
@@ -68,7 +68,7 @@ def finish(folder: Path, target: Target, spare: Path) -> None:
 
 
 def remove_empty(labels: Path) -> None:
-    """Remove the folder of an image's labels, where a run has made it and left nothing in it."""
+    """Remove the folder of an image's labels if it is empty: a run that failed has made it."""
     if labels.is_dir() and not any(labels.iterdir()):
         labels.rmdir()
 
@@ -98,14 +98,14 @@ def _level(group: Any, name: str, shape: Sequence[int], target: Target) -> Any:
 
 
 def _chunk(side: int) -> int:
-    """Halve a tile's side until it is a chunk's."""
+    """Halve the side of a tile until it is at most that of a chunk."""
     while side > MOST_CHUNK:
         side = side // 2 if side % 2 == 0 else MOST_CHUNK
     return side
 
 
 def _kinds(axes: str) -> dict[str, str]:
-    """Return the types of axes as OME-Zarr has them: T is time where it comes first."""
+    """Return the OME-Zarr type of each axis: T is time only where it comes first."""
     kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
     return {letter: kinds.get(letter, "other") if letter != "T" or k == 0 else "other" for k, letter in enumerate(axes)}
 
@@ -167,7 +167,7 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, what: dict[str, Any]) -> None:
-    """Write it beside its place under a name that nobody has, then rename."""
+    """Write under a unique name beside the file, then rename."""
     made = path.with_name(f"{path.name}.{uuid4().hex}")
     made.write_text(json.dumps(what, indent=2), encoding="utf-8")
     os.replace(made, path)

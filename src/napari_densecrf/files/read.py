@@ -1,4 +1,4 @@
-"""What files hold: images, read by slices, with what they say of axes, pixel sizes and classes; and parameters.
+"""Reading files: images by slices, with axes, pixel sizes and names of classes where files state them; parameters.
 
 tif and npy need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
 read through npe2, where a plugin of it is installed. No Qt here.
@@ -30,7 +30,7 @@ ILASTIK_DATASET = "exported_data"
 
 
 class BadInput(Exception):
-    """Says in one sentence what is wrong with what was given."""
+    """Wrong input; the message is one sentence for the user."""
 
 
 def read_params(path: str | Path) -> CRFParams:
@@ -51,7 +51,7 @@ def read_params(path: str | Path) -> CRFParams:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """Pixels of a file, and its metadata.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def read(name: str | Path) -> Contents:
 
 
 def file_behind(name: str | Path) -> Path:
-    """Return the file or folder of what `read` takes: of ``file.h5/dataset`` the file."""
+    """Return the file or folder behind a name that `read` takes: the file of ``file.h5/dataset``."""
     inside = _split_hdf5(str(name))
     return Path(name if inside is None else inside[0])
 
@@ -144,7 +144,7 @@ def _read_npy(name: str) -> Contents:
 
 @dataclass(frozen=True)
 class Slices:
-    """Pixels that are read when they are sliced, by opening the file anew: it can be sent to other processes.
+    """Pixels that are read when they are sliced. Each time the file is opened, so that other processes can do it too.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _read_tif(name: str) -> Contents:
 
 
 def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
-    """Return the sizes that OME or ImageJ metadata tell."""
+    """Return the pixel sizes in OME or ImageJ metadata, and their unit."""
     if file.is_ome and file.ome_metadata:
         return _ome_sizes(file.ome_metadata)
     if file.is_imagej and file.imagej_metadata and "unit" in file.imagej_metadata:
@@ -220,11 +220,11 @@ def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
 
 
 def _ome_sizes(xml: str) -> tuple[dict[str, float], str | None]:
-    """Return the pixel sizes of the first image in OME-XML, in the unit of the first that has one."""
+    """Return the pixel sizes of the first image in OME-XML, all in the unit of the first of them."""
     try:
         images = tifffile.xml2dict(xml)["OME"].get("Image", {})
     except SyntaxError:
-        # What is no XML says nothing; tifffile reads the pixels all the same.
+        # Damaged XML is no reason not to read the pixels.
         return {}, None
     pixels = (images[0] if isinstance(images, list) else images).get("Pixels", {})
     named = [letter for letter in "XYZ" if f"PhysicalSize{letter}" in pixels]
@@ -237,7 +237,7 @@ def _ome_sizes(xml: str) -> tuple[dict[str, float], str | None]:
             sizes[letter] = size
         elif unit in METRES and units[letter] in METRES:
             sizes[letter] = size * METRES[units[letter]] / METRES[unit]
-        # Else the sizes have nothing to do with each other, and this one is left out.
+        # A size without a common measure, as in "reference frame", is left out.
     return sizes, unit
 
 
@@ -276,7 +276,7 @@ def _read_hdf5(name: str) -> Contents:
 
 
 def _only_dataset(file: Any, path: str) -> Any:
-    """Return ilastik's dataset, or the only one that can be an image."""
+    """Return the dataset that ilastik writes, or the only one with at least two axes."""
     if ILASTIK_DATASET in file:
         return file[ILASTIK_DATASET]
     found: list[str] = []

@@ -1,7 +1,8 @@
-"""Label files that are written tile by tile, go on after a stop, and appear under their name only when they are whole.
+"""Label files, written tile by tile. A stopped run can go on, and a file gets its name only when it is complete.
 
-All work goes into a hidden folder beside the target: the labels so far, and a journal with a line for each finished
-tile, written after its labels. The end renames. No file is open between two calls: Windows renames none that is.
+Unfinished work is in a hidden folder beside the target: the labels so far, and a journal with a line for each finished
+tile, written after its labels. At the end the labels are renamed. No file is open between two calls, as Windows does
+not rename an open file.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ JOURNAL, SPARE = "journal.txt", "earlier"
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be written, and where.
+    """A file that is to be written: path, shape, axes and metadata.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class Target:
 
     @property
     def place(self) -> Path:
-        """Where the path leads to: a link stays one."""
+        """The path with links resolved: what they lead to is written, and they stay links."""
         return real(self.path)
 
     @property
@@ -77,12 +78,12 @@ class Target:
 
     @property
     def source(self) -> Path | None:
-        """The OME-Zarr image that the labels are to be a part of, if there is one."""
+        """The OME-Zarr image that the labels are added to, if there is one."""
         return image_of_labels(self.path)
 
     @property
     def partial(self) -> Path:
-        """The hidden folder of unfinished work."""
+        """The hidden folder for unfinished work."""
         return unfinished(self.path)
 
 
@@ -92,7 +93,7 @@ def is_zarr(path: Path) -> bool:
 
 
 def check_path(path: Path) -> None:
-    """Raise `BadInput` where labels cannot be written under this name, whatever is read."""
+    """Raise `BadInput` where no labels can have this name, whatever the inputs are."""
     if path.name in ("", ".."):
         raise BadInput(f"{path} is a folder: expected the name of a file")
     if image_of_labels(path) is not None and (path.name.startswith(".") or path.name == "zarr.json"):
@@ -130,7 +131,7 @@ class FileSink:
 
     @property
     def wants(self) -> str:
-        """Which result is written."""
+        """Name of the result that is written."""
         if self.target.holds_labels:
             return "labels"
         return IN_255THS if self.target.dtype == np.uint8 else "marginals"
@@ -141,7 +142,7 @@ class FileSink:
         Raises
         ------
         BadInput
-            Where the file cannot have such axes, or the hidden folder is somebody else's.
+            Where the format has no such axes, or the hidden folder is not of this program.
         """
         target = self.target
         if target.is_zarr:
@@ -164,7 +165,7 @@ class FileSink:
 
     @property
     def _labels(self) -> Path:
-        """Of the labels so far."""
+        """Path of the labels so far."""
         return self.target.partial / ("labels" if self.target.is_zarr else "labels.npy")
 
     def write(self, piece: Piece) -> None:
@@ -182,7 +183,7 @@ class FileSink:
         self.done[piece.key] = areas
 
     def _placed(self, piece: Piece) -> tuple[tuple[slice | int, ...], NDArray[Any]]:
-        """Return where a piece belongs, and its pixels with the classes where the file has them."""
+        """Return the place of a piece in the file, and its pixels with the axis of classes where the file has it."""
         where: list[slice | int] = [*piece.frame, *piece.inner]
         if self.target.holds_labels:
             return tuple(where), piece.pixels
@@ -203,7 +204,7 @@ class FileSink:
             self._remove()
 
     def finish(self) -> None:
-        """Make the file what its readers expect, and give it its name."""
+        """Complete the file, and give it its name."""
         target = self.target
         if target.is_zarr:
             pyramid.finish(self._labels, target, target.partial / SPARE)
@@ -226,7 +227,7 @@ def _text_of(path: Path) -> str | None:
 
 
 def _finished_lines(journal: Path) -> Iterator[tuple[str, list[int]]]:
-    """Yield the tiles of a journal, whose last line may be half."""
+    """Yield the tiles in a journal; its last line may be incomplete."""
     if not journal.is_file():
         return
     for line in journal.read_text(encoding="utf-8").split("\n"):

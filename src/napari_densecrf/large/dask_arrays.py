@@ -1,4 +1,4 @@
-"""Lazy arrays: from what has slices, from a rough segmentation, and their pieces."""
+"""Lazy arrays: of anything that has slices, and the map of a rough segmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PIECE_BYTES = 2**23
 
 
 def lazy(array: Any) -> da.Array:
-    """Return a Dask array of what has a shape, a dtype and slices, read in pieces smaller than a tile."""
+    """Return a Dask array of anything with a shape, a dtype and slices; it is read in pieces smaller than a tile."""
     if isinstance(array, da.Array):
         return array
     if not hasattr(array, "chunks"):
@@ -36,7 +36,7 @@ def labels_in(labels: Any) -> NDArray[np.int64]:
 
 
 def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | None = None) -> da.Array:
-    """Return the lazy map of a rough segmentation, with the classes of the whole: its largest label is read first.
+    """Return the lazy map of a rough segmentation. Without ``values``, all labels are read first to find the largest.
 
     Parameters
     ----------

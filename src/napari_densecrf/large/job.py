@@ -1,7 +1,7 @@
-"""One long run: over all frames, tile by tile, into sinks. A file, a folder of chunks and a layer are sinks.
+"""A long run over frames, tile by tile, into sinks: files, zarrs or layers.
 
-Frames are images of one shape that are refined each by itself, so one plan does for all of them: of what a plan is made
-from, only the cost of a point depends on the pixels. What a frame has of its own is its probe.
+All frames have one shape and are refined independently, so they share one plan. Of the values that a plan is made from,
+only the bytes and seconds of a point depend on the pixels. The probe does too, and is read for each frame.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .tiling import TilePlan
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image that is refined by itself, with its map; lazy or in memory.
+    """One image that is refined independently of others, with its map; lazy or in memory.
 
     Parameters
     ----------
@@ -42,28 +42,28 @@ class Frame:
 
 
 class Source(Protocol):
-    """Where frames come from."""
+    """Gives the frames of a job."""
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Frames along each axis that counts them."""
+        """Number of frames along each axis that counts them."""
 
     @property
     def channel_axis(self) -> int | None:
         """Axis of a frame's channels."""
 
     def frame(self, index: tuple[int, ...]) -> Frame:
-        """Return one."""
+        """Return one frame."""
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """One result of a tile.
+    """One result of one tile.
 
     Parameters
     ----------
     key : str
-        Tells the tile from all others of the job.
+        Unique for each tile of the job.
     frame : tuple of int
         Index of its frame.
     inner : tuple of slice
@@ -79,11 +79,11 @@ class Piece:
 
 
 class Sink(Protocol):
-    """Where pieces go."""
+    """Takes the pieces of a job."""
 
     @property
     def wants(self) -> str:
-        """Which result: "labels", "marginals" or `tiles.IN_255THS`."""
+        """Name of the result it takes: "labels", "marginals" or `tiles.IN_255THS`."""
 
     def open(self) -> Collection[str]:
         """Get ready; return the keys of the pieces that an earlier run has written."""
@@ -92,14 +92,14 @@ class Sink(Protocol):
         """Take a piece; it is done when this returns."""
 
     def finish(self) -> None:
-        """Put all pieces to their use."""
+        """Complete the output: all pieces are written."""
 
     def abandon(self) -> None:
-        """Keep what is done, so that another run goes on: this one was stopped, or has failed."""
+        """End a run that was stopped or has failed; what is done is kept for the next."""
 
 
 class Progress(NamedTuple):
-    """Tiles that are done, and all."""
+    """Number of tiles that are done, and of all."""
 
     n_done: int
     n_all: int
@@ -147,7 +147,7 @@ class Job:
         return self.n_frames * self.plan.n_tiles
 
     def run(self) -> Iterator[Progress]:
-        """Do what is left; one that was stopped goes on where it was."""
+        """Refine the tiles that the sinks do not have yet."""
         places: dict[str, tuple[tuple[int, ...], tuple[slice, ...], NDArray[Any] | None]] = {}
         opened: list[Sink] = []
         try:
@@ -173,7 +173,7 @@ class Job:
             sink.finish()
 
     def _tasks(self, done: set[str], places: dict[str, Any], count: _Count) -> Iterator[tuple[str, Any]]:
-        """Yield the delayed tiles that are not done, and note where each belongs."""
+        """Yield the delayed tiles that are not done, and note the place of each."""
         wanted = tuple(sink.wants for sink in self.sinks)
         for number in np.ndindex(self.frames.counts):
             if all(self._key(number, index, self.plan) in done for index in np.ndindex(self.plan.counts)):
@@ -191,7 +191,7 @@ class Job:
                     yield key, task
 
     def _plan_of(self, problem: Problem) -> TilePlan:
-        """Return the plan, or another where a frame has more classes, which take more memory."""
+        """Return the plan, or another one for a frame with more classes, which take more memory."""
         if problem.n_labels <= self.n_labels:
             return self.plan
         if problem.n_labels not in self._larger_plans:
@@ -216,7 +216,7 @@ class _Count:
 def first_plan(
     frames: Source, params: CRFParams, spacing: Any, tile_memory: int = TILE_MEMORY
 ) -> tuple[Problem, TilePlan]:
-    """Return the problem of the first frame, whose shapes are those of all, and the plan for all."""
+    """Return the problem of the first frame, and the plan for all frames."""
     first = frames.frame((0,) * len(frames.counts))
     problem = problem_of(first.image, first.probabilities, params, spacing, frames.channel_axis, first.strokes)
     return problem, planning.plan(problem, AGREEMENT, tile_memory)

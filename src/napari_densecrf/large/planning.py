@@ -1,4 +1,4 @@
-"""How an image is cut, from what a few windows of it cost: memory, which sets the size of tiles, and seconds."""
+"""Plans tiles: a few windows of the image are refined to measure bytes and seconds of a point."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ N_WINDOWS = 3
 def plan(problem: Problem, agreement: float, tile_memory: int) -> TilePlan:
     """Plan the tiles of a problem.
 
-    Of the plan, only the bytes and the seconds of a point depend on what the pixels are; the halo does not, and tiles
-    do only where they are as large as the memory allows.
+    Bytes and seconds of a point depend on the pixels. The halo does not; the size of tiles does only where the memory
+    limits it.
     """
     if not 0.5 < agreement < 1:
         raise ValueError(f"agreement is {agreement!r}: expected a share above 0.5 and below 1")
@@ -53,7 +53,7 @@ def _reach(problem: Problem) -> NDArray[np.float64]:
 
 
 def _cost(problem: Problem) -> tuple[float, float]:
-    """Return the bytes that a point takes, the most of a few windows spread over the image, and its seconds."""
+    """Return bytes and seconds of a point: the most bytes, and the fewest seconds, of a few windows."""
     windows = list(_windows(problem.grid.shape))
     images = [_read(problem.image[window]) for window in windows]
     maps = [_read(problem.part(window)[1]) for window in windows]
@@ -62,8 +62,8 @@ def _cost(problem: Problem) -> tuple[float, float]:
     sizes, seconds = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
-        # What is compiled or loaded on the way is no part of the cost: the first window is refined twice. Nor is what
-        # other programs do meanwhile: the quickest counts.
+        # The first window is refined twice, so that compiling is not measured; the quickest counts, as other programs
+        # may run meanwhile.
         for k in (0, *range(len(windows))):
             started = time.perf_counter()
             refiner = problem.common.refiner(images[k], tuple(part.start for part in windows[k]))
@@ -89,7 +89,7 @@ def _windows(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 
 def _bytes_a_point(problem: Problem, refiner: Refiner) -> float:
-    """Return what a point takes at most: its inputs, the state of the iterations, its share of the lattices.
+    """Return the most bytes that a point takes: its inputs, the state of the iterations, its share of the lattices.
 
     Counted from the arrays of grid, unary, lattice and mean field, and checked against what processes took.
     """

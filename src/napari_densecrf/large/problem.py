@@ -1,4 +1,4 @@
-"""What is asked of tiles: lazy inputs whose shapes are checked, and what all tiles of an image share."""
+"""The problem that tiles solve: lazy inputs with checked shapes, and the values that all tiles share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .dask_arrays import lazy
 
 @dataclass(frozen=True, eq=False)
 class Common:
-    """What all tiles of an image share."""
+    """Values that all tiles of an image share."""
 
     params: CRFParams
     spacing: tuple[float, ...]
@@ -71,7 +71,7 @@ class Problem:
 
     @property
     def n_channels(self) -> int:
-        """Channels of a pixel."""
+        """Number of channels."""
         return int(self.image.shape[-1]) if self.has_channels else 1
 
     @property
@@ -81,7 +81,7 @@ class Problem:
 
     @property
     def common(self) -> Common:
-        """What its tiles share."""
+        """Values that its tiles share."""
         return Common(self.params, self.grid.spacing, self.channel_axis, self.probe)
 
     def part(self, where: tuple[slice, ...]) -> tuple[da.Array, da.Array, da.Array | None]:
@@ -98,7 +98,7 @@ def problem_of(
     channel_axis: int | None,
     strokes: Any,
 ) -> Problem:
-    """Check what the shapes of the inputs show, and read the probe; parameters are those of `refine_tiles`."""
+    """Check the shapes of the inputs, and read the probe; parameters are those of `refine_tiles`."""
     lazy_image, lazy_map = lazy(image), lazy(probabilities)
     lazy_strokes = None if strokes is None else lazy(strokes)
     params = CRFParams() if params is None else params
@@ -107,7 +107,7 @@ def problem_of(
     compatibility_arrays(params, n_labels)
     if lazy_strokes is not None:
         check_strokes(lazy_strokes.shape, lazy_strokes.dtype, whole)
-    # What is in memory is sliced as it is, which takes less than its lazy array does.
+    # Slicing an array in memory is much faster than slicing its lazy array.
     probe = take_probe(image if isinstance(image, np.ndarray) else lazy_image, channel_axis)
     if channel_axis is not None:
         lazy_image = da.moveaxis(lazy_image, channel_axis, -1)

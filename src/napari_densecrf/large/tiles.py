@@ -52,7 +52,7 @@ def refine_tiles(
     tile_memory: int = TILE_MEMORY,
     plan: TilePlan | None = None,
 ) -> Any:
-    """Refine an image that need not fit the memory: lazy arrays in, lazy arrays out.
+    """Refine an image that may be larger than the memory: lazy arrays in, lazy arrays out.
 
     A few small windows of the image are read at once, to plan; all else waits for ``compute``, on whatever scheduler.
 
@@ -153,7 +153,7 @@ def tile_tasks(
 
 
 def _array(tasks: dict[tuple[int, ...], Any], k: int, kind: str, problem: Problem, plan: TilePlan) -> da.Array:
-    """Return one of the results that the tiles' tasks hold together, as one lazy array."""
+    """Return one result of all tiles as a lazy array."""
     leading = (problem.n_labels,) if kind == "marginals" else ()
     dtype: Any = np.float32
     if kind == "labels":
@@ -173,7 +173,7 @@ def _refine_tile(
     probabilities: NDArray[Any],
     strokes: NDArray[Any] | None,
 ) -> tuple[NDArray[Any], ...]:
-    """Refine one tile, in a worker of whatever kind, and cut its halo off."""
+    """Refine one tile in any kind of worker, and cut its halo off."""
     with _one_tile, threads_at_most(_fair_threads()):
         try:
             refiner = common.refiner(image, tile.origin)

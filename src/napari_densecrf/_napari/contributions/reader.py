@@ -1,4 +1,4 @@
-"""Dropping one of ilastik's HDF5 exports on napari: a map with its classes, or the labels of a segmentation. No Qt."""
+"""The reader of ilastik's HDF5 exports: a map with its classes, or the labels of a segmentation. No Qt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Return the reader of what ilastik exports, or None for all else."""
+    """Return the reader if all paths are exports of ilastik, else None."""
     paths = path if isinstance(path, list) else [path]
     return read_layers if paths and all(_is_export(one) for one in paths) else None
 

@@ -1,4 +1,4 @@
-"""Apply: one run over all that is open, in the background; where the labels go is a sink."""
+"""Apply: one run over all frames of what is open, in the background, into a layer or a zarr."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .layer_frames import LayerFrames
 
 
 class Destination(Protocol):
-    """Where the labels of a run go, and how they are shown."""
+    """Takes the labels of a run, and shows them."""
 
     def sink(self, frames: LayerFrames, plan: TilePlan) -> Sink:
-        """Return what takes them; called once, in the thread."""
+        """Return the sink for the labels; called once, in the worker's thread."""
 
     def wanted(self) -> bool:
-        """Tell whether somebody still wants them."""
+        """Tell whether the layers that the run is about are still open."""
 
     def announce(self) -> str:
-        """Say where they go, where that needs saying, as the beginning of a sentence."""
+        """Return a sentence that says where the labels go, or nothing."""
 
     def show(self) -> None:
-        """Show what has arrived."""
+        """Show the labels that have arrived."""
 
     def finish(self) -> str:
-        """Show all; say where they are, as the end of a sentence."""
+        """Show all labels; return the end of a sentence that says where they are."""
 
 
 @dataclass(eq=False)
@@ -66,7 +66,7 @@ class Apply:
         return same and self.n_done < self.n_all and self.destination.wanted()
 
     def steps(self) -> Steps:
-        """Plan, where that has not been done yet, and do what is left."""
+        """Plan once, and refine what is left."""
         yield Stage("reading", 0.0)
         if self._job is None:
             self._job = self._planned()
@@ -76,7 +76,7 @@ class Apply:
         yield Done(self)
 
     def take(self, found: Planned | Progress) -> str | None:
-        """Show what has been done; return what to say, or None where nobody wants it any more."""
+        """Show what is done; return the text of the panel, or None where the layers are gone."""
         if not self.destination.wanted():
             return None
         if isinstance(found, Planned):
@@ -101,7 +101,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a job will take, known before its first tile."""
+    """The memory and time of a job, known before its first tile."""
 
     job: Job
     frame: str

@@ -1,4 +1,4 @@
-"""Run on folder, without its window: what is chosen, the run over the files, and the command that does the same."""
+"""Run on folder, without Qt: the chosen files, the run over them, and the command that does the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FolderRun:
         return len(self.outcomes)
 
     def is_like(self, other: FolderRun) -> bool:
-        """Tell whether this was stopped, and the other would do the same again."""
+        """Tell whether this was stopped and the other one is equal: then this can go on."""
         same = (self.entries, self.folder, self.options) == (other.entries, other.folder, other.options)
         return same and self.n_done < self.n_all
 
@@ -62,7 +62,7 @@ class FolderRun:
         yield Done(self)
 
     def take(self, found: Outcome) -> str:
-        """Note what has become of an image."""
+        """Keep the outcome of an image; return the text of the panel."""
         self.outcomes.append(found)
         failed = len(self._failed)
         return f"{self.n_done} of {self.n_all} done{f', {failed} of them failed' if failed else ''} …"
@@ -92,7 +92,7 @@ def _words(failed: Outcome) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen in the window.
+    """The choices in the window.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Choice:
         return tuple(find([self.images], self.maps, None, self.folder, LABELS))
 
     def __str__(self) -> str:
-        """Say in a line what is there."""
+        """Describe in a line which images and maps there are."""
         try:
             entries = self.entries()
         except BadInput:
@@ -168,7 +168,7 @@ def _n_axes(images: Sequence[str]) -> int:
 
 
 def batch_command(choice: Choice, options: Options) -> str:
-    """Return the shell command that does what a choice does."""
+    """Return the shell command that refines the chosen files."""
     images = choice.images
     words = ["napari-densecrf", "batch", images, "--probabilities", choice.maps, "-o", str(choice.folder)]
     if options.axes is not None:

@@ -1,4 +1,4 @@
-"""Apply where the memory holds the result: into a layer of its own, which no slider changes."""
+"""Apply into a layer, where the result fits the memory. No slider changes that layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TILE_POINT_BYTES = 300
 
 
 class LayerSink:
-    """Takes pieces in the worker's thread, and writes them into a layer in the window's; a `Sink`.
+    """Takes pieces in the worker's thread, and writes them into a layer in the GUI's thread; a `Sink`.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class LayerSink:
         self._arrived: deque[Piece] = deque()
 
     def open(self) -> Collection[str]:
-        """Return the keys of the pieces that have come already."""
+        """Return the keys of the pieces that have arrived."""
         return set(self._done)
 
     def write(self, piece: Piece) -> None:
@@ -59,13 +59,13 @@ class LayerSink:
         self._done.add(piece.key)
 
     def finish(self) -> None:
-        """Do nothing: what has come is shown anyway."""
+        """Do nothing: pieces are shown as they arrive."""
 
     def abandon(self) -> None:
-        """Do nothing: what has come is shown anyway."""
+        """Do nothing: pieces are shown as they arrive."""
 
     def show(self) -> None:
-        """Write what has come into the layer, and draw it. In the window's thread."""
+        """Write the pieces that have arrived into the layer, and draw it. Only in the GUI's thread."""
         if not self._arrived:
             return
         while self._arrived:
@@ -77,7 +77,7 @@ class LayerSink:
         if self._bridged_axis is not None:
             at.insert(self._bridged_axis, 0)
         if piece.pixels.dtype.itemsize > self._layer.data.dtype.itemsize:
-            # Labels that the slice that was shown at the beginning does not have.
+            # The layer was made for the labels of the slice that was shown; others may have larger ones.
             self._layer.data = self._layer.data.astype(piece.pixels.dtype)
         self._layer.data[tuple(at)] = piece.pixels
 
@@ -91,7 +91,7 @@ class IntoLayer:
     layer_sink: LayerSink
 
     def sink(self, frames: LayerFrames, plan: TilePlan) -> LayerSink:
-        """Return what takes the labels."""
+        """Return the sink for the labels."""
         return self.layer_sink
 
     def wanted(self) -> bool:
@@ -99,7 +99,7 @@ class IntoLayer:
         return self.layer in self.viewer.layers
 
     def announce(self) -> str:
-        """Say nothing: one sees where the labels go."""
+        """Return nothing: the layer is in view."""
         return ""
 
     def show(self) -> None:

@@ -1,4 +1,4 @@
-"""The slices, volumes or films of what is open, one after the other, as a job takes them."""
+"""The frames of the open layers, slices, volumes or films, as a job takes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from napari_densecrf.large.job import Frame
 
 @dataclass(eq=False)
 class LayerFrames:
-    """All frames of a request's layers, each with the classes that the live result has there; a `Source`.
+    """All frames of a request's layers, each with the same classes as its live result; a `Source`.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class LayerFrames:
         return 2 if self.request.read.z is None else 3
 
     def frame(self, index: tuple[int, ...]) -> Frame:
-        """Return one: parts of arrays in memory, and lazy arrays of others.
+        """Return one frame: views of arrays that are in memory, lazy arrays of others.
 
         Raises
         ------
@@ -124,18 +124,18 @@ class LayerFrames:
 
 
 def label_type(values: NDArray[np.int64]) -> type[np.integer[Any]]:
-    """Return the type of a layer that holds such labels, as that of the live result."""
+    """Return the smallest type for such labels, the same as that of the live result."""
     largest = values.max()
     return np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.int32
 
 
 def _sliced(data: Any) -> Any:
-    """Return what can be sliced and transposed without being read: what is in memory as it is."""
+    """Return an array that can be sliced and transposed without being read; one in memory as it is."""
     return data if isinstance(data, np.ndarray) else lazy(data)
 
 
 def _classes_in(labels: Any, name: str) -> NDArray[np.int64]:
-    """Return the labels that are classes of a frame, at least two."""
+    """Return the labels that are the classes of a frame, at least two."""
     values = labels_in(labels)
     if len(values) > MAX_CLASSES:
         raise Misfit(f"“{name}” has {len(values)} labels in a slice: expected classes, not one label per object.")

@@ -1,4 +1,4 @@
-"""Apply where the result is larger than the memory: into an OME-Zarr, tile by tile, which is then shown."""
+"""Apply into an OME-Zarr, where the result is larger than the memory. It is shown when it is complete."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class IntoZarr:
     about: dict[str, Any]
 
     def sink(self, frames: LayerFrames, plan: TilePlan) -> FileSink:
-        """Return what takes the labels."""
+        """Return the sink for the labels."""
         a_plan = self.request.plan
         if isinstance(a_plan.map, Labels):
             # The slice that is shown may not have all labels.
@@ -85,20 +85,20 @@ class IntoZarr:
         return all(layer in self.viewer.layers for layer in layers_of(self.request.plan))
 
     def announce(self) -> str:
-        """Say where the labels go."""
+        """Return a sentence that says where the labels go."""
         return f"Too large for the memory: it goes to {self.path}. "
 
     def show(self) -> None:
         """Do nothing: labels are shown when all are there."""
 
     def finish(self) -> str:
-        """Show what has been written, and say where it is."""
+        """Show the zarr, and return its path."""
         self.viewer.add_layer(written_layer(self.path, self.request.plan, self.inputs, self.about))
         return f": {self.path}"
 
 
 def start_on_disk(request: Request, inputs: Inputs, strokes: Labels | None, viewer: ViewerModel) -> Apply:
-    """Choose a place for a new run.
+    """Choose a path for a new run.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def _with_edits(request: Request, strokes: Labels | None) -> list[tuple[Layer, b
 
 
 def _origin(layer: Layer, edited: bool) -> dict[str, Any]:
-    """Return what tells a layer's data from others: its file and when that was changed, or the present moment."""
+    """Return a value that changes with a layer's data: its file and when that was changed, or else the time now."""
     path = layer.source.path
     if path is None or edited or not os.path.exists(path):
         return {"name": layer.name, "at": time.time_ns()}
@@ -147,7 +147,7 @@ def _origin(layer: Layer, edited: bool) -> dict[str, Any]:
 
 
 def free_path(image: Layer) -> Path:
-    """Return a name that is not taken, beside the image's file or, where there is none, among temporary files."""
+    """Return a path that is not taken, beside the image's file or, where there is none, in the temporary folder."""
     source = Path(image.source.path) if image.source.path else None
     # A zarr is one image, into which no other is written.
     source = source and (places.zarr_around(source) or source)
@@ -163,7 +163,7 @@ def free_path(image: Layer) -> Path:
 
 
 def written_layer(path: Path, a_plan: Plan, inputs: Inputs, about: dict[str, Any]) -> Labels:
-    """Return the layer of labels that have been written: read where, and as finely as, it is looked at."""
+    """Return the layer of the labels in a zarr; napari reads the part and the level that it shows."""
     import zarr
 
     group = zarr.open_group(path, mode="r")

@@ -22,7 +22,7 @@ from .folder_form import FolderForm
 from .section import Section
 
 
-class Job(Protocol):
+class LongRun(Protocol):
     """A long piece of work in parts; what is done is kept, so that it can go on."""
 
     again: ClassVar[str]
@@ -39,10 +39,10 @@ class Job(Protocol):
         """Do what is left, in the thread."""
 
     def take(self, found: Any) -> str | None:
-        """Take in what the thread has found, in the window's; return what to say, or None where nobody wants it."""
+        """Take a result in the GUI's thread; return the text of the panel, or None where the layers are gone."""
 
     def finish(self, seconds: float) -> str:
-        """Show what has been done, if it is not shown yet, and say it in a line."""
+        """Show everything that is done; return the text of the panel."""
 
 
 class Run(Section):
@@ -65,7 +65,7 @@ class Run(Section):
         )
         self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
         self._runner = Runner("napari-densecrf run", warns=False)
-        self._job: Job | None = None
+        self._job: LongRun | None = None
         self._applied: Apply | None = None
         self._batch: FolderRun | None = None
         self._form: FolderForm | None = None
@@ -128,7 +128,7 @@ class Run(Section):
 
     # --- what becomes of it ----------------------------------------------------------------------------------------
 
-    def _begin(self, job: Job, words: str) -> None:
+    def _begin(self, job: LongRun, words: str) -> None:
         self._job = job
         self._started = time.monotonic()
         self._enable(running=True)

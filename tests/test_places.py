@@ -131,6 +131,26 @@ def test_what_is_read_or_not_of_this_program_stays(at, capsys, options, words):
     refused(at, capsys, ["refine", *options], words)
 
 
+def test_all_files_of_an_ome_tif_are_inputs(at, capsys):
+    image = np.zeros((2, 20, 24), np.uint8)
+    parts = [f"part {k} & more.ome.tif" for k in range(2)]
+    planes = "".join(
+        f'<TiffData IFD="0" FirstT="{k}" PlaneCount="1">'
+        f'<UUID FileName="{part.replace("&", "&amp;")}">urn:uuid:{k}</UUID></TiffData>'
+        for k, part in enumerate(parts)
+    )
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        'DimensionOrder="XYZCT" Type="uint8" SizeX="24" SizeY="20" SizeZ="1" SizeC="1" SizeT="2">'
+        f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
+    )
+    for k, part in enumerate(parts):
+        tifffile.imwrite(at / part, image[k], description=xml, metadata=None)
+    np.save(at / "both.npy", np.full((2, 20, 24), 0.5, np.float32))
+    assert tifffile.imread(at / parts[0]).shape == (2, 20, 24)
+    refused(at, capsys, ["refine", parts[0], "both.npy", "-o", parts[1]], f"{parts[1]} is the image")
+
+
 def test_a_dry_run_refuses_too(at, capsys):
     refused(at, capsys, ["refine", "a.tif", "p.npy", "-o", "a.tif", "--dry-run"], "is the image")
 
@@ -376,6 +396,9 @@ def test_two_names_in_other_letters_are_one_output_where_the_system_says_so(fold
     for name in ("x.tif", "X.npy"):
         (folder / "in" / name).write_bytes((folder / "in" / "0.tif").read_bytes())
     refused(folder, capsys, batch("in", "out"), "out/X.tif and out/x.tif are one file")
+    (folder / "in" / "X.npy").rename(folder / "in" / "e\u0301.npy")
+    (folder / "in" / "x.tif").rename(folder / "in" / "\u00e9.tif")
+    refused(folder, capsys, batch("in", "out"), "are one file: the labels of two images would overwrite")
 
 
 def test_a_table_of_somebody_else_stays(folder, capsys):

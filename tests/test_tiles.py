@@ -146,6 +146,15 @@ def test_planning_reads_windows_and_a_tile_reads_its_surroundings(monkeypatch):
     assert (counted.read > 0).all()
 
 
+def test_an_array_that_has_slices_and_no_chunks_is_not_read_at_once():
+    image, probabilities = gray((512, 360))
+    counted = Counted(image)
+    counted.chunks = None
+    labels = ndc.refine_tiles(counted, probabilities, NEAR, tile_memory=2 * MIB)
+    assert 0 < (counted.read > 0).mean() < 0.7
+    assert_array_equal(labels.compute(), ndc.refine_tiles(image, probabilities, NEAR, tile_memory=2 * MIB).compute())
+
+
 def test_zarr_to_zarr(tmp_path):
     image, probabilities = gray()
     source = zarr.create_array(tmp_path / "image.zarr", data=image, chunks=(64, 64))

@@ -10,13 +10,14 @@ import os
 import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .read import BadInput, file_behind
+from .read import BadInput, files_behind
 
 # The key of this program's attributes in what it writes.
 METADATA = "napari-densecrf"
@@ -57,7 +58,7 @@ class Use:
 
 def reads(*named: tuple[str, str | Path | None]) -> list[Use]:
     """Return the files of inputs given as ``("the image", "a.h5/raw")``; an input that is None is left out."""
-    return [Use(role, file_behind(name)) for role, name in named if name is not None]
+    return [Use(role, path) for role, name in named if name is not None for path in files_behind(name)]
 
 
 def check(inputs: Iterable[Use], outputs: Iterable[Use]) -> None:
@@ -211,7 +212,10 @@ class _Identities:
         if path not in self._known:
             resolved = real(path)
             spelling = os.path.normcase(resolved)
-            self._known[path] = (spelling.casefold() if self._folds_case(resolved.parent) else spelling,)
+            if self._folds_case(resolved.parent):
+                # Such systems do not tell the two ways apart to write an accent either.
+                spelling = unicodedata.normalize("NFC", spelling.casefold())
+            self._known[path] = (spelling,)
             with suppress(OSError):
                 status = os.stat(path)
                 # 0 where the system does not number its files.

@@ -10,10 +10,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -115,10 +116,22 @@ def read(name: str | Path) -> Contents:
         raise BadInput(f"{name} cannot be read: {_words(error)}{remedy}") from None
 
 
-def file_behind(name: str | Path) -> Path:
-    """Return the file or folder behind a name that `read` takes: the file of ``file.h5/dataset``."""
+def files_behind(name: str | Path) -> list[Path]:
+    """Return the files or folders behind a name that `read` takes: the file of ``file.h5/dataset``, all of an image.
+
+    An OME-TIFF may name others that hold some of its planes.
+    """
     inside = _split_hdf5(str(name))
-    return Path(name if inside is None else inside[0])
+    if inside is not None:
+        return [Path(inside[0])]
+    path = Path(name)
+    others: set[str] = set()
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        # What cannot be read is said by `read`.
+        with suppress(Exception), tifffile.TiffFile(path) as file:
+            elements = ElementTree.fromstring((file.ome_metadata or "").encode()).iter()
+            others.update(element.attrib["FileName"] for element in elements if "FileName" in element.attrib)
+    return [path, *(path.parent / other for other in sorted(others - {path.name}))]
 
 
 def _words(error: BaseException) -> str:

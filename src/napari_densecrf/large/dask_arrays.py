@@ -19,13 +19,13 @@ def lazy(array: Any) -> da.Array:
     """Return a Dask array of anything with a shape, a dtype and slices; it is read in pieces smaller than a tile."""
     if isinstance(array, da.Array):
         return array
-    if not hasattr(array, "chunks"):
-        array = np.asarray(array) if not isinstance(array, np.ndarray) else array
+    if not all(hasattr(array, name) for name in ("shape", "dtype", "ndim", "__getitem__")):
+        array = np.asarray(array)
+    stored = getattr(array, "chunks", None)
+    if not stored:
+        # One piece, of which Dask reads the slices that are asked for.
         return da.from_array(array, chunks=array.shape)
-    chunks = da.core.normalize_chunks(
-        "auto" if array.chunks else array.shape, array.shape, limit=PIECE_BYTES, dtype=array.dtype,
-        previous_chunks=array.chunks or None,
-    )  # fmt: skip
+    chunks = da.core.normalize_chunks("auto", array.shape, limit=PIECE_BYTES, dtype=array.dtype, previous_chunks=stored)
     return da.from_array(array, chunks=chunks)
 
 

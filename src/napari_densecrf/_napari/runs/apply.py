@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -70,7 +71,8 @@ class Apply:
         yield Stage("reading", 0.0)
         if self._job is None:
             self._job = self._planned()
-        yield Found(Planned(self._job, self.request.frame))
+        left = math.ceil((self._job.n_tiles - self.n_done) / self._job.plan.n_tiles)
+        yield Found(Planned(left, self._job.plan, self.request.frame))
         for progress in self._job.run():
             yield Found(progress)
         yield Done(self)
@@ -101,13 +103,14 @@ class Apply:
 
 @dataclass(frozen=True)
 class Planned:
-    """The memory and time of a job, known before its first tile."""
+    """The memory and time of the frames that are left, known before the first tile."""
 
-    job: Job
+    n_frames: int
+    plan: TilePlan
     frame: str
 
     def __str__(self) -> str:
-        n_frames, plan = self.job.n_frames, self.job.plan
-        seconds = n_frames * plan.predicted_seconds
+        seconds = self.n_frames * self.plan.predicted_seconds
         took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        return f"{n_frames} {self.frame}{'s' * (n_frames > 1)}: about {took}, {plan.tile_bytes / GIB:.2g} GiB"
+        what = f"{self.n_frames} {self.frame}{'s' * (self.n_frames > 1)}"
+        return f"{what}: about {took}, {self.plan.tile_bytes / GIB:.2g} GiB"

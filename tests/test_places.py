@@ -18,7 +18,8 @@ from napari_densecrf.cli import main
 from napari_densecrf.files import places
 from napari_densecrf.files.places import MARKER, Use, check, put, reads
 from napari_densecrf.files.read import BadInput
-from napari_densecrf.files.write import FileSink, Target
+from napari_densecrf.files.target import Target
+from napari_densecrf.files.write import FileSink
 from napari_densecrf.large.job import Job, Piece
 from test_files import image_and_map, write_ome_zarr
 

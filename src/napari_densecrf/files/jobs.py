@@ -22,7 +22,8 @@ from . import places
 from .frames import Frames, lay_out
 from .places import Use, image_of_labels
 from .read import BadInput, Contents, read
-from .write import FileSink, Target, check_path, is_zarr
+from .target import Target, check_path, is_zarr
+from .write import FileSink
 
 FROM_FILE = "file"
 

@@ -6,16 +6,14 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
 from .places import METADATA, put, zarr_attributes
 from .read import BadInput
-
-if TYPE_CHECKING:
-    from .write import Target
+from .target import Target
 
 # Sides of a chunk of a zarr array, at most; levels of a pyramid stop below it.
 MOST_CHUNK = 1024

@@ -22,7 +22,8 @@ from napari_densecrf._napari.work.worker import Request
 from napari_densecrf.files import places
 from napari_densecrf.files.places import Use
 from napari_densecrf.files.read import BadInput
-from napari_densecrf.files.write import FileSink, Target, check_path
+from napari_densecrf.files.target import Target, check_path
+from napari_densecrf.files.write import FileSink
 from napari_densecrf.large.dask_arrays import labels_in, lazy
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import TilePlan

@@ -256,18 +256,18 @@ def test_marginals_have_a_file_of_their_own(files, capsys):
 def test_a_stopped_run_goes_on_with_its_marginals(large):
     options = Options(PARAMS, tile_memory=int(0.0015 * 2**30), marginals=large / "q.npy")
     job = prepare(str(large / "image.tif"), str(large / "map.npy"), large / "out.npy", options)
-    steps = jobs.run(job)
-    while next(steps)[0] < 3:
+    steps = job.run()
+    while next(steps).n_done < 3:
         pass
     steps.close()
     assert not (large / "q.npy").exists()
-    n_done = [n_done for n_done, _ in jobs.run(job)]
+    n_done = [progress.n_done for progress in job.run()]
     assert n_done[0] == 3
-    assert n_done[-1] == job.n_tiles
+    assert n_done[-1] == job.job.n_tiles
     marginals, labels = np.load(large / "q.npy"), np.load(large / "out.npy")
     np.testing.assert_array_equal(marginals[1] > 0.5, labels)
     lazy = ndc.refine_tiles(
-        tifffile.imread(large / "image.tif"), np.load(large / "map.npy"), PARAMS, plan=job.plan, result="marginals"
+        tifffile.imread(large / "image.tif"), np.load(large / "map.npy"), PARAMS, plan=job.job.plan, result="marginals"
     )
     np.testing.assert_array_equal(marginals, lazy.compute())
 
@@ -314,9 +314,9 @@ def test_a_killed_run_leaves_nothing_that_looks_whole_and_goes_on(large, name):
     assert touched
     assert main(command(large, "other.npy")) == 0
     job = prepare(*command(large, name)[1:3], large / name, Options(PARAMS, tile_memory=int(0.0015 * 2**30)))
-    before = [n_done for n_done, _ in jobs.run(job)]
+    before = [progress.n_done for progress in job.run()]
     assert before[0] == finished.count(";\n")
-    assert before[-1] == job.n_tiles > 12
+    assert before[-1] == job.job.n_tiles > 12
     np.testing.assert_array_equal(whole(large / name), np.load(large / "other.npy"))
     assert not journal.parent.exists()
 

@@ -131,6 +131,20 @@ def test_a_slide_into_a_pyramid_into_itself_and_into_a_lazy_array(folder):
         np.testing.assert_array_equal(zarr.open_array(folder / name, mode="r")[:], expected)
 
 
+@pytest.mark.parametrize("output", ["image.tif", "map.h5/../image.tif", "slide.ome.zarr", "slide.ome.zarr/labels"])
+def test_what_is_never_written_over(folder, output, capsys):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    words = ["refine", "slide.ome.zarr", "slide_map.ome.zarr", "-o", str(folder / output)]
+    if output.endswith(".tif"):
+        (folder / "linked.tif").symlink_to("image.tif")
+        words = ["refine", "linked.tif", "map.h5", "-o", str(folder / output)]
+    words[1:3] = [str(folder / name) for name in words[1:3]]
+    assert main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    (folder / "linked.tif").unlink(missing_ok=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_a_folder(folder):
     for k in range(2):
         image, probabilities = scene((40, 48), k)

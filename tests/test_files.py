@@ -12,9 +12,11 @@ from numpy.testing import assert_array_equal
 
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.files.frames import lay_out
-from napari_densecrf.files.jobs import Options, prepare, run
+from napari_densecrf.files.jobs import Options, prepare
 from napari_densecrf.files.read import BadInput, Contents, read
-from napari_densecrf.files.write import PartialLabels, Target
+from napari_densecrf.files.target import Target
+from napari_densecrf.files.write import FileSink
+from napari_densecrf.large.job import Piece
 
 ome_zarr = pytest.importorskip("ome_zarr")
 
@@ -122,6 +124,21 @@ def test_tif_says_axes_and_pixel_sizes(tmp_path):
     assert contents.unit == "µm"
 
 
+def test_ome_tif_of_several_images_and_units_tells_those_of_the_first(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        first = {"axes": "ZYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25, "PhysicalSizeZ": 500}
+        units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "nm"}
+        file.write(np.zeros((3, 8, 9), np.uint8), metadata=first | units)
+        file.write(np.zeros((8, 9), np.uint8), metadata={"axes": "YX", "PhysicalSizeX": 7})
+    contents = read(tmp_path / "a.ome.tif")
+    assert (contents.axes, contents.unit) == ("ZYX", "µm")
+    assert contents.sizes == pytest.approx({"X": 0.25, "Y": 0.25, "Z": 0.5})
+    with tifffile.TiffWriter(tmp_path / "b.ome.tif", ome=True) as file:
+        units["PhysicalSizeZUnit"] = "reference frame"
+        file.write(np.zeros((3, 8, 9), np.uint8), metadata=first | units)
+    assert read(tmp_path / "b.ome.tif").sizes == {"X": 0.25, "Y": 0.25}
+
+
 def test_ome_zarr_says_axes_and_pixel_sizes(tmp_path):
     array = np.arange(2 * 30 * 40, dtype=np.uint8).reshape(2, 30, 40)
     write_ome_zarr(tmp_path / "a.ome.zarr", array, "cyx", [1, 0.5, 0.25])
@@ -192,18 +209,18 @@ def test_axes_are_brought_to_one_order(image, probabilities, options, independen
     frames = lay(image, probabilities, options.pop("image_axes", None), options.pop("map_axes", None), **options)
     assert map_axes is None or frames.has_classes
     assert (frames.independent, frames.space) == (independent, space)
-    picture, chances, _ = frames.frame((0,) * len(frames.counts))
-    assert picture.shape[: len(space)] == chances.shape[frames.has_classes :]
-    assert (chances.shape[0] if frames.has_classes else None) == n_classes
+    frame = frames.frame((0,) * len(frames.counts))
+    assert frame.image.shape[: len(space)] == frame.probabilities.shape[frames.has_classes :]
+    assert (frame.probabilities.shape[0] if frames.has_classes else None) == n_classes
 
 
 def test_values_go_where_their_axes_say():
     rng = np.random.default_rng(0)
     image, probabilities = rng.random((6, 2, 5, 7)), rng.random((5, 7, 6, 3))
     frames = lay_out(Contents("i", image, "TCYX"), Contents("p", probabilities, "YXTC"))
-    picture, chances, _ = frames.frame((4,))
-    assert_array_equal(picture, np.moveaxis(image[4], 0, -1))
-    assert_array_equal(chances, np.moveaxis(probabilities[:, :, 4], -1, 0))
+    frame = frames.frame((4,))
+    assert_array_equal(frame.image, np.moveaxis(image[4], 0, -1))
+    assert_array_equal(frame.probabilities, np.moveaxis(probabilities[:, :, 4], -1, 0))
 
 
 @pytest.mark.parametrize("image_axes", [None, "ZYX"])
@@ -234,22 +251,22 @@ def target(path, **changes):
 
 def write_all(a_target, labels, stop_after=None):
     """Write labels tile by tile; return how many tiles were there before."""
-    partial = PartialLabels(a_target)
-    before = len(partial.done)
+    sink = FileSink(a_target)
+    before = len(sink.open())
     written = 0
     for t in range(labels.shape[0]):
         for y in range(0, labels.shape[1], 384):
             for x in range(0, labels.shape[2], 320):
                 key = f"{t}.{y}.{x}"
-                if key in partial.done:
+                if key in sink.done:
                     continue
                 if written == stop_after:
                     return before
-                where = (t, slice(y, min(y + 384, labels.shape[1])), slice(x, min(x + 320, labels.shape[2])))
-                partial.write(key, where, labels[where])
+                inner = slice(y, min(y + 384, labels.shape[1])), slice(x, min(x + 320, labels.shape[2]))
+                sink.write(Piece(key, (t,), inner, labels[(t, *inner)]))
                 written += 1
-    assert partial.areas() == np.bincount(labels.ravel()).tolist()
-    partial.finish()
+    assert sink.areas() == np.bincount(labels.ravel()).tolist()
+    sink.finish()
     return before
 
 
@@ -285,11 +302,12 @@ def test_axes_that_ome_zarr_cannot_have_are_said_before_any_work(tmp_path):
     shapes = {"shape": (1, 2, 700, 520), "tile_shape": (1, 2, 700, 520)}
     for axes in ("IJYX", "ITYX"):
         with pytest.raises(BadInput, match=rf"a\.ome\.zarr would have axes {axes}: OME-Zarr knows T first"):
-            PartialLabels(target(tmp_path / "a.ome.zarr", axes=axes, **shapes))
+            FileSink(target(tmp_path / "a.ome.zarr", axes=axes, **shapes)).open()
     assert not list(tmp_path.iterdir())
-    partial = PartialLabels(target(tmp_path / "a.ome.zarr", axes="ZTYX", **shapes))
-    partial.write("0", (slice(None),) * 4, LABELS[None])
-    partial.finish()
+    sink = FileSink(target(tmp_path / "a.ome.zarr", axes="ZTYX", **shapes))
+    sink.open()
+    sink.write(Piece("0", (), (slice(None),) * 4, LABELS[None]))
+    sink.finish()
     said = dict(zarr.open_group(tmp_path / "a.ome.zarr", mode="r").attrs)["multiscales"][0]["axes"]
     assert [axis["type"] for axis in said] == ["space", "other", "space", "space"]
 
@@ -350,9 +368,9 @@ def test_labels_become_part_of_their_image(tmp_path, zarr_format):
 
 def done(job):
     """Run a job and return its labels."""
-    for _ in run(job):
+    for _ in job.run():
         pass
-    return written(job.target.path)
+    return written(job.labels.target.path)
 
 
 @pytest.mark.parametrize(

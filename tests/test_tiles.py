@@ -23,7 +23,7 @@ from skimage import data
 import napari_densecrf as ndc
 from cases import kernels, noisy_map
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.large import tiles
+from napari_densecrf.large import dask_arrays, tiles
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 NEAR = CRFParams(kernels(6, 5.0, 12.0, 2.0, 1.5))
@@ -135,7 +135,7 @@ class Counted:
 def test_planning_reads_windows_and_a_tile_reads_its_surroundings(monkeypatch):
     image, probabilities = gray((512, 360))
     counted = Counted(image)
-    monkeypatch.setattr(tiles, "PIECE_BYTES", 256)
+    monkeypatch.setattr(dask_arrays, "PIECE_BYTES", 256)
     labels = ndc.refine_tiles(counted, probabilities, NEAR, tile_memory=2 * MIB)
     assert 0 < (counted.read > 0).mean() < 0.7
     counted.read[:] = 0
@@ -144,6 +144,15 @@ def test_planning_reads_windows_and_a_tile_reads_its_surroundings(monkeypatch):
     assert not counted.read[first.shape[0] + 60 :].any()
     labels.compute()
     assert (counted.read > 0).all()
+
+
+def test_an_array_that_has_slices_and_no_chunks_is_not_read_at_once():
+    image, probabilities = gray((512, 360))
+    counted = Counted(image)
+    counted.chunks = None
+    labels = ndc.refine_tiles(counted, probabilities, NEAR, tile_memory=2 * MIB)
+    assert 0 < (counted.read > 0).mean() < 0.7
+    assert_array_equal(labels.compute(), ndc.refine_tiles(image, probabilities, NEAR, tile_memory=2 * MIB).compute())
 
 
 def test_zarr_to_zarr(tmp_path):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.files import batch
-from napari_densecrf.files.jobs import FROM_FILE, Options, prepare, run
+from napari_densecrf.files.jobs import FROM_FILE, Options, prepare
 from napari_densecrf.files.read import BadInput, read_params
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import GIB
@@ -184,6 +184,7 @@ def _options(options: argparse.Namespace) -> Options:
         tile_memory=options.tile_memory,
         address=options.scheduler,
         time_sigma=options.time_sigma,
+        params_path=options.params,
     )
 
 
@@ -198,23 +199,22 @@ def _refine(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(job.describe())
             return 0
-        with _bar(options.quiet, job.n_tiles) as bar:
-            for n_done, _ in run(job):
-                bar.update(n_done - bar.n)
+        with _bar(options.quiet, job.job.n_tiles) as bar:
+            for progress in job.run():
+                bar.update(progress.n_done - bar.n)
     return 0
 
 
 def _batch(options: argparse.Namespace) -> int:
     folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
     chosen = _options(options)
     entries = batch.find(options.images, options.probabilities, options.strokes, folder, options.format)
     outcomes: dict[str, batch.Outcome] = {}
     with _remarks(options.quiet), _bar(options.quiet, len(entries)) as bar:
-        for outcome, job, _ in batch.run_all(entries, chosen, folder, skip_existing=options.skip_existing):
+        for outcome, is_final in batch.run_all(entries, chosen, folder, skip_existing=options.skip_existing):
             outcomes[outcome.entry.image] = outcome
             bar.set_description(Path(outcome.entry.image).name)
-            if job is None:
+            if is_final:
                 bar.update(1)
     failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
     for outcome in failed:
@@ -231,7 +231,7 @@ def _bar(quiet: bool, total: int) -> Any:
 
 @contextmanager
 def _remarks(quiet: bool) -> Iterator[None]:
-    """Print what was accepted but not as it came, each once, at the end."""
+    """Print the warnings about inputs, each once, at the end."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

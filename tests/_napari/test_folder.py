@@ -66,6 +66,15 @@ def test_a_folder_is_refined_with_the_numbers_of_the_sliders(docked, folder, qtb
         assert [row["status"] for row in csv.DictReader(file)] == ["done", "failed", "done", "done"]
 
 
+def test_a_folder_that_holds_the_images_is_refused_before_anything_is_written(docked, folder, qtbot):
+    _, widget, run = docked
+    run._form.output.value = folder / "images"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done(qtbot, widget, run)
+    assert "cell 0.tif is the image, which would be lost" in widget.job.value
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_the_copied_command_does_the_same(docked, folder, qtbot):
     _, widget, run = docked
     run._form.output.value = folder / "there"

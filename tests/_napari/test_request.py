@@ -187,7 +187,9 @@ def test_an_index_takes_what_numpy_would_by_name(n_leading, vector, bridge, seed
     np.testing.assert_array_equal(part, wanted)
     if vector is not None:
         assert part.shape[axes.vector_in(region)] == sizes["v"]
-    assert [order[axis] for axis in axes.order()] == [*names, *("v",) * (vector is not None)]
+    channel = ["v"] * (vector is not None)
+    assert [order[axis] for axis in axes.order()] == [*names, *channel]
+    assert [order[axis] for axis in axes.order(vector_to=0)] == [*channel, *names]
 
 
 def test_reading_and_letters_come_from_one_description():

@@ -6,6 +6,7 @@ from numpy.testing import assert_array_equal
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
 from napari_densecrf.choose.classify import PixelClassifier
+from napari_densecrf.large import planning
 
 
 def applied(qtbot, widget, viewer, name="image applied"):
@@ -14,10 +15,13 @@ def applied(qtbot, widget, viewer, name="image applied"):
     return viewer.layers[name]
 
 
-def test_apply_refines_every_slice_as_the_slice_itself(dock, qtbot):
+def test_apply_refines_every_slice_as_the_slice_itself(dock, qtbot, monkeypatch):
+    planned, plan = [], planning.plan
+    monkeypatch.setattr(planning, "plan", lambda *arguments: planned.append(arguments) or plan(*arguments))
     image, probabilities = picture((4, 30, 32), 3)
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     layer = applied(qtbot, widget, viewer)
+    assert len(planned) == 1
     for z in range(4):
         assert_array_equal(layer.data[z], expected(widget, image[z], probabilities[:, z]))
     assert layer.metadata["napari-densecrf"]["params"] == widget.params.to_dict()
@@ -101,16 +105,16 @@ def test_a_film_is_offered_where_there_may_be_time_and_volumes_are_not_coupled(d
 def test_a_stopped_job_goes_on_where_it_was(dock, qtbot):
     image, probabilities = picture((30, 60, 64))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    (run,) = [section for section in widget.sections if section.title == "Run"]
     widget.apply.changed.emit(True)
-    qtbot.waitUntil(lambda: "of 30 done" in widget.job.value, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: run._job.n_done > 0, timeout=WAIT_MS)
     widget.stop.changed.emit(True)
     assert "Stopped" in widget.job.value
-    (run,) = [section for section in widget.sections if section.title == "Run"]
-    n_before = len(run._job.done)
+    n_before = run._job.n_done
     assert 0 < n_before < 30
     layer = applied(qtbot, widget, viewer)
     assert [one.name for one in viewer.layers].count("image applied") == 1
-    assert len(run._job.done) == 30
+    assert run._job.n_done == 30
     for z in (0, 15, 29):
         assert_array_equal(layer.data[z], expected(widget, image[z], probabilities[:, z]))
 
@@ -127,6 +131,29 @@ def test_strokes_hold_in_every_slice(dock, qtbot):
     after(qtbot, widget, lambda: setattr(widget.strokes, "value", viewer.layers["mine"]))
     layer = applied(qtbot, widget, viewer)
     assert (layer.data[2, 5:10, 5:10] == 2).all()
+
+
+def test_each_slice_has_the_classes_that_the_live_result_has_there(dock, qtbot):
+    from napari.layers import Labels
+
+    image, _ = picture((3, 30, 32))
+    rough = np.zeros(image.shape, np.uint16)
+    rough[:, 10:20, 10:20] = 5
+    rough[1, 20:25] = 300
+    rough[2] = 5
+    viewer, widget = dock(image_layer(image, name="image"), Labels(rough, name="rough"), expect=False)
+    viewer.dims.current_step = (0, 0, 0)
+    after(qtbot, widget, lambda: setattr(widget.probabilities, "value", viewer.layers["rough"]))
+    layer = applied(qtbot, widget, viewer)
+    # The slice at the beginning had no label that needs so many bits.
+    assert layer.data.dtype == np.uint16
+    for z, values in enumerate(([0, 5], [0, 5, 300], [0, 5])):
+        probabilities = ndc.probabilities_from_labels(np.searchsorted(values, rough[z]), n_labels=len(values))
+        whole = ndc.refine(image[z], probabilities, widget.params).labels
+        assert_array_equal(layer.data[z], np.array(values)[whole])
+    assert_array_equal(result_of(viewer).data[0], layer.data[0])
+    after(qtbot, widget, lambda: viewer.dims.set_current_step(0, 2))
+    assert_array_equal(result_of(viewer).data[2], layer.data[2])
 
 
 def test_closing_while_a_job_runs_ends_its_thread(dock, qtbot):

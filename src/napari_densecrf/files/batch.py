@@ -12,15 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
-from .jobs import Job, Options, prepare, run
+from . import places
+from .jobs import Options, inputs_of, prepare
+from .places import Use
 from .read import BadInput
 
 TABLE = "summary.csv"
+HEADS = ("image", "probabilities", "labels", "status", "milliseconds")
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
-# What is taken for an image where a folder is named.
+# Files with these endings are images, where a folder is named.
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
-# What a map is likely to be called; the names of so many images are enough to guess from.
+# Words in the names of maps; so many images are enough to guess the pattern.
 MAP_WORDS = ("prob", "map", "pred")
 GUESS_FROM = 10
 
@@ -37,7 +41,7 @@ class Entry:
 
 @dataclass
 class Outcome:
-    """What became of an image: a row of the table.
+    """The outcome of one image: a row of the table.
 
     Parameters
     ----------
@@ -68,7 +72,7 @@ def stem(name: str) -> str:
 
 
 def find(images: Sequence[str], probabilities: str, strokes: str | None, folder: Path, ending: str) -> list[Entry]:
-    """Return the images that the patterns name, each with its map. A file that is the map of another is no image.
+    """Return the images that the patterns name, each with its map. A file that is the map of another is left out.
 
     Parameters
     ----------
@@ -106,7 +110,7 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
 
 
 def files_of(patterns: Sequence[str]) -> list[str]:
-    """Return the files that patterns name, sorted; of a folder the pictures in it, of no match the pattern itself."""
+    """Return the files that patterns name, sorted: of a folder its pictures; without a match the pattern itself."""
     names: set[str] = set()
     for pattern in patterns:
         if os.path.isdir(pattern) and not pattern.lower().rstrip("/").endswith(".zarr"):
@@ -122,7 +126,7 @@ def is_picture(name: str) -> bool:
 
 
 def pattern_of(image: str, other: str) -> str | None:
-    """Return a file's name with ``{stem}`` for the name of its image, ``maps/{stem}_prob.tif``; None without it."""
+    """Return a file's name with ``{stem}`` in place of its image's name, or None if it does not contain that."""
     path = Path(other)
     # Not within a word or a number: image 1 is not part of image 10.
     parts = re.split(rf"(?<![^\W_]){re.escape(stem(image))}(?![^\W_])", path.name, maxsplit=1)
@@ -152,12 +156,12 @@ def guess_maps(images: Sequence[str]) -> str | None:
 
 
 def _sounds_like_map(pattern: str) -> int:
-    """Count which of the names of a file and of its folder do."""
+    """Count how many of the names of a file and of its folder contain a word for a map."""
     return sum(any(word in part.lower() for word in MAP_WORDS) for part in Path(pattern).parts[-2:])
 
 
 def _near(folder: Path) -> Iterator[Path]:
-    """Yield the pictures in a folder, in those in it and in those beside it, but not what a batch has written."""
+    """Yield the pictures in a folder, in its folders and in those beside it, without the output of a batch."""
     # By where they are, as one may be linked under a second name.
     places = {place.resolve(): place for place in (*_folders(folder.parent), *_folders(folder), folder)}
     for place in places.values():
@@ -180,15 +184,15 @@ def run_all(
     *,
     skip_existing: bool = False,
     earlier: Sequence[Outcome] = (),
-) -> Iterator[tuple[Outcome, Job | None, int]]:
-    """Do all, and write the table anew after each.
+) -> Iterator[tuple[Outcome, bool]]:
+    """Refine all entries, and rewrite the table after each.
 
     Parameters
     ----------
     entries : sequence of Entry
     options : Options
     folder : Path
-        For the table; it must be there.
+        For the table; it is made.
     skip_existing : bool
         Leave labels as they are that are there already.
     earlier : sequence of Outcome
@@ -197,12 +201,17 @@ def run_all(
     Yields
     ------
     outcome : Outcome
-        Of the image at work; its status is final when the next begins.
-    job : Job, optional
-        None where there is none, or no more.
-    n_done : int
-        Tiles that are finished.
+        Of the image at work.
+    is_final : bool
+        Whether the outcome will not change any more.
+
+    Raises
+    ------
+    BadInput
+        Before anything is written, where an output would overwrite an input; see `places.check`.
     """
+    check(entries, options, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     outcomes = list(earlier)
     settled = {outcome.entry for outcome in earlier}
     for entry in entries:
@@ -213,30 +222,40 @@ def run_all(
         if skip_existing and entry.output.exists():
             outcome.status = "there already"
             write_table(folder / TABLE, outcomes)
-            yield outcome, None, 0
+            yield outcome, True
             continue
         started = time.perf_counter()
         try:
             job = prepare(entry.image, entry.probabilities, entry.output, options, entry.strokes)
-            for n_done, areas in run(job):
-                outcome.areas = areas
-                yield outcome, job, n_done
+            for _ in job.run():
+                yield outcome, False
+            outcome.areas = job.labels.areas()
             outcome.status = "done"
         except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
             outcome.error = " ".join(str(error).split())
         outcome.elapsed_ms = 1e3 * (time.perf_counter() - started)
         write_table(folder / TABLE, outcomes)
-        yield outcome, None, 0
+        yield outcome, True
+
+
+def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
+    """Raise `BadInput` where labels or the table would be written over what any of the entries reads or writes."""
+    inputs = [use for one in entries for use in inputs_of(one.image, one.probabilities, one.strokes, options)]
+    table = folder / TABLE
+    places.check(inputs, [*(Use("the labels", one.output) for one in entries), Use("the table", table, is_new=False)])
+    if table.exists() and not table.read_bytes().startswith(b",".join(head.encode() for head in HEADS)):
+        raise BadInput(f"{table} is no table of napari-densecrf: choose another folder for the labels")
 
 
 def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the table beside its place, then rename."""
+    """Write the table under a unique name beside its place, then rename."""
     most = max(len(outcome.areas) for outcome in outcomes)
-    heads = ["image", "probabilities", "labels", "status", "milliseconds", *(f"pixels_{k}" for k in range(most))]
-    made = path.with_name(f".{path.name}")
-    with made.open("w", newline="", encoding="utf-8") as file:
+    # A unique name, so that no file of the user has it.
+    path = places.real(path)
+    made = path.with_name(f".{path.name}.{uuid4().hex}")
+    with made.open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow([*heads, "error"])
+        table.writerow([*HEADS, *(f"pixels_{k}" for k in range(most)), "error"])
         for outcome in outcomes:
             areas = outcome.areas if outcome.status == "done" else []
             table.writerow(

@@ -7,13 +7,11 @@ else there is, counts images that have nothing to do with each other; T joins th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from napari_densecrf.large.tiles import lazy
+from napari_densecrf.large.dask_arrays import lazy
+from napari_densecrf.large.job import Frame
 
 from .read import BadInput, Contents
 
@@ -24,7 +22,7 @@ COLOURS = (3, 4)
 
 @dataclass(frozen=True)
 class Frames:
-    """Lazy arrays, their axes in one order: what is independent, then space.
+    """The frames of files as lazy arrays, axes in one order: first those that count frames, then space; a `Source`.
 
     Parameters
     ----------
@@ -59,21 +57,18 @@ class Frames:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Frames along each independent axis."""
+        """Number of frames along each axis that counts them."""
         return self.shape[: len(self.independent)]
 
     def __len__(self) -> int:
         """Return the number of frames."""
         return math.prod(self.counts)
 
-    def indices(self) -> Iterator[tuple[int, ...]]:
-        """Yield the index of each frame."""
-        yield from np.ndindex(self.counts)
-
-    def frame(self, index: tuple[int, ...]) -> tuple[Any, Any, Any]:
-        """Return image, map and strokes of one frame."""
+    def frame(self, index: tuple[int, ...]) -> Frame:
+        """Return one frame."""
         of_map = (slice(None), *index) if self.has_classes else index
-        return self.image[index], self.probabilities[of_map], None if self.strokes is None else self.strokes[index]
+        strokes = None if self.strokes is None else self.strokes[index]
+        return Frame(self.image[index], self.probabilities[of_map], strokes)
 
     @property
     def channel_axis(self) -> int | None:
@@ -140,7 +135,7 @@ def _with_time(image: Contents, letters: str, space: str) -> str:
 def _image_axes(
     image: Contents, probabilities: Contents, axes: str | None, channel_axis: int | None
 ) -> tuple[str, Any]:
-    """Return the letters of the image's axes, and its pixels, without axes of one pixel where nobody named any."""
+    """Return the letters of the image's axes, and its pixels; without names, axes of one pixel are left out."""
     pixels = lazy(image.pixels)
     if axes is not None:
         return _named("--axes", axes, image), pixels
@@ -186,7 +181,7 @@ def _named(who: str, axes: str, image: Contents) -> str:
 
 
 def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str | None) -> tuple[bool, Any]:
-    """Return whether a map has classes, and the map: (*order), or with classes first."""
+    """Return whether a map has an axis of classes, and the map: (*order), or with classes first."""
     pixels = lazy(contents.pixels)
     if axes is not None:
         letters: str | None = _named("--map-axes", axes, contents)

@@ -1,4 +1,4 @@
-"""What files hold: images, read by slices, with what they say of axes, pixel sizes and classes; and parameters.
+"""Reading files: images by slices, with axes, pixel sizes and names of classes where files state them; parameters.
 
 tif and npy need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
 read through npe2, where a plugin of it is installed. No Qt here.
@@ -10,10 +10,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -23,12 +24,14 @@ from napari_densecrf.params import CRFParams
 HDF5 = (".h5", ".hdf5", ".ilp")
 # Files up to this size are read at once; larger ones piece by piece.
 AT_ONCE_BYTES = 2**27
+# Units of length that OME-XML may name.
+METRES = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "Å": 1e-10, "pm": 1e-12}
 # Where ilastik puts what it exports.
 ILASTIK_DATASET = "exported_data"
 
 
 class BadInput(Exception):
-    """Says in one sentence what is wrong with what was given."""
+    """Wrong input; the message is one sentence for the user."""
 
 
 def read_params(path: str | Path) -> CRFParams:
@@ -49,7 +52,7 @@ def read_params(path: str | Path) -> CRFParams:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """Pixels of a file, and its metadata.
 
     Parameters
     ----------
@@ -113,6 +116,24 @@ def read(name: str | Path) -> Contents:
         raise BadInput(f"{name} cannot be read: {_words(error)}{remedy}") from None
 
 
+def files_behind(name: str | Path) -> list[Path]:
+    """Return the files or folders behind a name that `read` takes: the file of ``file.h5/dataset``, all of an image.
+
+    An OME-TIFF may name others that hold some of its planes.
+    """
+    inside = _split_hdf5(str(name))
+    if inside is not None:
+        return [Path(inside[0])]
+    path = Path(name)
+    others: set[str] = set()
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        # What cannot be read is said by `read`.
+        with suppress(Exception), tifffile.TiffFile(path) as file:
+            elements = ElementTree.fromstring((file.ome_metadata or "").encode()).iter()
+            others.update(element.attrib["FileName"] for element in elements if "FileName" in element.attrib)
+    return [path, *(path.parent / other for other in sorted(others - {path.name}))]
+
+
 def _words(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -136,7 +157,7 @@ def _read_npy(name: str) -> Contents:
 
 @dataclass(frozen=True)
 class Slices:
-    """Pixels that are read when they are sliced, by opening the file anew: it can be sent to other processes.
+    """Pixels that are read when they are sliced. Each time the file is opened, so that other processes can do it too.
 
     Parameters
     ----------
@@ -196,11 +217,9 @@ def _read_tif(name: str) -> Contents:
 
 
 def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
-    """Return the sizes that OME or ImageJ metadata tell."""
+    """Return the pixel sizes in OME or ImageJ metadata, and their unit."""
     if file.is_ome and file.ome_metadata:
-        found = re.findall(r'PhysicalSize([XYZ])="([^"]+)"', file.ome_metadata)
-        unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', file.ome_metadata)
-        return {letter: float(size) for letter, size in found}, unit.group(1) if unit else "µm" if found else None
+        return _ome_sizes(file.ome_metadata)
     if file.is_imagej and file.imagej_metadata and "unit" in file.imagej_metadata:
         sizes = {"Z": float(file.imagej_metadata["spacing"])} if "spacing" in file.imagej_metadata else {}
         tags = file.pages.first.tags
@@ -211,6 +230,28 @@ def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
         unit_name = str(file.imagej_metadata["unit"])
         return sizes, "µm" if unit_name in ("micron", "um", "\\u00B5m") else unit_name
     return {}, None
+
+
+def _ome_sizes(xml: str) -> tuple[dict[str, float], str | None]:
+    """Return the pixel sizes of the first image in OME-XML, all in the unit of the first of them."""
+    try:
+        images = tifffile.xml2dict(xml)["OME"].get("Image", {})
+    except SyntaxError:
+        # Damaged XML is no reason not to read the pixels.
+        return {}, None
+    pixels = (images[0] if isinstance(images, list) else images).get("Pixels", {})
+    named = [letter for letter in "XYZ" if f"PhysicalSize{letter}" in pixels]
+    units = {letter: str(pixels.get(f"PhysicalSize{letter}Unit", "µm")) for letter in named}
+    unit = units[named[0]] if named else None
+    sizes = {}
+    for letter in named:
+        size = float(pixels[f"PhysicalSize{letter}"])
+        if units[letter] == unit:
+            sizes[letter] = size
+        elif unit in METRES and units[letter] in METRES:
+            sizes[letter] = size * METRES[units[letter]] / METRES[unit]
+        # A size without a common measure, as in "reference frame", is left out.
+    return sizes, unit
 
 
 # ---- HDF5
@@ -248,7 +289,7 @@ def _read_hdf5(name: str) -> Contents:
 
 
 def _only_dataset(file: Any, path: str) -> Any:
-    """Return ilastik's dataset, or the only one that can be an image."""
+    """Return the dataset that ilastik writes, or the only one with at least two axes."""
     if ILASTIK_DATASET in file:
         return file[ILASTIK_DATASET]
     found: list[str] = []

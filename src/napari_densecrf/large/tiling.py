@@ -21,13 +21,13 @@ BASE = 3.0
 LEAST_HALO_SIGMAS = 3.0
 # Iterations for which that holds; more carry news farther.
 USUAL_ITERATIONS = 5
-# What a tile costs beyond its points, in points.
+# The fixed cost of a tile, in points.
 TILE_OVERHEAD = 20_000
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How an image is cut, and what that takes.
+    """The tiles of an image, and the memory and time they take.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class TilePlan:
         )
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe the plan in one line."""
         seconds = f"about {_duration(self.predicted_seconds)}"
         memory = f"{self.tile_bytes / GIB:.2f} GiB"
         whole = " x ".join(map(str, self.shape))
@@ -110,9 +110,9 @@ class Tile:
     Parameters
     ----------
     inner : tuple of slice
-        What it gives to the result.
+        The part of the result that it makes.
     outer : tuple of slice
-        What is refined for it: the inner part with its halo.
+        The part that is refined for it: the inner part with its halo.
     """
 
     inner: tuple[slice, ...]

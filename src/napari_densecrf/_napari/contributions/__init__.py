@@ -1,1 +1,1 @@
-"""What the manifest offers besides the widget: a reader, a writer, samples."""
+"""The reader, the writer and the samples that the manifest names."""

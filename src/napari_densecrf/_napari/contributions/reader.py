@@ -1,4 +1,4 @@
-"""Dropping one of ilastik's HDF5 exports on napari: a map with its classes, or the labels of a segmentation. No Qt."""
+"""The reader of ilastik's HDF5 exports: a map with its classes, or the labels of a segmentation. No Qt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_densecrf.files.read import HDF5, ILASTIK_DATASET, Contents, read
-from napari_densecrf.large.tiles import lazy
+from napari_densecrf.large.dask_arrays import lazy
 
 # In a layer's metadata: which of its axes each axis of its file is, None for one that was left out.
 FILE_AXES = "file_axes"
@@ -18,7 +18,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Return the reader of what ilastik exports, or None for all else."""
+    """Return the reader if all paths are exports of ilastik, else None."""
     paths = path if isinstance(path, list) else [path]
     return read_layers if paths and all(_is_export(one) for one in paths) else None
 

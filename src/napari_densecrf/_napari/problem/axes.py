@@ -77,9 +77,10 @@ class LayerAxes:
                     return data, self.at(*region.leading, *slices)
         return levels[0], self.of(region)
 
-    def order(self) -> tuple[int, ...]:
-        """Return the axes of the data in the order of the problem: leading ones, y and x, the vector last."""
-        return self.spatial if self.vector is None else (*self.spatial, self.vector)
+    def order(self, *, vector_to: int = -1) -> tuple[int, ...]:
+        """Return the axes of the data in the order of the problem, the vector first (0) or last (-1)."""
+        vector = () if self.vector is None else (self.vector,)
+        return (*vector, *self.spatial) if vector_to == 0 else (*self.spatial, *vector)
 
     def letters(self, spatial: str) -> str:
         """Return a letter for each axis of the data: those given for the spatial ones, C for the vector."""

@@ -1,4 +1,4 @@
-"""All frames of what fits no memory: into an OME-Zarr, tile by tile, which is then shown."""
+"""Apply into an OME-Zarr, where the result is larger than the memory. It is shown when it is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -17,124 +17,90 @@ from napari.layers import Labels, Layer
 from napari_densecrf._napari.display.result_layer import OPACITY, paint_like, place
 from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import (
-    MAX_CLASSES,
-    METADATA_KEY,
-    T_NAMES,
-    Z_NAMES,
-    FromStrokes,
-    Misfit,
-    Problem,
-    layers_of,
-)
+from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs
-from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
-from napari_densecrf.crf.unary import CONFIDENCE
-from napari_densecrf.files import jobs
-from napari_densecrf.files.frames import Frames
-from napari_densecrf.files.read import BadInput, Contents
-from napari_densecrf.files.write import Target, check_path
-from napari_densecrf.large.tiles import TILE_MEMORY, labels_in, lazy, map_of_labels, plan_tiles
+from napari_densecrf.files import places
+from napari_densecrf.files.places import Use
+from napari_densecrf.files.read import BadInput
+from napari_densecrf.files.target import Target, check_path
+from napari_densecrf.files.write import FileSink
+from napari_densecrf.large.dask_arrays import labels_in, lazy
+from napari_densecrf.large.tiles import TILE_MEMORY
+from napari_densecrf.large.tiling import TilePlan
 
-from .in_memory import Planned, most_memory
+from .apply import Apply
+from .in_memory import most_memory
+from .layer_frames import LayerFrames
 
 ENDING = ".ome.zarr"
 
 
-@dataclass
-class ApplyToDisk:
-    """One run over all frames into a file, which has what is done: it can go on.
+@dataclass(eq=False)
+class IntoZarr:
+    """An OME-Zarr as the `Destination` of a run.
 
     Parameters
     ----------
     request : Request
     inputs : Inputs
         Of the slice that is shown: names and values of the classes.
-    strokes : Labels, optional
     viewer : ViewerModel
     path : Path
-        Of the OME-Zarr.
     about : dict
         What is written with it: a run that was stopped goes on only where all of it is the same.
     """
 
     request: Request
     inputs: Inputs
-    strokes: Labels | None
     viewer: ViewerModel
     path: Path
     about: dict[str, Any]
-    n_all: int = 1
-    n_done: int = 0
-    again: ClassVar[str] = "Apply"
 
-    def goes_on(self, request: Request, viewer: ViewerModel) -> bool:
-        """Tell whether this was stopped, and would be the same again."""
-        same = self.request.whole == request.whole
-        return self.n_done < self.n_all and viewer is self.viewer and same
-
-    def steps(self) -> Steps:
-        """Do what is left."""
-        yield Stage("reading", 0.0)
-        job = self._job()
-        yield Found(Planned(len(job.frames), job.plan, self.request.frame))
-        for n_done, _ in jobs.run(job):
-            yield Found((n_done, job.n_tiles))
-        yield Done(self)
-
-    def take(self, found: Any) -> str | None:
-        """Count, as long as the layers are there."""
-        if not all(layer in self.viewer.layers for layer in layers_of(self.request.problem)):
-            return None
-        if isinstance(found, Planned):
-            return f"Too large for the memory: it goes to {self.path}. {found} …"
-        self.n_done, self.n_all = found
-        return f"{self.n_done} of {self.n_all} done …"
-
-    def finish(self, seconds: float) -> str:
-        """Show what has been written."""
-        self.viewer.add_layer(written_layer(self.path, self.request.problem, self.inputs, self.about))
-        return f"Done in {seconds:.1f} s: {self.path}"
-
-    def _job(self) -> jobs.Job:
-        """Plan it: what the command line does with files is done with the layers."""
-        request, problem = self.request, self.request.problem
-        frames, values = frames_of_layers(request, self.strokes)
-        if values is not None:
+    def sink(self, frames: LayerFrames, plan: TilePlan) -> FileSink:
+        """Return the sink for the labels."""
+        problem = self.request.problem
+        if isinstance(problem.map, Labels):
+            # The slice that is shown may not have all labels.
+            values = labels_in(levels_of(problem.map)[0])
             self.inputs = replace(self.inputs, values=values, names=[f"label {value}" for value in values])
-        options = jobs.Options(request.params, spacing=request.frame_spacing, time_sigma=request.time_sigma)
-        image, probabilities, _ = frames.frame((0,) * len(frames.counts))
-        plan = plan_tiles(
-            image,
-            probabilities,
-            options.model,
-            spacing=options.spacing,
-            channel_axis=frames.channel_axis,
-            tile_memory=min(TILE_MEMORY, most_memory()),
-        )
-        axes = problem.spatial_axes
+        letters = frames.letters
         sizes = {
             letter: abs(float(problem.image.scale[axis]))
-            for letter, axis in zip(frames.axes, axes, strict=True)
+            for letter, axis in zip(letters, problem.spatial_axes, strict=True)
             if letter in "ZYX"
         }
         target = Target(
             self.path,
-            frames.shape,
+            problem.shape,
             np.dtype(self.inputs.dtype),
-            frames.axes,
+            letters,
             (1,) * len(frames.counts) + plan.tile_shape,
             sizes,
             None if problem.unit == "px" else problem.unit,
             self.about,
         )
-        read = Contents(problem.image.name, frames.image, frames.axes)
-        return jobs.Job((read,), frames, plan, options, target, None if values is None else tuple(values.tolist()))
+        return FileSink(target)
+
+    def wanted(self) -> bool:
+        """Tell whether the layers are still there."""
+        return all(layer in self.viewer.layers for layer in layers_of(self.request.problem))
+
+    def announce(self) -> str:
+        """Return a sentence that says where the labels go."""
+        return f"Too large for the memory: it goes to {self.path}. "
+
+    def show(self) -> None:
+        """Do nothing: labels are shown when all are there."""
+
+    def finish(self) -> str:
+        """Show the zarr, and return its path."""
+        self.viewer.add_layer(written_layer(self.path, self.request.problem, self.inputs, self.about))
+        return f": {self.path}"
 
 
-def begun_on_disk(request: Request, inputs: Inputs, strokes: Labels | None, viewer: ViewerModel) -> ApplyToDisk:
-    """Choose a place for a new run.
+def start_on_disk(request: Request, inputs: Inputs, strokes: Labels | None, viewer: ViewerModel) -> Apply:
+    """Choose a path for a new run.
 
     Raises
     ------
@@ -150,13 +116,21 @@ def begun_on_disk(request: Request, inputs: Inputs, strokes: Labels | None, view
         raise Misfit(
             'Too large for the memory; to write to disk instead: pip install "napari-densecrf[files]"'
         ) from None
+    # No file that a layer came from, nor what anybody else has there.
+    files = [("the layer", layer.source.path) for layer in (*layers_of(request.problem), strokes) if layer is not None]
+    try:
+        places.check(places.reads(*files), [Use("the labels", path)])
+    except BadInput as error:
+        raise Misfit(str(error)) from None
     about = {
         **provenance_of_request(request, inputs),
         "strokes": None if strokes is None else strokes.name,
         "frozen": True,
         "inputs": [_origin(layer, edited) for layer, edited in _with_edits(request, strokes)],
     }
-    return ApplyToDisk(request, inputs, strokes, viewer, path, about)
+    destination = IntoZarr(request, inputs, viewer, path, about)
+    memory = min(TILE_MEMORY, most_memory())
+    return Apply(request, viewer, LayerFrames(request, strokes), destination, memory)
 
 
 def _with_edits(request: Request, strokes: Labels | None) -> list[tuple[Layer, bool]]:
@@ -167,7 +141,7 @@ def _with_edits(request: Request, strokes: Labels | None) -> list[tuple[Layer, b
 
 
 def _origin(layer: Layer, edited: bool) -> dict[str, Any]:
-    """Return what tells a layer's data from others: its file and when that was changed, or the present moment."""
+    """Return a value that changes with a layer's data: its file and when that was changed, or else the time now."""
     path = layer.source.path
     if path is None or edited or not os.path.exists(path):
         return {"name": layer.name, "at": time.time_ns()}
@@ -175,90 +149,23 @@ def _origin(layer: Layer, edited: bool) -> dict[str, Any]:
 
 
 def free_path(image: Layer) -> Path:
-    """Return a name that is not taken, beside the image's file or, where there is none, among temporary files."""
+    """Return a path that is not taken, beside the image's file or, where there is none, in the temporary folder."""
     source = Path(image.source.path) if image.source.path else None
+    # A zarr is one image, into which no other is written.
+    source = source and (places.zarr_around(source) or source)
     if source is not None and source.parent.is_dir() and os.access(source.parent, os.W_OK):
         folder = source.parent
     else:
         folder = Path(tempfile.gettempdir())
     name = re.sub(r"[^\w .()-]", "_", image.name).removesuffix(ENDING)
     path, k = folder / f"{name} refined{ENDING}", 2
-    while path.exists():
+    while os.path.lexists(path):
         path, k = folder / f"{name} refined {k}{ENDING}", k + 1
     return path
 
 
-def frames_of_layers(request: Request, strokes: Labels | None) -> tuple[Frames, Any]:
-    """Return all frames of the layers, lazy, and the values of the classes where the map is a rough segmentation.
-
-    Raises
-    ------
-    Misfit
-        Where it has too many labels.
-    """
-    problem = request.problem
-    image = lazy(levels_of(problem.image)[0])
-    order = list(problem.spatial_axes)
-    if problem.channel_axis is not None:
-        order.append(problem.channel_axis)
-    image = image.transpose(order)
-    if problem.image.rgb:
-        # Alpha is no colour.
-        image = image[..., :3]
-    probabilities, values = _lazy_map(problem)
-    painted = None if strokes is None else lazy(levels_of(strokes)[0])
-    if painted is not None and painted.ndim > len(problem.shape):
-        painted = painted.reshape(problem.shape)
-    n_joined = 2 if request.read.z is None else 3
-    letters = _letters(problem, {"slice": "", "volume": "Z", "film": "T"}[request.frame])
-    has_classes = probabilities.ndim > len(problem.shape)
-    frames = Frames(
-        letters[:-n_joined],
-        letters[-n_joined:],
-        image,
-        probabilities,
-        painted,
-        problem.channel_axis is not None,
-        has_classes,
-    )
-    return frames, values
-
-
-def _lazy_map(problem: Problem) -> tuple[Any, Any]:
-    source = problem.map
-    if isinstance(source, tuple):
-        return np.stack([lazy(levels_of(layer)[0]) for layer in source]), None
-    assert not isinstance(source, FromStrokes)
-    pixels = lazy(levels_of(source)[0])
-    if isinstance(source, Labels):
-        values = labels_in(pixels)
-        if not 2 <= len(values) <= MAX_CLASSES:
-            raise Misfit(f"“{source.name}” has {len(values)} labels: expected 2 to {MAX_CLASSES} classes.")
-        return map_of_labels(pixels, CONFIDENCE, values.tolist()), values
-    if problem.class_axis is None:
-        return pixels, None
-    others = [axis for axis in range(pixels.ndim) if axis != problem.class_axis]
-    return pixels.transpose([problem.class_axis, *others]), None
-
-
-def _letters(problem: Problem, last: str) -> str:
-    """Return letters for the axes of the result: as the image's axes are called, or as they most often are.
-
-    ``last`` is that of the last leading axis, where it is known.
-    """
-    labels = [problem.image.axis_labels[axis].lower() for axis in problem.spatial_axes[:-2]]
-    spare = iter("IJKLMNOP")
-    named = ["Z" if label in Z_NAMES else "T" if label in T_NAMES else "" for label in labels]
-    if last:
-        named[-1] = last
-    for axis in reversed(range(len(named))):
-        usual = next(letter for letter in ("Z", "T", next(spare)) if letter not in named)
-        named[axis] = named[axis] if named[axis] and named.count(named[axis]) == 1 else usual
-    return "".join(named) + "YX"
-
-
 def written_layer(path: Path, problem: Problem, inputs: Inputs, about: dict[str, Any]) -> Labels:
-    """Return the layer of labels that have been written: read where, and as finely as, it is looked at."""
+    """Return the layer of the labels in a zarr; napari reads the part and the level that it shows."""
     import zarr
 
     group = zarr.open_group(path, mode="r")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit, Label, PushButton
@@ -14,135 +11,14 @@ from napari.layers import Labels, Layer
 from qtpy.QtWidgets import QApplication, QDialog, QVBoxLayout, QWidget
 
 from napari_densecrf._napari.panel.panel import Panel, set_text
-from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import layers_of_map
-from napari_densecrf._napari.recipes.command import options_of
+from napari_densecrf._napari.runs.folder_run import Choice, FolderRun, batch_command, options_like
 from napari_densecrf._napari.session import Session
-from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
-from napari_densecrf.crf.unary import CONFIDENCE
-from napari_densecrf.files.batch import TABLE, Entry, Outcome, files_of, find, guess_maps, pattern_of, run_all
+from napari_densecrf.files.batch import files_of, guess_maps, pattern_of
 from napari_densecrf.files.jobs import Options
-from napari_densecrf.files.read import BadInput, read
-from napari_densecrf.params import CRFParams
 
 # Of a folder beside the images, for the labels.
 OUTPUT = "refined"
-LABELS = ".tif"
-
-
-@dataclass
-class FolderRun:
-    """One run over the files of a folder; what is done is kept, so that it can go on.
-
-    Parameters
-    ----------
-    entries : tuple of Entry
-    folder : Path
-        For labels and table; it is made.
-    options : Options
-    outcomes : list of Outcome
-    """
-
-    entries: tuple[Entry, ...]
-    folder: Path
-    options: Options
-    outcomes: list[Outcome] = field(default_factory=list)
-    again: ClassVar[str] = "the same run"
-
-    @property
-    def n_all(self) -> int:
-        """Number of images."""
-        return len(self.entries)
-
-    @property
-    def n_done(self) -> int:
-        """Images that are done, or have failed."""
-        return len(self.outcomes)
-
-    def is_like(self, other: FolderRun) -> bool:
-        """Tell whether this was stopped, and the other would do the same again."""
-        same = (self.entries, self.folder, self.options) == (other.entries, other.folder, other.options)
-        return same and self.n_done < self.n_all
-
-    def steps(self) -> Steps:
-        """Do what is left; a bad file stops nothing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for outcome, job, _ in run_all(self.entries, self.options, self.folder, earlier=tuple(self.outcomes)):
-            yield Found(outcome) if job is None else Stage(outcome.entry.image, 0.0)
-        yield Done(self)
-
-    def take(self, found: Outcome) -> str:
-        """Note what has become of an image."""
-        self.outcomes.append(found)
-        failed = len(self._failed)
-        return f"{self.n_done} of {self.n_all} done{f', {failed} of them failed' if failed else ''} …"
-
-    def finish(self, seconds: float) -> str:
-        """Say how many were done, and what is wrong with the first that was not."""
-        failed, where = self._failed, f"{self.folder / TABLE}"
-        n_good = self.n_all - len(failed)
-        if not failed:
-            return f"All {self.n_all} images done in {seconds:.0f} s, see {where}."
-        more = "" if len(failed) == 1 else ", and others"
-        return f"{n_good} of {self.n_all} images done, {len(failed)} failed: {_words(failed[0])}{more}. See {where}"
-
-    @property
-    def _failed(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.status == "failed"]
-
-
-def _words(failed: Outcome) -> str:
-    """Say what is wrong with an image, with the names of files in place of their paths."""
-    error = failed.error
-    for path in map(Path, (failed.entry.image, failed.entry.probabilities)):
-        error = error.replace(str(path), path.name)
-    name = Path(failed.entry.image).name
-    return error if name in error else f"{name}: {error}"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is chosen in the window.
-
-    Parameters
-    ----------
-    images : str
-        A folder, or a pattern with * and ?.
-    maps : str
-        With ``{stem}`` where the name of an image goes.
-    folder : Path
-        For labels and table.
-    """
-
-    images: str
-    maps: str
-    folder: Path
-
-    def entries(self) -> tuple[Entry, ...]:
-        """Return the images with their maps.
-
-        Raises
-        ------
-        BadInput
-            Where there is none.
-        """
-        return tuple(find([self.images], self.maps, None, self.folder, LABELS))
-
-    def __str__(self) -> str:
-        """Say in a line what is there."""
-        try:
-            entries = self.entries()
-        except BadInput:
-            return "There is no image."
-        missing = [Path(entry.image).name for entry in entries if not Path(entry.probabilities).exists()]
-        count = f"{len(entries)} image{'s' * (len(entries) > 1)}"
-        if not self.maps:
-            return f"{count}: choose the map of one of them."
-        if not missing:
-            return f"{count}, {'each with its map' if len(entries) > 1 else 'with its map'}."
-        if len(missing) == len(entries):
-            return f"{count}, but no map is called so."
-        return f"{count}, {len(missing)} without a map: {missing[0]}{' …' if len(missing) > 1 else ''}"
 
 
 class FolderForm:
@@ -255,54 +131,6 @@ class FolderForm:
         rough = isinstance(self.session.chosen.map, Labels)
         images = [entry.image for entry in self.choice.entries()]
         return options_like(self.session.request(), self.session.numbers.params, images, rough=rough)
-
-
-def options_like(request: Request | None, params: CRFParams, images: Sequence[str], *, rough: bool) -> Options:
-    """Return how to refine files like the image at hand: its pixel size, and its axes where files have as many.
-
-    Parameters
-    ----------
-    request : Request, optional
-    params : CRFParams
-    images : sequence of str
-        The first that can be read tells how many axes files have.
-    rough : bool
-        Whether maps are rough segmentations.
-    """
-    confidence = CONFIDENCE if rough else None
-    if request is None:
-        return Options(params, confidence=confidence)
-    problem = request.problem
-    axes = problem.image_axes.letters(problem.letters("Z" if request.frame == "volume" else "T"))
-    if _n_axes(images) != len(axes):
-        return Options(params, spacing=request.problem.spacing, confidence=confidence)
-    return Options(
-        params, axes=axes, spacing=request.frame_spacing, time_sigma=request.time_sigma, confidence=confidence
-    )
-
-
-def _n_axes(images: Sequence[str]) -> int:
-    for image in images:
-        try:
-            return int(read(image).pixels.ndim)
-        except (BadInput, OSError, MemoryError):
-            continue
-    return 0
-
-
-def batch_command(choice: Choice, options: Options) -> str:
-    """Return the shell command that does what a choice does."""
-    images = choice.images
-    words = ["napari-densecrf", "batch", images, "--probabilities", choice.maps, "-o", str(choice.folder)]
-    if options.axes is not None:
-        words += ["--axes", options.axes]
-    if options.time_sigma is not None:
-        words += ["--time-sigma", repr(options.time_sigma)]
-    if options.spacing is not None:
-        words += ["--spacing", ",".join(repr(float(size)) for size in options.spacing)]
-    if options.confidence is not None:
-        words += ["--from-labels", repr(options.confidence)]
-    return shlex.join([*words, *options_of(options.params)])
 
 
 def file_of(layer: Layer) -> Path | None:

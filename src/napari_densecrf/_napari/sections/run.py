@@ -10,16 +10,18 @@ from napari.utils import progress
 
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text
 from napari_densecrf._napari.problem.understand import Misfit
-from napari_densecrf._napari.runs.in_memory import Apply, begun, fits
-from napari_densecrf._napari.runs.to_zarr import ApplyToDisk, begun_on_disk
+from napari_densecrf._napari.runs.apply import Apply
+from napari_densecrf._napari.runs.folder_run import FolderRun
+from napari_densecrf._napari.runs.in_memory import fits, start_in_memory
+from napari_densecrf._napari.runs.to_zarr import start_on_disk
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Listener, Runner, Steps
 
-from .folder_form import FolderForm, FolderRun
+from .folder_form import FolderForm
 from .section import Section
 
 
-class Job(Protocol):
+class LongRun(Protocol):
     """A long piece of work in parts; what is done is kept, so that it can go on."""
 
     again: ClassVar[str]
@@ -36,10 +38,10 @@ class Job(Protocol):
         """Do what is left, in the thread."""
 
     def take(self, found: Any) -> str | None:
-        """Take in what the thread has found, in the window's; return what to say, or None where nobody wants it."""
+        """Take a result in the GUI's thread; return the text of the panel, or None where the layers are gone."""
 
     def finish(self, seconds: float) -> str:
-        """Show what has been done, if it is not shown yet, and say it in a line."""
+        """Show everything that is done; return the text of the panel."""
 
 
 class Run(Section):
@@ -62,8 +64,8 @@ class Run(Section):
         )
         self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
         self._runner = Runner(session.loop, "napari-densecrf run", warns=False)
-        self._job: Job | None = None
-        self._applied: Apply | ApplyToDisk | None = None
+        self._job: LongRun | None = None
+        self._applied: Apply | None = None
         self._batch: FolderRun | None = None
         self._form: FolderForm | None = None
         self._bar: progress[Any] | None = None
@@ -98,9 +100,11 @@ class Run(Section):
             self._say("Refine a slice first.")
             return
         if self._applied is None or not self._applied.goes_on(request, self.session.viewer):
-            begin = begun if fits(request, shown.inputs.dtype) else begun_on_disk
+            start = start_in_memory if fits(request, shown.inputs.dtype) else start_on_disk
             try:
-                self._applied = begin(request, shown.inputs, self.session.chosen.painted, self.session.viewer)
+                # The layer that is added is no reason to refine anew.
+                with self.session.writing():
+                    self._applied = start(request, shown.inputs, self.session.chosen.painted, self.session.viewer)
             except Misfit as misfit:
                 self._say(str(misfit))
                 return
@@ -119,7 +123,7 @@ class Run(Section):
 
     # --- what becomes of it ----------------------------------------------------------------------------------------
 
-    def _begin(self, job: Job, words: str) -> None:
+    def _begin(self, job: LongRun, words: str) -> None:
         self._job = job
         self._started = time.monotonic()
         self._enable(running=True)
@@ -129,7 +133,7 @@ class Run(Section):
         self._bar.update(job.n_done)
         self._runner.submit(job.steps, Listener(self._finish, self._show, self._fail))
 
-    def _show(self, found: Any) -> None:
+    def _show(self, found: object) -> None:
         job = self._job
         if job is None:
             return
@@ -145,7 +149,8 @@ class Run(Section):
 
     def _finish(self, *_: object) -> None:
         if self._job is not None:
-            self._say(self._job.finish(time.monotonic() - self._started))
+            with self.session.writing():
+                self._say(self._job.finish(time.monotonic() - self._started))
             self._look.start()
         self._enable(running=False)
 

@@ -1,0 +1,148 @@
+"""The frames of the open layers, slices, volumes or films, as a job takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
+from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.request import Request
+from napari_densecrf._napari.problem.understand import MAX_CLASSES, T_NAMES, Z_NAMES, FromStrokes, Misfit, Problem
+from napari_densecrf._napari.work.reading import read_strokes
+from napari_densecrf._napari.work.stroke_maps import StrokeMaps
+from napari_densecrf._napari.work.worker import read_all
+from napari_densecrf.crf.unary import CONFIDENCE
+from napari_densecrf.large.dask_arrays import labels_in, lazy, map_of_labels
+from napari_densecrf.large.job import Frame
+
+
+@dataclass(eq=False)
+class LayerFrames:
+    """All frames of a request's layers, each with the same classes as its live result; a `Source`.
+
+    Parameters
+    ----------
+    request : Request
+    strokes : Labels, optional
+
+    Raises
+    ------
+    Misfit
+        Where the strokes are not on the grid of the image.
+    """
+
+    request: Request
+    strokes: Labels | None
+    _stroke_maps: StrokeMaps = field(default_factory=StrokeMaps)
+
+    def __post_init__(self) -> None:
+        if self.strokes is not None:
+            # Raises where they do not fit, and reads one slice.
+            read_strokes(self.strokes, self.request.problem, self._region((0,) * len(self.counts)))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Frames along each axis that counts them."""
+        return self.request.problem.shape[: -self._n_joined]
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Axis of a frame's channels."""
+        return None if self.request.problem.channel_axis is None else -1
+
+    @property
+    def letters(self) -> str:
+        """Letters of the axes of the result: as the image's axes are called, or as they most often are."""
+        return _letters(self.request.problem, {"slice": "", "volume": "Z", "film": "T"}[self.request.frame])
+
+    @property
+    def _n_joined(self) -> int:
+        return 2 if self.request.read.z is None else 3
+
+    def frame(self, index: tuple[int, ...]) -> Frame:
+        """Return one frame: views of arrays that are in memory, lazy arrays of others.
+
+        Raises
+        ------
+        Misfit
+            Where a rough segmentation has too many labels there, or where strokes make no map.
+        """
+        problem = self.request.problem
+        if isinstance(problem.map, FromStrokes):
+            region = self._region(index)
+            strokes = None if self.strokes is None else read_strokes(self.strokes, problem, region)
+            inputs = read_all(replace(self.request, region=region, read=region, strokes=strokes), self._stroke_maps)
+            return Frame(inputs.image, inputs.probabilities, strokes)
+        probabilities, values = self._map(index)
+        return Frame(self._image(index), probabilities, self._strokes(index), values)
+
+    def _region(self, index: tuple[int, ...]) -> Region:
+        *leading, height, width = self.request.problem.shape
+        if self._n_joined == 2:
+            return Region(index, (0, height), (0, width))
+        return Region((*index, 0), (0, height), (0, width), z=(0, leading[-1]))
+
+    def _image(self, index: tuple[int, ...]) -> Any:
+        """Return (*spatial), or with the channels last."""
+        return _in_order(self.request.problem.image_axes, vector_to=-1)[index]
+
+    def _map(self, index: tuple[int, ...]) -> tuple[Any, NDArray[Any] | None]:
+        """Return the map, and the label of each class where it is made of labels."""
+        problem = self.request.problem
+        parts = [_in_order(axes, vector_to=0) for axes in problem.map_axes]
+        if isinstance(problem.map, tuple):
+            return np.stack([part[index] for part in parts]), None
+        if isinstance(problem.map, Labels):
+            labels = parts[0][index]
+            values = _classes_in(labels, problem.map.name)
+            return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(label_type(values))
+        return parts[0][index if problem.class_axis is None else (slice(None), *index)], None
+
+    def _strokes(self, index: tuple[int, ...]) -> Any:
+        if self.strokes is None:
+            return None
+        return _in_order(self.request.problem.axes_like_result(self.strokes), vector_to=0)[index]
+
+
+def label_type(values: NDArray[np.int64]) -> type[np.integer[Any]]:
+    """Return the smallest type for such labels, the same as that of the live result."""
+    largest = values.max()
+    return np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.int32
+
+
+def _in_order(axes: LayerAxes, *, vector_to: int) -> Any:
+    """Return all data of a layer in the order of the problem: lazy, or a view where they are in memory."""
+    data = levels_of(axes.layer)[0]
+    whole = axes.at(*(slice(None),) * len(axes.spatial))
+    # The others are of one pixel, and gone.
+    kept = [axis for axis, pick in enumerate(whole) if isinstance(pick, slice)]
+    part = (data if isinstance(data, np.ndarray) else lazy(data))[whole]
+    return part.transpose([kept.index(axis) for axis in axes.order(vector_to=vector_to)])
+
+
+def _classes_in(labels: Any, name: str) -> NDArray[np.int64]:
+    """Return the labels that are the classes of a frame, at least two."""
+    values = labels_in(labels)
+    if len(values) > MAX_CLASSES:
+        raise Misfit(f"“{name}” has {len(values)} labels in a slice: expected classes, not one label per object.")
+    if len(values) < 2:
+        values = np.unique(np.concatenate([values, [0, int(values.max()) or 1]]))
+    return values
+
+
+def _letters(problem: Problem, last: str) -> str:
+    """Return letters for the axes of the result; ``last`` is that of the last leading axis, where it is known."""
+    labels = [problem.image.axis_labels[axis].lower() for axis in problem.spatial_axes[:-2]]
+    spare = iter("IJKLMNOP")
+    named = ["Z" if label in Z_NAMES else "T" if label in T_NAMES else "" for label in labels]
+    if last:
+        named[-1] = last
+    for axis in reversed(range(len(named))):
+        usual = next(letter for letter in ("Z", "T", next(spare)) if letter not in named)
+        named[axis] = named[axis] if named[axis] and named.count(named[axis]) == 1 else usual
+    return "".join(named) + "YX"

@@ -1,0 +1,74 @@
+"""Computing lazy pieces of work: a few at a time here, or all of them on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Any, TypeVar
+
+# Tiles that are read, or wait to be written, beside the one that is refined.
+WAITING = 1
+
+Key = TypeVar("Key")
+
+
+def finished(tasks: Iterable[tuple[Key, Any]], address: str | None = None) -> Iterator[tuple[Key, Any]]:
+    """Compute lazy pieces, and yield each as soon as it is done.
+
+    Parameters
+    ----------
+    tasks : iterable of (key, dask array or delayed value)
+        Here they are asked for one by one as there is room; a cluster is given all at once.
+    address : str, optional
+        Of a scheduler of `dask.distributed`; None = here, where one tile is refined while the next is read.
+
+    Yields
+    ------
+    (key, value)
+        In the order in which they are done.
+    """
+    return _finished_here(tasks) if address is None else _finished_there(list(tasks), address)
+
+
+def _finished_here(tasks: Iterable[tuple[Key, Any]]) -> Iterator[tuple[Key, Any]]:
+    running: dict[Future[Any], Key] = {}
+    waiting = iter(tasks)
+    with ThreadPoolExecutor(WAITING + 1) as pool:
+        try:
+            while True:
+                for key, task in islice(waiting, WAITING + 1 - len(running)):
+                    running[pool.submit(_compute_here, task)] = key
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished_there(tasks: list[tuple[Key, Any]], address: str) -> Iterator[tuple[Key, Any]]:
+    import distributed
+
+    with distributed.Client(address) as client:
+        # At once, as tiles share what is read for their halos: a scheduler that is given a task again while it forgets
+        # its result may lose its way.
+        futures = client.compute([task for _, task in tasks])
+        running = dict(zip(futures, (key for key, _ in tasks), strict=True))
+        del futures
+        for future, value in distributed.as_completed(list(running), with_results=True):
+            yield running.pop(future), value
+
+
+def _compute_here(task: Any) -> Any:
+    return task.compute(scheduler="synchronous")
+
+
+def least_worker_memory(address: str) -> int | None:
+    """Return the bytes that the smallest worker of a cluster may take; None where none has a limit."""
+    import distributed
+
+    with distributed.Client(address) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [int(worker["memory_limit"]) for worker in workers if worker["memory_limit"]]
+    return min(limits, default=None)

@@ -201,6 +201,7 @@ def _refine(options: argparse.Namespace) -> int:
             return 0
         with _bar(options.quiet, job.job.n_tiles) as bar:
             for progress in job.run():
+                bar.total = progress.n_all
                 bar.update(progress.n_done - bar.n)
     return 0
 

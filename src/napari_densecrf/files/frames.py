@@ -6,7 +6,6 @@ else there is, counts images that have nothing to do with each other; T joins th
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +58,6 @@ class Frames:
     def counts(self) -> tuple[int, ...]:
         """Number of frames along each axis that counts them."""
         return self.shape[: len(self.independent)]
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return math.prod(self.counts)
 
     def frame(self, index: tuple[int, ...]) -> Frame:
         """Return one frame."""

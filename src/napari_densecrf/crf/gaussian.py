@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
 REACH_SIGMAS = 4.0
@@ -290,8 +290,7 @@ class GridGaussian:
         if depth == 1:
             return values
         source = np.empty_like(values)
-        with one_at_a_time:
-            _convolve_planes(self.taps[0], self.folds[0], values.reshape(depth, -1), source.reshape(depth, -1))
+        _convolve_planes(self.taps[0], self.folds[0], values.reshape(depth, -1), source.reshape(depth, -1))
         return source
 
     def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
@@ -304,8 +303,7 @@ class GridGaussian:
         depth, height, _ = self.shape
         values = marginals.reshape(depth * height, -1)
         source = self.along_z(values)
-        with one_at_a_time:
-            _add_messages(self.on_grid(weight, marginals.shape[1]), source, values, messages.reshape(values.shape))
+        _add_messages(self.on_grid(weight, marginals.shape[1]), source, values, messages.reshape(values.shape))
 
 
 def _taps(sigma: float, size: int) -> NDArray[np.float64]:

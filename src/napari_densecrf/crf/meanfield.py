@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.lattice.filtering import tile_range
 from napari_densecrf.crf.lattice.lattice import MAX_TILE_POINTS, Lattice
-from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.params import CRFParams
 
@@ -76,8 +76,7 @@ class LatticeGaussian:
     def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
         """Add ``weight * sum_{j != i} k~(i, j) Q_j``; see `PairwiseTerm`."""
         lattice = self.lattice
-        with one_at_a_time:
-            received = lattice.slice(lattice.gather_and_blur(lattice.splat(marginals)))
+        received = lattice.slice(lattice.gather_and_blur(lattice.splat(marginals)))
         received -= self.self_share[:, None] * marginals
         received *= np.float32(weight)
         messages += received
@@ -127,7 +126,6 @@ def _argmax(marginals, last_label, labels):
         _argmax_block(marginals[first:last], last_label, labels[first:last])
 
 
-@one_at_a_time
 def most_probable(marginals: NDArray[np.float32], n_labels: int) -> NDArray[np.unsignedinteger]:
     """Return the most probable label of each point, the first of equals.
 
@@ -299,7 +297,6 @@ class MeanField:
         for weight, term in self.others:
             term.add_messages(self.marginals, weight, self.messages)
 
-    @one_at_a_time
     def _pass(self, task: int, old: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float64]:
         """Do one pass over all pixels; see `update_tiles`."""
         lattice = self.lattice

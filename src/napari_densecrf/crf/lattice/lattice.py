@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import Probe
-from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.memory import sparse_empty, whole_empty
 from napari_densecrf.crf.numba.simd import padded
 
@@ -286,10 +286,9 @@ class Lattice:
         self.n_dims = len(grid[0]) + len(channel_steps)
         self.corners = tuple(range(self.n_dims + 1))
         self.tile_points = min(MAX_TILE_POINTS, 1 << ((65536 // (self.n_dims + 1)).bit_length() - 1))
-        with one_at_a_time:
-            strides, tile_keys, counts = self._index(grid, intensities, channel_steps)
-            self.slot_vertices, self.up, self.down = number_and_link(strides, tile_keys, counts, self.n_points)
-            self.gathered = list_slots(self.slot_vertices, self.n_vertices)
+        strides, tile_keys, counts = self._index(grid, intensities, channel_steps)
+        self.slot_vertices, self.up, self.down = number_and_link(strides, tile_keys, counts, self.n_points)
+        self.gathered = list_slots(self.slot_vertices, self.n_vertices)
 
     def _index(
         self,
@@ -355,8 +354,7 @@ class Lattice:
             raise ValueError(f"values have shape {array.shape}: expected ({self.n_points}, n_channels)")
         n_channels = array.shape[1]
         array = np.pad(array, ((0, 0), (0, padded(n_channels) - n_channels)))
-        with one_at_a_time:
-            filtered = self.slice(self.gather_and_blur(self.splat(array)))
+        filtered = self.slice(self.gather_and_blur(self.splat(array)))
         return np.float32(self.alpha) * filtered[:, :n_channels]
 
     def empty_slots(self, n_channels: int) -> NDArray[np.float32]:
@@ -410,7 +408,6 @@ class Lattice:
         )
         return values
 
-    @one_at_a_time
     def normalise(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Fold 1 / sqrt(n_i) into the weights, so that the filter is k~ from now on, and measure the new filter.
 

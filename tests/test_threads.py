@@ -26,9 +26,7 @@ def all_calls():
     rng = np.random.default_rng(0)
     image = rng.normal(100, 20, (48, 56)).astype(np.float32)
     probabilities = rng.dirichlet(np.ones(3), image.shape).transpose(2, 0, 1).astype(np.float32)
-    params = ndc.CRFParams(
-        (ndc.PairwiseKernel(3.0, 8.0, 12.0), ndc.PairwiseKernel(1.0, 2.0)), n_iterations=3
-    )
+    params = ndc.CRFParams((ndc.PairwiseKernel(3.0, 8.0, 12.0), ndc.PairwiseKernel(1.0, 2.0)), n_iterations=3)
     strokes = np.zeros(image.shape, np.uint8)
     strokes[5:8, 5:30], strokes[30:33, 5:30] = 1, 2
     refiner = ndc.Refiner(image)
@@ -43,9 +41,7 @@ def all_calls():
         "refine again": lambda: ndc.Refiner(image).refine(probabilities, params).labels,
         "on few threads": few_threads,
         "filter": lambda: ndc.Lattice(image.reshape(-1, 2) / 20).filter(np.ones((image.size // 2, 2))),
-        "probe": lambda: np.array(
-            [suited_blur(ndc.take_probe(image), np.full(2, 0.2), np.full(1, 0.1)).fineness]
-        ),
+        "probe": lambda: np.array([suited_blur(ndc.take_probe(image), np.full(2, 0.2), np.full(1, 0.1)).fineness]),
         "influence": lambda: ndc.influence(image, params, (20, 20)),
         "suggest": lambda: np.array(str(ndc.suggest(image, probabilities))),
     }
@@ -123,7 +119,9 @@ def test_no_kernel_calls_a_parallel_one():
         some_parallel_kernel(planes, smallest, differences, energies, counts)
 
     with pytest.raises(TypingError):
-        calls_it(np.ones((1, 9), np.float32), np.float32(1e-6), np.ones((9, 1), np.float32), np.ones(1), np.ones((1, 3)))
+        calls_it(
+            np.ones((1, 9), np.float32), np.float32(1e-6), np.ones((9, 1), np.float32), np.ones(1), np.ones((1, 3))
+        )
 
 
 def test_threads_are_limited_for_this_thread_only_and_given_back():

@@ -27,7 +27,6 @@ from napari_densecrf.crf.numba.simd import (
     store,
     sum_of,
     times,
-    wide,
 )
 from napari_densecrf.crf.numba.vectormath import expf, logf
 
@@ -184,21 +183,19 @@ def _messages_of_several(lanes, compatibility, lattice_weight, self_share, recei
     """
     n_points = total.size
     n_channels = messages.size // n_points
-    middle = wide(n_channels)
     costs = np.float32(0.0)
     of_last = np.float64(0.0)
     differences = np.empty(n_channels, np.float32)
     for p in range(n_points):
-        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
-        shared = _receive(lanes, between, there, lattice_weight, self_share[p], received, marginals, messages)
-        if middle > 0:
-            shared += _receive(SIXTEEN, here, between, lattice_weight, self_share[p], received, marginals, messages)
+        here, there = p * n_channels, (p + 1) * n_channels
+        if n_channels % 16 == 0:
+            shared = _receive(SIXTEEN, here, there, lattice_weight, self_share[p], received, marginals, messages)
+        else:
+            shared = _receive(lanes, here, there, lattice_weight, self_share[p], received, marginals, messages)
         if compatibility.potts:
             # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
             of_last += shared
-            _add_to_point(lanes, between, there, shared - total[p], messages)
-            if middle > 0:
-                _add_to_point(SIXTEEN, here, between, shared - total[p], messages)
+            _add_to_point(lanes, here, there, shared - total[p], messages)
         else:
             of_last += compatibility.cost_of_last * (total[p] - shared)
             costs += _dot(compatibility.last_costs, messages[here:there])
@@ -310,16 +307,11 @@ def _scale_point(lanes, here, there, factor, z, marginals):
 @kernel()
 def _divide(lanes, n_channels, exponentials, rests, marginals):
     """Write ``Q = exp z / (exp z_L + sum exp z)``, flat; ``rests`` is exp z_L, and then the sum."""
-    middle = wide(n_channels)
     for p in range(rests.size):
-        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
-        total = rests[p] + _sum_of_point(lanes, between, there, exponentials)
-        if middle > 0:
-            total += _sum_of_point(SIXTEEN, here, between, exponentials)
+        here, there = p * n_channels, (p + 1) * n_channels
+        total = rests[p] + _sum_of_point(lanes, here, there, exponentials)
         rests[p] = total
-        _scale_point(lanes, between, there, np.float32(1.0) / total, exponentials, marginals)
-        if middle > 0:
-            _scale_point(SIXTEEN, here, between, np.float32(1.0) / total, exponentials, marginals)
+        _scale_point(lanes, here, there, np.float32(1.0) / total, exponentials, marginals)
 
 
 @kernel()
@@ -339,7 +331,10 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
         _lower(lanes, n_channels, z, largest, rests)
         _exponentials(rests)
     _exponentials(z)
-    _divide(lanes, n_channels, z, rests, marginals)
+    if n_channels % 16 == 0:
+        _divide(SIXTEEN, n_channels, z, rests, marginals)
+    else:
+        _divide(lanes, n_channels, z, rests, marginals)
     gained = np.float32(0.0)
     if relative:
         for p in range(n_points):

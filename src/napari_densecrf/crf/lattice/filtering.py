@@ -1,7 +1,7 @@
 """Splat, blur and slice on a lattice that has been built (Numba).
 
-All values have their channels innermost, as many as `lanes.padded` gives: one channel is plain scalar code, two are a
-vector, more go through vectors of sixteen as far as they fill them, and of four.
+All values have their channels innermost, as many as `simd.padded` gives: one channel is plain scalar code, two are a
+vector, more go through vectors of sixteen where that divides them, else of four.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
-from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times, wide
+from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times
 
 # What a thread takes at once of gathering and blurring.
 VERTICES_A_RUN = 2048
@@ -19,10 +19,10 @@ POINTS_AHEAD = 128
 
 
 @kernel()
-def _splat_lanes(lanes, channels, corners, vertices, weights, n_channels, values, slots):
-    """Do what `splat_points` does, over flat values and slots, by vectors of the channels from one to another."""
+def _splat_lanes(lanes, corners, vertices, weights, n_channels, values, slots):
+    """Do what `splat_points` does, over flat values and slots, by vectors of channels."""
     for p in range(len(vertices)):
-        for c in range(channels[0], channels[1], len(lanes)):
+        for c in range(0, n_channels, len(lanes)):
             value = load(lanes, values, p * n_channels + c)
             for r in range(len(corners)):
                 there = np.int64(vertices[p, r]) * n_channels + c
@@ -38,13 +38,11 @@ def splat_points(corners, vertices, weights, n_channels, values, slots):
             for r in range(len(corners)):
                 slots[vertices[p, r]] += weights[p, r] * value
     elif n_channels == 2:
-        _splat_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, values, slots)
+        _splat_lanes(TWO, corners, vertices, weights, n_channels, values, slots)
+    elif n_channels % 16 == 0:
+        _splat_lanes(SIXTEEN, corners, vertices, weights, n_channels, values, slots)
     else:
-        middle = wide(n_channels)
-        if middle > 0:
-            _splat_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, values, slots)
-        if middle < n_channels:
-            _splat_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, values, slots)
+        _splat_lanes(FOUR, corners, vertices, weights, n_channels, values, slots)
 
 
 @kernel()
@@ -55,11 +53,11 @@ def _ask_for(corners, vertices, weights, p):
 
 
 @kernel()
-def _slice_lanes(lanes, channels, corners, vertices, weights, n_channels, slots, values):
-    """Do what `slice_points` does, over flat values and slots, by vectors of the channels from one to another."""
+def _slice_lanes(lanes, corners, vertices, weights, n_channels, slots, values):
+    """Do what `slice_points` does, over flat values and slots, by vectors of channels."""
     for p in range(len(vertices)):
         _ask_for(corners, vertices, weights, p)
-        for c in range(channels[0], channels[1], len(lanes)):
+        for c in range(0, n_channels, len(lanes)):
             total = spread(lanes, np.float32(0.0))
             for r in range(len(corners)):
                 there = np.int64(vertices[p, r]) * n_channels + c
@@ -78,13 +76,11 @@ def slice_points(corners, vertices, weights, n_channels, slots, values):
                 total += weights[p, r] * slots[vertices[p, r]]
             values[p] = total
     elif n_channels == 2:
-        _slice_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, slots, values)
+        _slice_lanes(TWO, corners, vertices, weights, n_channels, slots, values)
+    elif n_channels % 16 == 0:
+        _slice_lanes(SIXTEEN, corners, vertices, weights, n_channels, slots, values)
     else:
-        middle = wide(n_channels)
-        if middle > 0:
-            _slice_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, slots, values)
-        if middle < n_channels:
-            _slice_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, slots, values)
+        _slice_lanes(FOUR, corners, vertices, weights, n_channels, slots, values)
 
 
 @kernel()
@@ -159,14 +155,14 @@ def _blur_one(up, down, side, source, here, target):
 
 
 @kernel()
-def _blur_lanes(lanes, channels, up, down, vertices, side, n_channels, source, target):
-    """Do what `blur_axis` does, over flat values, by vectors of the channels from one to another."""
+def _blur_lanes(lanes, up, down, vertices, side, n_channels, source, target):
+    """Do what `blur_axis` does, over flat values, by vectors of channels."""
     sides = spread(lanes, side)
     for v in range(vertices[0], vertices[1]):
         here = v * n_channels
         above = np.int64(up[v]) * n_channels
         below = np.int64(down[v]) * n_channels
-        for c in range(channels[0], channels[1], len(lanes)):
+        for c in range(0, n_channels, len(lanes)):
             beside = plus(load(lanes, source, above + c), load(lanes, source, below + c))
             store(target, here + c, plus(load(lanes, source, here + c), times(sides, beside)))
 
@@ -180,13 +176,11 @@ def blur_axis(up, down, first, last, side, source, target):
     if n_channels == 1:
         _blur_one(up[first:last], down[first:last], side, flat_source, flat_source[first:last], flat_target[first:last])
     elif n_channels == 2:
-        _blur_lanes(TWO, (0, 2), up, down, (first, last), side, n_channels, flat_source, flat_target)
+        _blur_lanes(TWO, up, down, (first, last), side, n_channels, flat_source, flat_target)
+    elif n_channels % 16 == 0:
+        _blur_lanes(SIXTEEN, up, down, (first, last), side, n_channels, flat_source, flat_target)
     else:
-        middle = wide(n_channels)
-        if middle > 0:
-            _blur_lanes(SIXTEEN, (0, middle), up, down, (first, last), side, n_channels, flat_source, flat_target)
-        if middle < n_channels:
-            _blur_lanes(FOUR, (middle, n_channels), up, down, (first, last), side, n_channels, flat_source, flat_target)
+        _blur_lanes(FOUR, up, down, (first, last), side, n_channels, flat_source, flat_target)
 
 
 @kernel()

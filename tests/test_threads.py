@@ -16,7 +16,7 @@ from numba.core.errors import TypingError
 
 import napari_densecrf as ndc
 from napari_densecrf import crf
-from napari_densecrf.crf.lattice.lattice import suited_blur
+from napari_densecrf.crf.lattice.blur import suited_blur
 from napari_densecrf.crf.numba.compile import ParallelKernel, kernel, n_threads, one_at_a_time, threads_at_most
 from napari_densecrf.crf.unary import _differences as some_parallel_kernel
 
@@ -86,7 +86,9 @@ def test_all_parallel_kernels_take_the_lock():
             assert not (isinstance(value, Dispatcher) and value.targetoptions.get("parallel")), name
     assert len(found) >= 10
     for value in found.values():
-        assert value._compiled.targetoptions["parallel"]
+        options = value._compiled.targetoptions["parallel"]
+        assert options.prange
+        assert not options.fusion
 
 
 def test_no_other_file_compiles_in_parallel():

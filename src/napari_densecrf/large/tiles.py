@@ -26,9 +26,10 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from napari_densecrf.crf import grid
-from napari_densecrf.crf.grid import Grid, Probe, take_probe
+from napari_densecrf.crf.grid import Grid
 from napari_densecrf.crf.meanfield import compatibility_arrays
 from napari_densecrf.crf.numba.compile import threads_at_most
+from napari_densecrf.crf.probe import Probe, take_probe
 from napari_densecrf.crf.refine import Refiner
 from napari_densecrf.crf.unary import (
     InputWarning,
@@ -374,7 +375,7 @@ def _bytes_a_point(problem: _Problem, refiner: Refiner) -> float:
     lattices = 0.0
     for lattice in refiner.lattices:
         corners = lattice.n_dims + 1
-        slots = len(lattice.slot_vertices) / lattice.n_points
+        slots = len(lattice.runs.slot_vertices) / lattice.n_points
         vertices = lattice.n_vertices / lattice.n_points
         lattices += 6 * corners + 8 + slots * (12 + 4 * channels) + vertices * (32 + 8 * corners + 8 * channels)
     return float(inputs + state + lattices)

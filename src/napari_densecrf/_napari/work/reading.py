@@ -20,7 +20,7 @@ from napari_densecrf._napari.problem.axes import (
     shape_of,
 )
 from napari_densecrf._napari.problem.region import Window
-from napari_densecrf.crf.grid import Probe, read_probe
+from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
 
 

@@ -10,6 +10,7 @@ from functools import partial, update_wrapper
 from typing import Generic, ParamSpec, TypeVar
 
 import numba as nb
+from numba.core.cpu_options import ParallelOptions
 
 # A thread that waits for the others spins for some microseconds, then sleeps. By default GNU OpenMP spins long: where
 # other programs or the window want the cores, it takes them from the very thread it waits for, and 512 x 512 took 5 to
@@ -36,9 +37,12 @@ _compiled = partial(
 # Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself, in another where
 # it compiles its caller, and which of the two runs would depend on what a process compiled and what it found on disk.
 kernel = partial(_compiled, forceinline=True)
+
+
 # Of what Numba can do to parallel code only the loops handed out: the rest is never used here, and slow to compile.
+# Numba empties a dictionary of options when it compiles the first kernel, and then has its defaults; these stay.
 _UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
-_compiled_parallel = partial(_compiled, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
+_compiled_parallel = partial(_compiled, parallel=ParallelOptions({"prange": True, **dict.fromkeys(_UNUSED, False)}))
 inlined = partial(_compiled, inline="always")
 
 # Held while a parallel kernel runs: Numba's workqueue layer aborts the process where two Python threads run one at

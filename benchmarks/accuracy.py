@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import napari_densecrf as ndc
-from napari_densecrf.crf.lattice.lattice import COARSE, FINE, Blur
+from napari_densecrf.crf.lattice.blur import COARSE, FINE, Blur
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference

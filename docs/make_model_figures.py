@@ -27,8 +27,9 @@ def grid_points() -> np.ndarray:
 
 def vertex_numbers(lattice: ndc.Lattice) -> np.ndarray:
     """Return (n_points, 3): the number of each corner in the whole lattice."""
-    tiles = np.arange(lattice.n_points) // lattice.tile_points
-    return lattice.slot_vertices[lattice.tile_slots[tiles][:, None] + lattice.vertices].astype(int)
+    runs = lattice.runs
+    run = np.arange(lattice.n_points) // runs.points_a_run
+    return runs.slot_vertices[runs.run_slots[run][:, None] + runs.vertices].astype(int)
 
 
 def vertex_positions(lattice: ndc.Lattice, points: np.ndarray) -> np.ndarray:
@@ -36,7 +37,7 @@ def vertex_positions(lattice: ndc.Lattice, points: np.ndarray) -> np.ndarray:
     numbers = vertex_numbers(lattice)
     rows = np.repeat(np.arange(len(points)), numbers.shape[1])
     shape = (len(points), lattice.n_vertices)
-    weights = csr_array((lattice.weights.ravel().astype(float), (rows, numbers.ravel())), shape=shape)
+    weights = csr_array((lattice.runs.weights.ravel().astype(float), (rows, numbers.ravel())), shape=shape)
     return np.stack([lsqr(weights, points[:, axis], atol=1e-10, btol=1e-10)[0] for axis in range(2)], axis=1)
 
 
@@ -50,7 +51,7 @@ def draw(path: Path) -> None:
     impulse[middle] = 1
     n_touched = len(positions)
     splatted = np.zeros(n_touched)
-    np.add.at(splatted, vertex_numbers(lattice)[middle], lattice.weights[middle])
+    np.add.at(splatted, vertex_numbers(lattice)[middle], lattice.runs.weights[middle])
     blurred = lattice.gather_and_blur(lattice.splat(impulse))[:n_touched, 0] * lattice.alpha
     sliced = lattice.filter(impulse).reshape(N_SIDE, N_SIDE)
     exact = np.exp(-0.5 * ((points - points[middle]) ** 2).sum(axis=1)).reshape(N_SIDE, N_SIDE)

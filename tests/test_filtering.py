@@ -5,7 +5,7 @@ import pytest
 
 import napari_densecrf as ndc
 import reference
-from napari_densecrf.crf.gaussian import GridGaussian
+from napari_densecrf.crf.grid_gaussian import GridGaussian
 from napari_densecrf.crf.numba.simd import padded
 
 

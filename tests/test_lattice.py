@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 import napari_densecrf as ndc
 import reference
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.crf.grid import from_image, take_probe
-from napari_densecrf.crf.lattice import vertex_index as vertices
-from napari_densecrf.crf.lattice.lattice import COARSE, FINE, Lattice, _estimate_touched, suited_blur
+from napari_densecrf.crf.grid import from_image
+from napari_densecrf.crf.lattice import vertex_index
+from napari_densecrf.crf.lattice.blur import COARSE, FINE, _estimate_touched, suited_blur
+from napari_densecrf.crf.lattice.lattice import Lattice
+from napari_densecrf.crf.probe import take_probe
 
 
 def clustered(n_points, n_dims, seed, spread=1.0):
@@ -47,37 +49,37 @@ def test_kernel_is_symmetric_where_points_fill_their_lattice():
 
 @pytest.mark.parametrize("blur", [FINE, COARSE])
 @pytest.mark.parametrize("n_dims", [2, 3])
-def test_self_terms_are_the_diagonal(blur, n_dims):
+def test_diagonal_terms_are_the_diagonal(blur, n_dims):
     points = np.stack(np.indices((9,) * n_dims), axis=-1).reshape(-1, n_dims) * 0.37
     lattice = ndc.Lattice(points, blur=blur)
     diagonal = np.diag(lattice.filter(np.eye(len(points))))
-    terms = lattice.blur.self_terms(n_dims)
+    terms = lattice.blur.diagonal_terms(n_dims)
     closed = np.zeros(len(points))
     for r in range(n_dims + 1):
         for s in range(n_dims + 1):
-            closed += lattice.weights[:, r] * lattice.weights[:, s] * terms[abs(r - s)]
+            closed += lattice.runs.weights[:, r] * lattice.runs.weights[:, s] * terms[abs(r - s)]
     assert np.abs(lattice.alpha * closed - diagonal).mean() < 0.01 * diagonal.mean()
 
 
 def test_the_ring_is_the_neighbours_of_what_points_touch():
     lattice = ndc.Lattice(clustered(300, 3, 2))
-    touched = np.isin(np.arange(lattice.n_vertices), lattice.slot_vertices)
+    touched = np.isin(np.arange(lattice.n_vertices), lattice.runs.slot_vertices)
     # Every touched vertex has all its neighbours, and there is no other vertex.
-    assert (lattice.up[:, touched] < lattice.n_vertices).all()
-    assert (lattice.down[:, touched] < lattice.n_vertices).all()
-    beside = np.concatenate([lattice.up[:, touched].ravel(), lattice.down[:, touched].ravel()])
+    assert (lattice.neighbours.up[:, touched] < lattice.n_vertices).all()
+    assert (lattice.neighbours.down[:, touched] < lattice.n_vertices).all()
+    beside = np.concatenate([lattice.neighbours.up[:, touched].ravel(), lattice.neighbours.down[:, touched].ravel()])
     assert set(np.flatnonzero(~touched)) <= set(beside.tolist())
     # Up and down are each other's inverse.
     for axis in range(4):
-        above = lattice.up[axis]
+        above = lattice.neighbours.up[axis]
         here = np.flatnonzero(above < lattice.n_vertices)
-        np.testing.assert_array_equal(lattice.down[axis][above[here]], here)
+        np.testing.assert_array_equal(lattice.neighbours.down[axis][above[here]], here)
 
 
 def test_weights_are_barycentric():
     lattice = ndc.Lattice(clustered(500, 4, 3))
-    np.testing.assert_allclose(lattice.weights.sum(axis=1), 1, atol=1e-5)
-    assert lattice.weights.min() > -1e-5
+    np.testing.assert_allclose(lattice.runs.weights.sum(axis=1), 1, atol=1e-5)
+    assert lattice.runs.weights.min() > -1e-5
 
 
 def test_many_dimensions_work():
@@ -105,7 +107,7 @@ def test_a_lattice_past_the_memory_says_its_size(monkeypatch):
     class Little:
         available = 10_000
 
-    monkeypatch.setattr(vertices.psutil, "virtual_memory", lambda: Little)
+    monkeypatch.setattr(vertex_index.psutil, "virtual_memory", lambda: Little)
     with pytest.raises(MemoryError, match="GiB"):
         ndc.Lattice(clustered(2000, 3, 5, 20))
 
@@ -114,39 +116,41 @@ def test_a_lattice_past_the_memory_says_its_size(monkeypatch):
 def test_bits_and_hash_table_make_the_same_lattice(monkeypatch, n_dims, spread):
     points = clustered(40000, n_dims, 6, spread)
     values = np.random.default_rng(7).random((len(points), 2))
-    in_box = ndc.Lattice(points)
-    monkeypatch.setattr(vertices, "SMALL_BOX", 0)
-    monkeypatch.setattr(vertices, "BOX_KEYS_A_POINT", 0)
-    in_table = ndc.Lattice(points)
-    assert in_box.n_vertices == in_table.n_vertices
-    # The same vertices under other numbers: those of the table, in the order of those of the box.
-    assert not np.array_equal(in_box.slot_vertices, in_table.slot_vertices) or n_dims == 1
-    touched = np.zeros(in_box.n_vertices, np.int64)
-    touched[in_box.slot_vertices] = in_table.slot_vertices
-    for ours, theirs in ((in_box.up, in_table.up), (in_box.down, in_table.down)):
+    in_bitmap = ndc.Lattice(points)
+    monkeypatch.setattr(vertex_index, "SMALL_BOX", 0)
+    monkeypatch.setattr(vertex_index, "BOX_KEYS_A_POINT", 0)
+    in_hash = ndc.Lattice(points)
+    assert in_bitmap.n_vertices == in_hash.n_vertices
+    # The same vertices under other numbers: those of the hash table, in the order of those of the bitmap.
+    assert not np.array_equal(in_bitmap.runs.slot_vertices, in_hash.runs.slot_vertices) or n_dims == 1
+    touched = np.zeros(in_bitmap.n_vertices, np.int64)
+    touched[in_bitmap.runs.slot_vertices] = in_hash.runs.slot_vertices
+    for ours, theirs in zip(in_bitmap.neighbours, in_hash.neighbours, strict=True):
         for axis in range(n_dims + 1):
-            beside = ours[axis, in_box.slot_vertices]
-            known = np.isin(beside, in_box.slot_vertices)
-            np.testing.assert_array_equal(touched[beside[known]], theirs[axis, in_table.slot_vertices][known])
-    np.testing.assert_allclose(in_box.filter(values), in_table.filter(values), rtol=1e-4)
+            beside = ours[axis, in_bitmap.runs.slot_vertices]
+            known = np.isin(beside, in_bitmap.runs.slot_vertices)
+            np.testing.assert_array_equal(touched[beside[known]], theirs[axis, in_hash.runs.slot_vertices][known])
+    np.testing.assert_allclose(in_bitmap.filter(values), in_hash.filter(values), rtol=1e-4)
 
 
-def test_a_vertex_has_a_number_for_each_tile_that_touches_it():
+def test_a_vertex_has_a_slot_for_each_run_that_touches_it():
     points = clustered(40000, 3, 8, 2.0)
     lattice = ndc.Lattice(points)
-    assert len(lattice.tile_slots) > 3
-    tiles = np.arange(len(points)) // lattice.tile_points
-    numbers = lattice.slot_vertices[lattice.tile_slots[tiles][:, None] + lattice.vertices]
-    # Points in one simplex have the same vertices, whatever their tiles.
-    again = ndc.Lattice(points[::-1])
-    tiles = np.arange(len(points)) // again.tile_points
-    reversed_numbers = again.slot_vertices[again.tile_slots[tiles][:, None] + again.vertices][::-1]
+    assert len(lattice.runs.run_slots) > 3
+
+    def vertex_numbers(runs):
+        run = np.arange(len(points)) // runs.points_a_run
+        return runs.slot_vertices[runs.run_slots[run][:, None] + runs.vertices]
+
+    # Points in one simplex have the same vertices, whatever their runs.
+    numbers = vertex_numbers(lattice.runs)
+    reversed_numbers = vertex_numbers(ndc.Lattice(points[::-1]).runs)[::-1]
     np.testing.assert_array_equal(numbers, reversed_numbers)
     for vertex in (0, lattice.n_vertices // 2, lattice.n_vertices - 1):
-        first_slots, later, _ = lattice.gathered
-        slots = [first_slots[vertex], *later[later[:, 0] == vertex, 1]]
-        expected = np.flatnonzero(lattice.slot_vertices == vertex)
-        np.testing.assert_array_equal(slots, expected if len(expected) else [len(lattice.slot_vertices)])
+        first, later = lattice.slot_lists.first, lattice.slot_lists.later
+        slots = [first[vertex], *later[later[:, 0] == vertex, 1]]
+        expected = np.flatnonzero(lattice.runs.slot_vertices == vertex)
+        np.testing.assert_array_equal(slots, expected if len(expected) else [len(lattice.runs.slot_vertices)])
 
 
 def textured(shape, n_channels, noise, seed=0):
@@ -166,7 +170,7 @@ def test_the_probe_tells_how_many_vertices_an_image_touches(shape, n_channels, p
     grid, intensities = from_image(image, channel_axis=-1)
     steps, channel_steps = np.full(len(shape), 1 / position_sigma), np.full(n_channels, 1 / intensity_sigma)
     lattice = Lattice.on_grid(shape, grid.origin, steps, intensities, channel_steps, FINE)
-    n_touched = len(np.unique(lattice.slot_vertices))
+    n_touched = len(np.unique(lattice.runs.slot_vertices))
     estimate = _estimate_touched(take_probe(image, -1), steps, channel_steps)
     assert 0.4 * n_touched < estimate < 1.5 * n_touched
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from .choose.classify import PixelClassifier, probabilities_from_strokes
 from .choose.fit import Fit, FitStep, fit, fit_steps
 from .choose.suggest import Suggestion, SuggestStep, suggest, suggest_steps
-from .crf.grid import take_probe
 from .crf.influence import Influence, Pull, influence
 from .crf.lattice.lattice import Lattice
+from .crf.probe import take_probe
 from .crf.refine import Refinement, Refiner, Step, refine
 from .crf.unary import InputWarning, probabilities_from_labels
 from .large.tiling import TilePlan

@@ -16,19 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.lattice.filtering import tile_range
-from napari_densecrf.crf.lattice.lattice import MAX_TILE_POINTS, Lattice
-from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.lattice.filtering import Runs, part_of_run
+from napari_densecrf.crf.lattice.lattice import MAX_POINTS_A_RUN, Lattice
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.params import CRFParams
 
-from .gaussian import GridGaussian, OnGrid
+from .grid_gaussian import GridGaussian, no_kernel_on_grid
+from .pairwise import LatticeGaussian, PairwiseTerm
 from .unary import Unary
 from .update import (
     BLOCK,
@@ -40,47 +40,10 @@ from .update import (
     Compatibility,
     OnLattice,
     Pixels,
-    update_tiles,
+    update_runs,
 )
 
 _NO_MESSAGES = np.empty((0, 1), np.float32)
-
-
-class PairwiseTerm(Protocol):
-    """A normalised kernel k~ with j = i left out."""
-
-    def total(self) -> NDArray[np.float32]:
-        """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
-
-    def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
-        """Add ``weight * sum_{j != i} k~(i, j) Q_j``, all (n_points, n_channels)."""
-
-
-class LatticeGaussian:
-    """A kernel on the permutohedral lattice, normalised symmetrically, with the lattice's own diagonal left out.
-
-    Parameters
-    ----------
-    lattice : Lattice
-        Which becomes part of this kernel: its weights are normalised in place.
-    """
-
-    def __init__(self, lattice: Lattice) -> None:
-        self.lattice = lattice
-        self.self_share, self._total = lattice.normalise()
-
-    def total(self) -> NDArray[np.float32]:
-        """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
-        return self._total
-
-    def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
-        """Add ``weight * sum_{j != i} k~(i, j) Q_j``; see `PairwiseTerm`."""
-        lattice = self.lattice
-        with one_at_a_time:
-            received = lattice.slice(lattice.gather_and_blur(lattice.splat(marginals)))
-        received -= self.self_share[:, None] * marginals
-        received *= np.float32(weight)
-        messages += received
 
 
 @dataclass(frozen=True)
@@ -123,11 +86,10 @@ def _argmax_block(marginals, last_label, labels):
 @parallel_kernel()
 def _argmax(marginals, last_label, labels):
     for block in nb.prange(-(-len(labels) // BLOCK)):
-        first, last = tile_range(block, BLOCK, len(labels))
+        first, last = part_of_run(block, BLOCK, len(labels))
         _argmax_block(marginals[first:last], last_label, labels[first:last])
 
 
-@one_at_a_time
 def most_probable(marginals: NDArray[np.float32], n_labels: int) -> NDArray[np.unsignedinteger]:
     """Return the most probable label of each point, the first of equals.
 
@@ -176,7 +138,7 @@ def compatibility_arrays(
 
 
 def _compatibility(params: CRFParams, n_labels: int, n_channels: int) -> Compatibility:
-    """Return the compatibility as `update_tiles` takes it, with zeros for channels that are no labels."""
+    """Return the compatibility as `update_runs` takes it, with zeros for channels that are no labels."""
     coupling, offsets, last_costs, potts = compatibility_arrays(params, n_labels)
     more = n_channels - (n_labels - 1)
     return Compatibility(
@@ -189,16 +151,18 @@ def _compatibility(params: CRFParams, n_labels: int, n_channels: int) -> Compati
 
 
 class _NoLattice:
-    """Stands where no kernel needs a lattice: points without corners."""
+    """Stands where no kernel needs a lattice: its points have no corners, its runs no slots."""
 
     corners = ()
-    tile_points = MAX_TILE_POINTS
-    slot_vertices = np.empty(0, np.uint32)
 
     def __init__(self, n_points: int) -> None:
-        self.vertices = np.empty((n_points, 0), np.uint16)
-        self.weights = np.empty((n_points, 0), np.float32)
-        self.tile_slots = np.zeros(-(-n_points // MAX_TILE_POINTS) + 1, np.int64)
+        self.runs = Runs(
+            vertices=np.empty((n_points, 0), np.uint16),
+            weights=np.empty((n_points, 0), np.float32),
+            points_a_run=MAX_POINTS_A_RUN,
+            run_slots=np.zeros(-(-n_points // MAX_POINTS_A_RUN) + 1, np.int64),
+            slot_vertices=np.empty(0, np.uint32),
+        )
 
     def empty_slots(self, n_channels: int) -> NDArray[np.float32]:
         return np.empty((0, n_channels), np.float32)
@@ -206,7 +170,7 @@ class _NoLattice:
     def empty_values(self, n_channels: int) -> NDArray[np.float32]:
         return np.empty((2, 0, n_channels), np.float32)
 
-    def gather_and_blur(self, slots: NDArray[np.float32], room: NDArray[np.float32]) -> NDArray[np.float32]:
+    def gather_and_blur(self, slots: NDArray[np.float32], both: NDArray[np.float32]) -> NDArray[np.float32]:
         return slots
 
 
@@ -238,7 +202,7 @@ class MeanField:
         self._set_grid(on_grid, n_channels)
         self.messages = whole_empty((n_points, n_channels), np.float32) if self.others else _NO_MESSAGES
         self.marginals = whole_empty((n_points, n_channels), np.float32)
-        self.room = whole_empty((n_points, n_channels), np.float32)
+        self.spare = whole_empty((n_points, n_channels), np.float32)
         self.kept = np.zeros((n_points, n_channels), np.float32) if params.damping else _NO_MESSAGES
         self.slots = self.lattice.empty_slots(n_channels)
         self.vertex_values = self.lattice.empty_values(n_channels)
@@ -247,12 +211,11 @@ class MeanField:
         self.lattice: Lattice | _NoLattice
         if pair is None:
             weight, self.lattice = 0.0, _NoLattice(n_points)
-            self_share = self.total = np.zeros(n_points, np.float32)
+            self.diagonal = self.total = np.zeros(n_points, np.float32)
         else:
             weight, term = pair
-            self.lattice, self_share, self.total = term.lattice, term.self_share, term.total()
-        self.total_weight = weight
-        self.on_lattice = OnLattice(np.float32(weight), self.lattice.vertices, self.lattice.weights, self_share)
+            self.lattice, self.diagonal, self.total = term.lattice, term.diagonal, term.total()
+        self.lattice_weight = self.total_weight = weight
         if self.others:
             self.total, self.total_weight = np.float32(self.total_weight) * self.total, 1.0
             for other_weight, other in self.others:
@@ -261,16 +224,14 @@ class MeanField:
     def _set_grid(self, pair: tuple[float, GridGaussian] | None, n_channels: int) -> None:
         self.grid: GridGaussian | None = None
         if pair is None:
-            # Lines of some length, and no kernel along them.
-            nothing = np.zeros(BLOCK, np.float32)
-            self.on_grid = OnGrid(1, BLOCK, np.float32(0.0), *(np.ones(1, np.float32),) * 5, *(nothing,) * 6)
+            self.on_grid = no_kernel_on_grid(BLOCK)
         else:
             weight, self.grid = pair
             self.on_grid = self.grid.on_grid(weight, n_channels)
 
     def start(self) -> None:
         """Set Q to softmax(-psi), whose unary energy and entropy are equal."""
-        self._pass(START, self.room, self.marginals)
+        self._pass(START, self.spare, self.marginals)
 
     def update(self) -> tuple[float, float, float]:
         """Update Q, and report on it.
@@ -284,14 +245,14 @@ class MeanField:
         change : float
             The most that any probability but the last label's has changed.
         """
-        report = self._pass(UPDATE, self.marginals, self.room)
-        self.marginals, self.room = self.room, self.marginals
+        report = self._pass(UPDATE, self.marginals, self.spare)
+        self.marginals, self.spare = self.spare, self.marginals
         pairwise, other, _ = report.sum(axis=0)
         return float(pairwise), float(other) + self.unary.last_energy, float(report[:, CHANGE].max())
 
     def pairwise_energy(self) -> float:
         """Return the pairwise energy of the present Q."""
-        return float(self._pass(MEASURE, self.marginals, self.room)[:, PAIRWISE].sum())
+        return float(self._pass(MEASURE, self.marginals, self.spare)[:, PAIRWISE].sum())
 
     def _receive_from_others(self) -> None:
         """Set the messages to what all kernels send that do not work inside the update."""
@@ -299,44 +260,36 @@ class MeanField:
         for weight, term in self.others:
             term.add_messages(self.marginals, weight, self.messages)
 
-    @one_at_a_time
     def _pass(self, task: int, old: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Do one pass over all pixels; see `update_tiles`."""
-        lattice = self.lattice
-        vertex_values, smoothed = self.vertex_values[0], old
+        """Do one pass over all pixels, and return its report; see `update_runs`."""
+        vertex_values, old_along_z = self.vertex_values[0], old
         if task != START:
             if self.others:
                 self._receive_from_others()
-            vertex_values = lattice.gather_and_blur(self.slots, self.vertex_values)
+            vertex_values = self.lattice.gather_and_blur(self.slots, self.vertex_values)
             if self.grid:
-                smoothed = self.grid.along_z(old.reshape(self.grid.shape[0] * self.grid.shape[1], -1))
+                old_along_z = self.grid.along_z(old.reshape(self.grid.shape[0] * self.grid.shape[1], -1))
         pixels = Pixels(
-            old.shape[1],
-            self.unary.differences.ravel(),
-            old.ravel(),
-            new.ravel(),
-            self.total,
-            np.float32(self.total_weight),
-            self.messages.ravel(),
-            self.damping,
-            self.kept.ravel(),
+            n_channels=old.shape[1],
+            unary=self.unary.differences.ravel(),
+            old=old.ravel(),
+            old_along_z=old_along_z,
+            new=new.ravel(),
+            total=self.total,
+            total_weight=np.float32(self.total_weight),
+            messages=self.messages.ravel(),
+            damping=self.damping,
+            kept=self.kept.ravel(),
         )
-        report = np.empty((len(lattice.tile_slots) - 1, 3))
-        update_tiles(
-            lattice.corners,
-            self.on_lattice,
-            self.on_grid,
-            self.compatibility,
-            pixels,
-            smoothed,
-            lattice.tile_points,
-            lattice.tile_slots,
-            lattice.slot_vertices,
-            vertex_values.ravel(),
-            task,
-            self.slots.ravel(),
-            report,
+        on_lattice = OnLattice(
+            weight=np.float32(self.lattice_weight),
+            diagonal=self.diagonal,
+            vertex_values=vertex_values.ravel(),
+            slots=self.slots.ravel(),
         )
+        runs = self.lattice.runs
+        report = np.empty((len(runs.run_slots) - 1, 3))
+        update_runs(self.lattice.corners, runs, on_lattice, self.on_grid, self.compatibility, pixels, task, report)
         return report
 
 

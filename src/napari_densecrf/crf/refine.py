@@ -9,12 +9,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.crf.lattice.lattice import Lattice, suited_blur
+from napari_densecrf.crf.lattice.blur import suited_blur
+from napari_densecrf.crf.lattice.lattice import Lattice
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
-from .gaussian import GridGaussian
-from .grid import Grid, Probe, from_image, intensity_sigmas, take_probe
-from .meanfield import LatticeGaussian, PairwiseTerm, compatibility_arrays, iterate, most_probable
+from .grid import Grid, from_image, intensity_sigmas
+from .grid_gaussian import GridGaussian
+from .meanfield import compatibility_arrays, iterate, most_probable
+from .pairwise import LatticeGaussian, PairwiseTerm
+from .probe import Probe, take_probe
 from .unary import unary_energies
 
 # What a term is built from: everything of its kernel but the weight.

@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.simd import padded
 from napari_densecrf.crf.numba.vectormath import logf
@@ -130,8 +130,7 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
     n_blocks = -(-grid.n_points // BLOCK)
     last_energies = np.empty(n_blocks)
     counts = np.empty((n_blocks, 3), np.int64)
-    with one_at_a_time:
-        _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
+    _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
     _complain(planes, *counts.sum(axis=0).tolist())
     unary = Unary(differences, float(last_energies.sum()), n_labels)
     return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))

@@ -13,7 +13,14 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.lattice.filtering import read_slots, slice_points, splat_points, tile_range
+from napari_densecrf.crf.lattice.filtering import (
+    Runs,
+    part_of_run,
+    read_slots,
+    simplices_of,
+    slice_points,
+    splat_points,
+)
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.simd import (
     FOUR,
@@ -27,11 +34,10 @@ from napari_densecrf.crf.numba.simd import (
     store,
     sum_of,
     times,
-    wide,
 )
 from napari_densecrf.crf.numba.vectormath import expf, logf
 
-from .gaussian import add_scaled, smooth_part, total_of_part
+from .grid_gaussian import OnGrid, add_scaled, smooth_part, total_of_part
 from .unary import RULED_OUT
 
 BLOCK = 512
@@ -65,32 +71,37 @@ class Compatibility(NamedTuple):
 
 
 class OnLattice(NamedTuple):
-    """A normalised kernel on the lattice, as passes over the pixels take it.
+    """A normalised kernel on the lattice, as passes over the pixels take it beside the `Runs` of the lattice.
 
     Parameters
     ----------
     weight : float32
         0 where there is no such kernel.
-    vertices, weights : (n_points, d + 1) uint16, float32
-    self_share : (n_points,) float32
+    diagonal : (n_points,) float32
         ``k~(i, i)``.
+    vertex_values : ((n_vertices + 1) * n_channels,) float32
+        The old marginals, splatted and blurred.
+    slots : ((n_slots + 1) * n_channels,) float32
+        Written: the new marginals, splatted.
     """
 
     weight: np.float32
-    vertices: NDArray[np.uint16]
-    weights: NDArray[np.float32]
-    self_share: NDArray[np.float32]
+    diagonal: NDArray[np.float32]
+    vertex_values: NDArray[np.float32]
+    slots: NDArray[np.float32]
 
 
 class Pixels(NamedTuple):
-    """What there is of every pixel; all but ``total`` flat, (n_points * n_channels,), their channels innermost.
+    """The values of all pixels. Where no shape is given they are flat, (n_points * n_channels,), channels innermost.
 
     Parameters
     ----------
     n_channels : int
     unary : float32
     old, new : float32
-        Marginals, read and written.
+        Marginals: the old ones are read, the new ones written.
+    old_along_z : (depth * height, width * n_channels) float32
+        The old marginals as `smooth_part` takes them for its ``source``.
     total : (n_points,) float32
         ``sum_m w_m sum_{j != i} k~_m(i, j)`` of all kernels but the one on the grid, up to ``total_weight``.
     total_weight : float32
@@ -104,6 +115,7 @@ class Pixels(NamedTuple):
     n_channels: int
     unary: NDArray[np.float32]
     old: NDArray[np.float32]
+    old_along_z: NDArray[np.float32]
     new: NDArray[np.float32]
     total: NDArray[np.float32]
     total_weight: np.float32
@@ -112,14 +124,56 @@ class Pixels(NamedTuple):
     kept: NDArray[np.float32]
 
 
+class Pass(NamedTuple):
+    """What a pass over the pixels reads and writes: the arguments of `update_runs`, whose loop puts them together.
+
+    Numba hands no tuple inside a tuple to a parallel loop, but one may be made within it.
+    """
+
+    corners: tuple[int, ...]
+    runs: Runs
+    lattice: OnLattice
+    grid: OnGrid
+    compatibility: Compatibility
+    pixels: Pixels
+    task: int
+
+
+class Part(NamedTuple):
+    """The pixels ``first`` to ``last`` of a line of the grid, counted through the whole grid."""
+
+    line: int
+    first: int
+    last: int
+
+
+class Scratch(NamedTuple):
+    """Room to work in for the longest part of a line.
+
+    Parameters
+    ----------
+    received, differences, z : (length * n_channels,) float32
+        What the lattice sent, ``e_L - e_l``, and the exponents.
+    row : float32
+        As `smooth_part` wants it.
+    total : (length,) float32
+    """
+
+    received: NDArray[np.float32]
+    row: NDArray[np.float32]
+    total: NDArray[np.float32]
+    differences: NDArray[np.float32]
+    z: NDArray[np.float32]
+
+
 @kernel()
-def _messages_of_one(compatibility, lattice_weight, self_share, received, total, marginals, messages):
+def _messages_of_one(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Do what `_messages_of_several` does for two labels: all arrays are (n_points,), one vector loop."""
     couple, offset = compatibility.coupling[0, 0], compatibility.offsets[0]
     cost_of_first, cost_of_last = compatibility.last_costs[0], compatibility.cost_of_last
     energy = np.float32(0.0)
     for p in range(messages.size):
-        message = messages[p] + lattice_weight * (received[p] - self_share[p] * marginals[p])
+        message = messages[p] + lattice_weight * (received[p] - diagonal[p] * marginals[p])
         difference = offset * total[p] + couple * message
         energy += cost_of_first * message + cost_of_last * (total[p] - message) - marginals[p] * difference
         messages[p] = difference
@@ -127,13 +181,13 @@ def _messages_of_one(compatibility, lattice_weight, self_share, received, total,
 
 
 @kernel()
-def _receive(lanes, here, there, lattice_weight, self_share, received, marginals, messages):
+def _receive(lanes, here, there, lattice_weight, diagonal, received, marginals, messages):
     """Add ``w (received - k~_ii Q_i)``, the sum over j != i, to messages of a point; return their sum."""
     weight = spread(lanes, lattice_weight)
-    own = spread(lanes, -lattice_weight * self_share)
+    minus_diagonal = spread(lanes, -lattice_weight * diagonal)
     shared = spread(lanes, np.float32(0.0))
     for k in range(here, there, len(lanes)):
-        others = plus(times(weight, load(lanes, received, k)), times(own, load(lanes, marginals, k)))
+        others = plus(times(weight, load(lanes, received, k)), times(minus_diagonal, load(lanes, marginals, k)))
         message = plus(load(lanes, messages, k), others)
         store(messages, k, message)
         shared = plus(shared, message)
@@ -168,14 +222,14 @@ def _couple(lanes, here, there, compatibility, total, messages, differences):
 
 
 @kernel()
-def _messages_of_several(lanes, compatibility, lattice_weight, self_share, received, total, marginals, messages):
+def _messages_of_several(lanes, compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Add what the lattice sent, turn messages into ``e_L - e_l``; return ``1/2 sum_i sum_l Q_i(l) e_i(l)``.
 
     lanes
         Whose width divides the number of channels.
     compatibility : Compatibility
     lattice_weight : float32
-    self_share, total : (n_points,) float32, k~_ii and K
+    diagonal, total : (n_points,) float32, k~_ii and K
     received : (n_points * n_channels,) float32
         What the lattice sent, j = i included.
     marginals : (n_points * n_channels,) float32
@@ -184,21 +238,19 @@ def _messages_of_several(lanes, compatibility, lattice_weight, self_share, recei
     """
     n_points = total.size
     n_channels = messages.size // n_points
-    middle = wide(n_channels)
     costs = np.float32(0.0)
     of_last = np.float64(0.0)
     differences = np.empty(n_channels, np.float32)
     for p in range(n_points):
-        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
-        shared = _receive(lanes, between, there, lattice_weight, self_share[p], received, marginals, messages)
-        if middle > 0:
-            shared += _receive(SIXTEEN, here, between, lattice_weight, self_share[p], received, marginals, messages)
+        here, there = p * n_channels, (p + 1) * n_channels
+        if n_channels % 16 == 0:
+            shared = _receive(SIXTEEN, here, there, lattice_weight, diagonal[p], received, marginals, messages)
+        else:
+            shared = _receive(lanes, here, there, lattice_weight, diagonal[p], received, marginals, messages)
         if compatibility.potts:
             # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
             of_last += shared
-            _add_to_point(lanes, between, there, shared - total[p], messages)
-            if middle > 0:
-                _add_to_point(SIXTEEN, here, between, shared - total[p], messages)
+            _add_to_point(lanes, here, there, shared - total[p], messages)
         else:
             of_last += compatibility.cost_of_last * (total[p] - shared)
             costs += _dot(compatibility.last_costs, messages[here:there])
@@ -310,16 +362,11 @@ def _scale_point(lanes, here, there, factor, z, marginals):
 @kernel()
 def _divide(lanes, n_channels, exponentials, rests, marginals):
     """Write ``Q = exp z / (exp z_L + sum exp z)``, flat; ``rests`` is exp z_L, and then the sum."""
-    middle = wide(n_channels)
     for p in range(rests.size):
-        here, between, there = p * n_channels, p * n_channels + middle, (p + 1) * n_channels
-        total = rests[p] + _sum_of_point(lanes, between, there, exponentials)
-        if middle > 0:
-            total += _sum_of_point(SIXTEEN, here, between, exponentials)
+        here, there = p * n_channels, (p + 1) * n_channels
+        total = rests[p] + _sum_of_point(lanes, here, there, exponentials)
         rests[p] = total
-        _scale_point(lanes, between, there, np.float32(1.0) / total, exponentials, marginals)
-        if middle > 0:
-            _scale_point(SIXTEEN, here, between, np.float32(1.0) / total, exponentials, marginals)
+        _scale_point(lanes, here, there, np.float32(1.0) / total, exponentials, marginals)
 
 
 @kernel()
@@ -339,7 +386,10 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
         _lower(lanes, n_channels, z, largest, rests)
         _exponentials(rests)
     _exponentials(z)
-    _divide(lanes, n_channels, z, rests, marginals)
+    if n_channels % 16 == 0:
+        _divide(SIXTEEN, n_channels, z, rests, marginals)
+    else:
+        _divide(lanes, n_channels, z, rests, marginals)
     gained = np.float32(0.0)
     if relative:
         for p in range(n_points):
@@ -352,16 +402,14 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
 
 
 @kernel()
-def _differences(compatibility, lattice_weight, self_share, received, total, marginals, messages):
+def _differences(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Choose between `_messages_of_one` and the vectors of `_messages_of_several`; arrays are flat."""
     n_channels = messages.size // total.size
     if n_channels == 1:
-        return _messages_of_one(compatibility, lattice_weight, self_share, received, total, marginals, messages)
+        return _messages_of_one(compatibility, lattice_weight, diagonal, received, total, marginals, messages)
     if n_channels == 2:
-        return _messages_of_several(
-            TWO, compatibility, lattice_weight, self_share, received, total, marginals, messages
-        )
-    return _messages_of_several(FOUR, compatibility, lattice_weight, self_share, received, total, marginals, messages)
+        return _messages_of_several(TWO, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
+    return _messages_of_several(FOUR, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
 
 
 @kernel()
@@ -384,152 +432,105 @@ def _largest_change(old, new):
 
 
 @kernel()
-def _send(corners, lattice, grid, compatibility, pixels, smoothed, blurred, part, old, room, differences):
-    """Write ``e_L - e_l`` of a part of a line, flat, before damping; return half of ``sum_i sum_l Q_i(l) e_i(l)``.
-
-    part : (line, first, last)
-        The pixels ``first`` to ``last``, counted through the whole grid.
-    room : (received, row, total), to work in
-    """
-    line, first, last = part
-    received, row, total = room[0][: old.size], room[1], room[2][: last - first]
-    begin = first - line * grid.width
+def _send(update, simplices, blurred, part, scratch, differences):
+    """Write ``e_L - e_l`` of a part of a line, flat, before damping; return half of ``sum_i sum_l Q_i(l) e_i(l)``."""
+    first, last = part.first, part.last
+    pixels, lattice, grid = update.pixels, update.lattice, update.grid
+    n_channels = pixels.n_channels
+    old = pixels.old[first * n_channels : last * n_channels]
+    received, total = scratch.received[: old.size], scratch.total[: last - first]
+    begin = first - part.line * grid.width
     if grid.weight > 0:
-        smooth_part(grid, smoothed, line, begin, begin + last - first, old, row, differences)
-        total_of_part(grid, line, begin, total)
+        end = begin + last - first
+        smooth_part(grid, pixels.old_along_z, part.line, begin, end, old, scratch.row, differences)
+        total_of_part(grid, part.line, begin, total)
     else:
         differences[:] = np.float32(0.0)
         total[:] = np.float32(0.0)
     add_scaled(total, pixels.total[first:last], pixels.total_weight)
-    n_channels = pixels.n_channels
     if pixels.messages.size:
         add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
-    vertices, weights = lattice.vertices[first:last], lattice.weights[first:last]
-    slice_points(corners, vertices, weights, n_channels, blurred, received)
-    return _differences(
-        compatibility, lattice.weight, lattice.self_share[first:last], received, total, old, differences
-    )
+    slice_points(simplices, n_channels, blurred, received)
+    diagonal = lattice.diagonal[first:last]
+    return _differences(update.compatibility, lattice.weight, diagonal, received, total, old, differences)
 
 
 @kernel()
-def _update_part(corners, lattice, grid, compatibility, pixels, smoothed, blurred, task, part, room, slots, report):
-    """Do one pass over a part of a line; see `_send`."""
-    _, first, last = part
-    n_channels = pixels.n_channels
-    begin, end = first * n_channels, last * n_channels
-    old, new = pixels.old[begin:end], pixels.new[begin:end]
-    differences, z = room[3][: end - begin], room[4][: end - begin]
-    if task == START:
+def _update_part(update, blurred, part, scratch, slots, report):
+    """Do one pass over a part of a line, whose run has the ``blurred`` values of its slots, and new ``slots``."""
+    pixels = update.pixels
+    first, last = part.first, part.last
+    begin, end = first * pixels.n_channels, last * pixels.n_channels
+    new = pixels.new[begin:end]
+    differences, z = scratch.differences[: end - begin], scratch.z[: end - begin]
+    simplices = simplices_of(update.corners, update.runs, first, last)
+    if update.task == START:
         differences[:] = np.float32(0.0)
     else:
-        report[PAIRWISE] += _send(
-            corners, lattice, grid, compatibility, pixels, smoothed, blurred, part, old, room, differences
-        )
-        if task == MEASURE:
+        report[PAIRWISE] += _send(update, simplices, blurred, part, scratch, differences)
+        if update.task == MEASURE:
             return
         if pixels.damping > 0:
             _damp(pixels.damping, pixels.kept[begin:end], differences)
-    report[OTHER] += _marginals(n_channels, pixels.unary[begin:end], differences, new, z)
-    if task == UPDATE:
-        report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(old, new)))
-    splat_points(corners, lattice.vertices[first:last], lattice.weights[first:last], n_channels, new, slots)
+    report[OTHER] += _marginals(pixels.n_channels, pixels.unary[begin:end], differences, new, z)
+    if update.task == UPDATE:
+        report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(pixels.old[begin:end], new)))
+    splat_points(simplices, pixels.n_channels, new, slots)
 
 
 @kernel()
-def _update_tile(
-    corners, lattice, grid, compatibility, pixels, smoothed, slot_vertices, vertex_values, task, points, slots, report
-):
-    """Do one pass over a tile, part by part: strips of it that are as wide as the caches hold, line after line."""
-    n_channels = pixels.n_channels
-    blurred = np.empty(slot_vertices.size * n_channels, np.float32)
-    if task != START:
-        read_slots(slot_vertices, n_channels, vertex_values, blurred)
-    slots[:] = np.float32(0.0)
-    report[:] = 0.0
-    length = max(1, min(BLOCK, VALUES_A_PART // n_channels))
-    room = (
+def _scratch(length, n_channels, reach_x):
+    return Scratch(
         np.empty(length * n_channels, np.float32),
-        np.empty((length + 2 * (grid.taps_x.size - 1)) * n_channels, np.float32),
+        np.empty((length + 2 * reach_x) * n_channels, np.float32),
         np.empty(length, np.float32),
         np.empty(length * n_channels, np.float32),
         np.empty(length * n_channels, np.float32),
     )
-    for start in range(0, grid.width, length):
-        end = min(start + length, grid.width)
-        for line in range(points[0] // grid.width, (points[1] - 1) // grid.width + 1):
-            first, last = max(line * grid.width + start, points[0]), min(line * grid.width + end, points[1])
-            if first < last:
-                _update_part(
-                    corners,
-                    lattice,
-                    grid,
-                    compatibility,
-                    pixels,
-                    smoothed,
-                    blurred,
-                    task,
-                    (line, first, last),
-                    room,
-                    slots,
-                    report,
-                )
+
+
+@kernel()
+def _update_run(update, run, report):
+    """Do one pass over a run, part by part: strips of it that are as wide as the caches hold, line after line."""
+    runs, n_channels, width = update.runs, update.pixels.n_channels, update.grid.width
+    first_slot, last_slot = runs.run_slots[run], runs.run_slots[run + 1]
+    begin, end = part_of_run(run, runs.points_a_run, update.pixels.total.size)
+    slots = update.lattice.slots[first_slot * n_channels : last_slot * n_channels]
+    blurred = np.empty(slots.size, np.float32)
+    if update.task != START:
+        read_slots(runs.slot_vertices[first_slot:last_slot], n_channels, update.lattice.vertex_values, blurred)
+    slots[:] = np.float32(0.0)
+    report[:] = 0.0
+    length = max(1, min(BLOCK, VALUES_A_PART // n_channels))
+    scratch = _scratch(length, n_channels, update.grid.taps_x.size - 1)
+    for left in range(0, width, length):
+        right = min(left + length, width)
+        for line in range(begin // width, (end - 1) // width + 1):
+            part = Part(line, max(line * width + left, begin), min(line * width + right, end))
+            if part.first < part.last:
+                _update_part(update, blurred, part, scratch, slots, report)
 
 
 @parallel_kernel()
-def update_tiles(
-    corners,
-    lattice,
-    grid,
-    compatibility,
-    pixels,
-    smoothed,
-    tile_points,
-    tile_slots,
-    slot_vertices,
-    vertex_values,
-    task,
-    slots,
-    report,
-):
+def update_runs(corners, runs, lattice, grid, compatibility, pixels, task, report):
     """Do one update in one pass: slice, smooth, add, softmax, splat for the next.
 
     Parameters
     ----------
     corners : (0, 1, ..., d)
         Or none, without a lattice.
+    runs : Runs
     lattice : OnLattice
+        Its slots are written, but by MEASURE.
     grid : OnGrid
-        Without such a kernel, one whose lines are of any length.
     compatibility : Compatibility
     pixels : Pixels
-    smoothed : (depth * height, width * n_channels) float32
-        The old marginals as `smooth_part` takes them, for its ``source``.
-    tile_points, tile_slots, slot_vertices
-        Of the lattice.
-    vertex_values : ((n_vertices + 1) * n_channels,) float32
-        The old marginals, splatted and blurred.
+        Its new marginals are written.
     task : int
         START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
-    slots : ((n_slots + 1) * n_channels,) float32, out
-        The new marginals, splatted.
-    report : (n_tiles, 3) float64, out
+    report : (n_runs, 3) float64, out
         Pairwise energy of the old marginals; of the new, unary energy relative to the last label's less the entropy;
         the largest difference of the two.
     """
-    for tile in nb.prange(len(report)):
-        first, last = tile_slots[tile], tile_slots[tile + 1]
-        here, there = first * pixels.n_channels, last * pixels.n_channels
-        _update_tile(
-            corners,
-            lattice,
-            grid,
-            compatibility,
-            pixels,
-            smoothed,
-            slot_vertices[first:last],
-            vertex_values,
-            task,
-            tile_range(tile, tile_points, pixels.total.size),
-            slots[here:there],
-            report[tile],
-        )
+    for run in nb.prange(len(report)):
+        _update_run(Pass(corners, runs, lattice, grid, compatibility, pixels, task), np.int64(run), report[run])

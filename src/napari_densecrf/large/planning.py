@@ -100,7 +100,7 @@ def _bytes_a_point(problem: Problem, refiner: Refiner) -> float:
     lattices = 0.0
     for lattice in refiner.lattices:
         corners = lattice.n_dims + 1
-        slots = len(lattice.slot_vertices) / lattice.n_points
+        slots = len(lattice.runs.slot_vertices) / lattice.n_points
         vertices = lattice.n_vertices / lattice.n_points
         lattices += 6 * corners + 8 + slots * (12 + 4 * channels) + vertices * (32 + 8 * corners + 8 * channels)
     return float(inputs + state + lattices)

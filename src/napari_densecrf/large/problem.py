@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf import grid
-from napari_densecrf.crf.grid import Grid, Probe, take_probe
+from napari_densecrf.crf.grid import Grid
 from napari_densecrf.crf.meanfield import compatibility_arrays
+from napari_densecrf.crf.probe import Probe, take_probe
 from napari_densecrf.crf.refine import Refiner
 from napari_densecrf.crf.unary import check_strokes, count_labels
 from napari_densecrf.params import CRFParams

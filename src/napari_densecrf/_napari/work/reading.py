@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import MAX_CLASSES, FromStrokes, Map, Misfit, Problem, layers_of_map
-from napari_densecrf.crf.grid import Probe, read_probe
+from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
 
 

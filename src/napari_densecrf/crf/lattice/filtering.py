@@ -1,16 +1,23 @@
 """Splat, blur and slice on a lattice that has been built (Numba).
 
-All values have their channels innermost, as many as `lanes.padded` gives: one channel is plain scalar code, two are a
-vector, more go through vectors of sixteen as far as they fill them, and of four.
+Points come in runs, fixed stretches of them in their order. A run splats into slots of its own, one for each vertex
+that it touches, so that no two threads write to one place. Then each vertex sums its slots in their order, so that the
+result does not depend on the number of threads.
+
+All values have their channels innermost, as many as `simd.padded` gives: one channel is plain scalar code, two are a
+vector, more go through vectors of sixteen where that divides them, else of four.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
-from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times, wide
+from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times
 
 # What a thread takes at once of gathering and blurring.
 VERTICES_A_RUN = 2048
@@ -18,78 +25,151 @@ VERTICES_A_RUN = 2048
 POINTS_AHEAD = 128
 
 
+class Runs(NamedTuple):
+    """What splat and slice read of a lattice: its points, cut into runs, and the vertices that each run touches.
+
+    Parameters
+    ----------
+    vertices : (n_points, d + 1) uint16
+        The corners of each point's simplex, numbered within the run of the point.
+    weights : (n_points, d + 1) float32
+        What each corner counts.
+    points_a_run : int
+    run_slots : (n_runs + 1,) int64
+        The first slot of each run. A run has a slot for each vertex that it touches.
+    slot_vertices : (n_slots,) uint32
+        The vertex of each slot, numbered within the whole lattice.
+    """
+
+    vertices: NDArray[np.uint16]
+    weights: NDArray[np.float32]
+    points_a_run: int
+    run_slots: NDArray[np.int64]
+    slot_vertices: NDArray[np.uint32]
+
+
+# How many corners a simplex has is the length of a tuple, (0, 1, ..., d): so loops over them have a length that is
+# known while compiling. Numba hands no tuple inside a tuple to a parallel loop, so it comes beside `Runs`.
+class Simplices(NamedTuple):
+    """The simplices of some points of one run.
+
+    Parameters
+    ----------
+    corners : (0, 1, ..., d)
+        Only its length counts.
+    vertices, weights : (n_points, d + 1)
+        As `Runs` has them.
+    """
+
+    corners: tuple[int, ...]
+    vertices: NDArray[np.uint16]
+    weights: NDArray[np.float32]
+
+
+class SlotLists(NamedTuple):
+    """The slots of each vertex: the first, and apart from it the others. See `list_slots`.
+
+    Parameters
+    ----------
+    first : (n_vertices,) uint32
+        n_slots for a vertex of the ring, which has no slot.
+    later : (n, 2) uint32
+        Vertex and slot of all others, run by run of `VERTICES_A_RUN` vertices, a vertex's slots in their order.
+    later_starts : (n_runs + 1,) int64
+        Where those of each run of vertices begin.
+    """
+
+    first: NDArray[np.uint32]
+    later: NDArray[np.uint32]
+    later_starts: NDArray[np.int64]
+
+
+class Neighbours(NamedTuple):
+    """The vertex one step up and one step down each axis: (d + 1, n_vertices) uint32, n_vertices for none."""
+
+    up: NDArray[np.uint32]
+    down: NDArray[np.uint32]
+
+
 @kernel()
-def _splat_lanes(lanes, channels, corners, vertices, weights, n_channels, values, slots):
-    """Do what `splat_points` does, over flat values and slots, by vectors of the channels from one to another."""
+def simplices_of(corners, runs, first, last):
+    """Return the simplices of the points ``first`` to ``last``, which lie in one run."""
+    return Simplices(corners, runs.vertices[first:last], runs.weights[first:last])
+
+
+@kernel()
+def _splat_lanes(lanes, simplices, n_channels, values, slots):
+    """Do what `splat_points` does, over flat values and slots, by vectors of channels."""
+    vertices, weights = simplices.vertices, simplices.weights
     for p in range(len(vertices)):
-        for c in range(channels[0], channels[1], len(lanes)):
+        for c in range(0, n_channels, len(lanes)):
             value = load(lanes, values, p * n_channels + c)
-            for r in range(len(corners)):
+            for r in range(len(simplices.corners)):
                 there = np.int64(vertices[p, r]) * n_channels + c
                 store(slots, there, plus(load(lanes, slots, there), times(spread(lanes, weights[p, r]), value)))
 
 
 @kernel()
-def splat_points(corners, vertices, weights, n_channels, values, slots):
-    """Add values (n * n_channels,) to the slots of their tile, flat too: slots += S values."""
+def splat_points(simplices, n_channels, values, slots):
+    """Add values (n * n_channels,) to the slots of their run, flat too: slots += S values."""
     if n_channels == 1:
+        vertices, weights = simplices.vertices, simplices.weights
         for p in range(len(vertices)):
             value = values[p]
-            for r in range(len(corners)):
+            for r in range(len(simplices.corners)):
                 slots[vertices[p, r]] += weights[p, r] * value
     elif n_channels == 2:
-        _splat_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, values, slots)
+        _splat_lanes(TWO, simplices, n_channels, values, slots)
+    elif n_channels % 16 == 0:
+        _splat_lanes(SIXTEEN, simplices, n_channels, values, slots)
     else:
-        middle = wide(n_channels)
-        if middle > 0:
-            _splat_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, values, slots)
-        if middle < n_channels:
-            _splat_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, values, slots)
+        _splat_lanes(FOUR, simplices, n_channels, values, slots)
 
 
 @kernel()
-def _ask_for(corners, vertices, weights, p):
-    ahead = (p + POINTS_AHEAD) * len(corners)
-    prefetch(vertices, ahead)
-    prefetch(weights, ahead)
+def _ask_for(simplices, p):
+    """Prefetch the vertices and weights that are read `POINTS_AHEAD` points later."""
+    ahead = (p + POINTS_AHEAD) * len(simplices.corners)
+    prefetch(simplices.vertices, ahead)
+    prefetch(simplices.weights, ahead)
 
 
 @kernel()
-def _slice_lanes(lanes, channels, corners, vertices, weights, n_channels, slots, values):
-    """Do what `slice_points` does, over flat values and slots, by vectors of the channels from one to another."""
+def _slice_lanes(lanes, simplices, n_channels, slots, values):
+    """Do what `slice_points` does, over flat values and slots, by vectors of channels."""
+    vertices, weights = simplices.vertices, simplices.weights
     for p in range(len(vertices)):
-        _ask_for(corners, vertices, weights, p)
-        for c in range(channels[0], channels[1], len(lanes)):
+        _ask_for(simplices, p)
+        for c in range(0, n_channels, len(lanes)):
             total = spread(lanes, np.float32(0.0))
-            for r in range(len(corners)):
+            for r in range(len(simplices.corners)):
                 there = np.int64(vertices[p, r]) * n_channels + c
                 total = plus(total, times(spread(lanes, weights[p, r]), load(lanes, slots, there)))
             store(values, p * n_channels + c, total)
 
 
 @kernel()
-def slice_points(corners, vertices, weights, n_channels, slots, values):
-    """Write values (n * n_channels,) from the slots of their tile, flat too: values = S^T slots."""
+def slice_points(simplices, n_channels, slots, values):
+    """Write values (n * n_channels,) from the slots of their run, flat too: values = S^T slots."""
     if n_channels == 1:
+        vertices, weights = simplices.vertices, simplices.weights
         for p in range(len(vertices)):
             total = np.float32(0.0)
-            _ask_for(corners, vertices, weights, p)
-            for r in range(len(corners)):
+            _ask_for(simplices, p)
+            for r in range(len(simplices.corners)):
                 total += weights[p, r] * slots[vertices[p, r]]
             values[p] = total
     elif n_channels == 2:
-        _slice_lanes(TWO, (0, 2), corners, vertices, weights, n_channels, slots, values)
+        _slice_lanes(TWO, simplices, n_channels, slots, values)
+    elif n_channels % 16 == 0:
+        _slice_lanes(SIXTEEN, simplices, n_channels, slots, values)
     else:
-        middle = wide(n_channels)
-        if middle > 0:
-            _slice_lanes(SIXTEEN, (0, middle), corners, vertices, weights, n_channels, slots, values)
-        if middle < n_channels:
-            _slice_lanes(FOUR, (middle, n_channels), corners, vertices, weights, n_channels, slots, values)
+        _slice_lanes(FOUR, simplices, n_channels, slots, values)
 
 
 @kernel()
 def read_slots(slot_vertices, n_channels, vertex_values, slots):
-    """Copy the values of a tile's vertices into its slots, both flat."""
+    """Copy the values of a run's vertices into its slots, both flat."""
     if n_channels == 1:
         for k in range(slot_vertices.size):
             slots[k] = vertex_values[slot_vertices[k]]
@@ -106,67 +186,67 @@ def read_slots(slot_vertices, n_channels, vertex_values, slots):
 
 
 @kernel()
-def _splat_tile(corners, vertices, weights, points, values, slots):
-    first, last = points
-    n_channels = values.shape[1]
-    slots[:] = np.float32(0.0)
-    here = values[first:last].reshape((last - first) * n_channels)
-    splat_points(corners, vertices[first:last], weights[first:last], n_channels, here, slots.reshape(slots.size))
+def part_of_run(run, length, size):
+    """Return the first of the things, ``size`` in all, in a run of ``length``, and the first behind it."""
+    return run * length, min((run + 1) * length, size)
 
 
 @kernel()
-def _slice_tile(corners, vertices, weights, points, slot_vertices, vertex_values, values):
-    first, last = points
+def _splat_run(corners, runs, run, values, slots):
+    first, last = part_of_run(run, runs.points_a_run, len(runs.vertices))
+    n_channels = values.shape[1]
+    slots[:] = np.float32(0.0)
+    here = values[first:last].reshape((last - first) * n_channels)
+    splat_points(simplices_of(corners, runs, first, last), n_channels, here, slots.reshape(slots.size))
+
+
+@kernel()
+def _slice_run(corners, runs, run, vertex_values, values):
+    first, last = part_of_run(run, runs.points_a_run, len(runs.vertices))
+    slot_vertices = runs.slot_vertices[runs.run_slots[run] : runs.run_slots[run + 1]]
     n_channels = values.shape[1]
     slots = np.empty(slot_vertices.size * n_channels, np.float32)
     read_slots(slot_vertices, n_channels, vertex_values.reshape(vertex_values.size), slots)
     here = values[first:last].reshape((last - first) * n_channels)
-    slice_points(corners, vertices[first:last], weights[first:last], n_channels, slots, here)
+    slice_points(simplices_of(corners, runs, first, last), n_channels, slots, here)
 
 
-@kernel()
-def tile_range(tile, tile_points, n_points):
-    """Return the first point of a tile, and the first behind it."""
-    return tile * tile_points, min((tile + 1) * tile_points, n_points)
-
-
-# A parallel kernel does nothing but hand its tiles out: Numba's transformations for parallel code are slow to compile.
+# A parallel kernel does nothing but hand its runs out: Numba's transformations for parallel code are slow to compile.
+# Numba types the number of a run once as signed and once as unsigned; where it is passed on, int64 keeps it from
+# compiling all that is called twice.
 @parallel_kernel()
-def splat_tiles(corners, vertices, weights, tile_points, tile_slots, values, slots):
-    """Write slots (n_slots, n_channels) = S values (n_points, n_channels), each tile its own."""
-    for tile in nb.prange(tile_slots.size - 1):
-        points = tile_range(tile, tile_points, len(vertices))
-        _splat_tile(corners, vertices, weights, points, values, slots[tile_slots[tile] : tile_slots[tile + 1]])
+def splat_runs(corners, runs, values, slots):
+    """Write slots (n_slots, n_channels) = S values (n_points, n_channels), each run its own."""
+    for run in nb.prange(runs.run_slots.size - 1):
+        _splat_run(corners, runs, np.int64(run), values, slots[runs.run_slots[run] : runs.run_slots[run + 1]])
 
 
 @parallel_kernel()
-def slice_tiles(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_values, values):
+def slice_runs(corners, runs, vertex_values, values):
     """Write values (n_points, n_channels) = S^T of those of the vertices, (n_vertices + 1, n_channels)."""
-    for tile in nb.prange(tile_slots.size - 1):
-        points = tile_range(tile, tile_points, len(vertices))
-        here = slot_vertices[tile_slots[tile] : tile_slots[tile + 1]]
-        _slice_tile(corners, vertices, weights, points, here, vertex_values, values)
+    for run in nb.prange(runs.run_slots.size - 1):
+        _slice_run(corners, runs, np.int64(run), vertex_values, values)
 
 
 @kernel()
 def _blur_one(up, down, side, source, here, target):
     """Do what `blur_axis` does for one channel and the vertices of ``up``, whose values are ``here``.
 
-    On slices, as Numba asks of every index it does not know whether it is negative.
+    On slices, as Numba checks every index that it does not know to be positive.
     """
     for k in range(up.size):
         target[k] = here[k] + side * (source[up[k]] + source[down[k]])
 
 
 @kernel()
-def _blur_lanes(lanes, channels, up, down, vertices, side, n_channels, source, target):
-    """Do what `blur_axis` does, over flat values, by vectors of the channels from one to another."""
+def _blur_lanes(lanes, up, down, vertices, side, n_channels, source, target):
+    """Do what `blur_axis` does, over flat values, by vectors of channels."""
     sides = spread(lanes, side)
     for v in range(vertices[0], vertices[1]):
         here = v * n_channels
         above = np.int64(up[v]) * n_channels
         below = np.int64(down[v]) * n_channels
-        for c in range(channels[0], channels[1], len(lanes)):
+        for c in range(0, n_channels, len(lanes)):
             beside = plus(load(lanes, source, above + c), load(lanes, source, below + c))
             store(target, here + c, plus(load(lanes, source, here + c), times(sides, beside)))
 
@@ -180,29 +260,19 @@ def blur_axis(up, down, first, last, side, source, target):
     if n_channels == 1:
         _blur_one(up[first:last], down[first:last], side, flat_source, flat_source[first:last], flat_target[first:last])
     elif n_channels == 2:
-        _blur_lanes(TWO, (0, 2), up, down, (first, last), side, n_channels, flat_source, flat_target)
+        _blur_lanes(TWO, up, down, (first, last), side, n_channels, flat_source, flat_target)
+    elif n_channels % 16 == 0:
+        _blur_lanes(SIXTEEN, up, down, (first, last), side, n_channels, flat_source, flat_target)
     else:
-        middle = wide(n_channels)
-        if middle > 0:
-            _blur_lanes(SIXTEEN, (0, middle), up, down, (first, last), side, n_channels, flat_source, flat_target)
-        if middle < n_channels:
-            _blur_lanes(FOUR, (middle, n_channels), up, down, (first, last), side, n_channels, flat_source, flat_target)
+        _blur_lanes(FOUR, up, down, (first, last), side, n_channels, flat_source, flat_target)
 
 
 @kernel()
 def list_slots(slot_vertices, n_vertices):
-    """List the slots of each vertex, for `gather_and_blur_vertices`: the first, and apart from it the others.
+    """Return the slots of each vertex as `SlotLists`, for `gather_and_blur_vertices`.
 
-    So a gather has no loops of a few turns, whose lengths no processor foresees.
-
-    Returns
-    -------
-    first_slots : (n_vertices,) uint32
-        n_slots for a vertex of the ring, which has none.
-    later : (n, 2) uint32
-        Vertex and slot of all others, run by run of vertices, a vertex's slots in their order.
-    later_starts : (n_runs + 1,) int64
-        Where those of each run begin.
+    With the first slot apart from the others a gather has no short loop for each vertex, whose branches the processor
+    cannot predict.
     """
     n_slots = slot_vertices.size
     first_slots = np.full(n_vertices, n_slots, np.uint32)
@@ -224,7 +294,7 @@ def list_slots(slot_vertices, n_vertices):
             later[place, 0] = vertex
             later[place, 1] = k
             following[vertex // VERTICES_A_RUN] = place + 1
-    return first_slots, later, later_starts
+    return SlotLists(first_slots, later, later_starts)
 
 
 @kernel()
@@ -252,23 +322,23 @@ def _gather_run(first_slots, later, slots, first, values):
 
 
 @parallel_kernel()
-def gather_and_blur_vertices(first_slots, later, later_starts, slots, up, down, n_passes, side, values, scratch):
+def gather_and_blur_vertices(slot_lists, neighbours, n_passes, side, slots, values, scratch):
     """Sum the slots of each vertex, then blur along each axis in turn, back and forth between two arrays.
 
     ``slots`` is (n_slots + 1, n_channels), ``values`` and ``scratch`` are (n_vertices + 1, n_channels), all float32;
     their last rows, read where a vertex has no slot or a neighbour is missing, are 0. The result is in ``scratch``
-    after an odd number of blurs.
+    after an odd number of blurs, which is ``n_passes`` times the number of axes.
     """
-    n_axes, n_vertices = up.shape
-    n_runs = later_starts.size - 1
+    n_axes, n_vertices = neighbours.up.shape
+    n_runs = slot_lists.later_starts.size - 1
     for run in nb.prange(n_runs):
-        first = run * VERTICES_A_RUN
-        last = min(first + VERTICES_A_RUN, n_vertices)
-        _gather_run(first_slots[first:last], later[later_starts[run] : later_starts[run + 1]], slots, first, values)
+        first, last = part_of_run(run, VERTICES_A_RUN, n_vertices)
+        later = slot_lists.later[slot_lists.later_starts[run] : slot_lists.later_starts[run + 1]]
+        _gather_run(slot_lists.first[first:last], later, slots, first, values)
     for turn in range(n_passes * n_axes):
         source = values if turn % 2 == 0 else scratch
         target = scratch if turn % 2 == 0 else values
         axis = turn % n_axes
         for run in nb.prange(n_runs):
-            first = run * VERTICES_A_RUN
-            blur_axis(up[axis], down[axis], first, min(first + VERTICES_A_RUN, n_vertices), side, source, target)
+            first, last = part_of_run(run, VERTICES_A_RUN, n_vertices)
+            blur_axis(neighbours.up[axis], neighbours.down[axis], first, last, side, source, target)

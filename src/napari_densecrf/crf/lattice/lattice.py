@@ -1,214 +1,76 @@
-"""The permutohedral lattice: splat, blur, slice (Adams, Baek and Davis 2010), kept between calls, on all cores.
-
-Points are cut into tiles, fixed runs in their order. Each tile splats into its own slots, one for each vertex it
-touches; then each vertex sums its slots in their fixed order. So no two threads write to one place, and the result
-does not depend on their number.
-"""
+"""The permutohedral lattice: splat, blur, slice (Adams, Baek and Davis 2010), kept between calls, on all cores."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.crf.grid import Probe
-from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.memory import sparse_empty, whole_empty
 from napari_densecrf.crf.numba.simd import padded
 
+from .blur import FINE, Blur
+from .features import grid_features, key_strides
 from .filtering import (
+    Runs,
     gather_and_blur_vertices,
     list_slots,
+    part_of_run,
     read_slots,
+    simplices_of,
     slice_points,
-    slice_tiles,
+    slice_runs,
     splat_points,
-    splat_tiles,
-    tile_range,
+    splat_runs,
 )
-from .simplex import index_points
+from .simplex import Features, Found, index_points
 from .vertex_index import number_and_link
 
-# A tile's vertices are numbered in 16 bits: tile_points * (d + 1) must not pass 2^16.
-MAX_TILE_POINTS = 16384
-MAX_KEY_BITS = 62
-POINTS_ABREAST = 1024
+# A run's vertices are numbered in 16 bits: points_a_run * (d + 1) must not pass 2^16.
+MAX_POINTS_A_RUN = 16384
 BLOCK = 512
 ONES = np.ones(BLOCK, np.float32)
 
 
 @kernel()
-def _fold(row_sums, folds, self_share):
+def _measure_points(row_sums, inverse_roots, diagonal):
     """Write ``1 / sqrt(n_i)`` and ``k~(i, i)`` of some points, from their row sums and ``k(i, i)``."""
-    for p in range(folds.size):
+    for p in range(inverse_roots.size):
         # The weights of one point cannot all vanish, so its row sum is at least its own term.
-        folds[p] = np.float32(1.0) / np.sqrt(row_sums[p])
-        # The closed form counts ways around over vertices that may be missing; no share passes the whole.
-        self_share[p] = min(self_share[p] / row_sums[p], np.float32(1.0))
+        inverse_roots[p] = np.float32(1.0) / np.sqrt(row_sums[p])
+        # The closed form also counts ways over vertices that are missing here, but no share is more than the whole.
+        diagonal[p] = min(diagonal[p] / row_sums[p], np.float32(1.0))
 
 
 @kernel()
-def _normalise_tile(corners, vertices, weights, slot_vertices, vertex_sums, slots, self_share):
-    """Fold 1 / sqrt(n_i) into the weights of a tile; splat ones with the folded weights into its slots."""
+def _normalise_run(corners, runs, run, vertex_sums, slots, diagonal):
+    """Multiply the weights of a run by 1 / sqrt(n_i), and splat ones with the new weights into its slots."""
+    begin, end = part_of_run(run, runs.points_a_run, len(runs.vertices))
+    slot_vertices = runs.slot_vertices[runs.run_slots[run] : runs.run_slots[run + 1]]
     sums = np.empty(slot_vertices.size, np.float32)
     read_slots(slot_vertices, 1, vertex_sums, sums)
-    row_sums, folds = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    row_sums, inverse_roots = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     slots[:] = np.float32(0.0)
-    for first in range(0, len(vertices), BLOCK):
-        last = min(first + BLOCK, len(vertices))
-        slice_points(corners, vertices[first:last], weights[first:last], 1, sums, row_sums)
-        _fold(row_sums, folds[: last - first], self_share[first:last])
-        for p in range(first, last):
+    for first in range(begin, end, BLOCK):
+        last = min(first + BLOCK, end)
+        simplices = simplices_of(corners, runs, first, last)
+        slice_points(simplices, 1, sums, row_sums)
+        _measure_points(row_sums, inverse_roots[: last - first], diagonal[first:last])
+        for p in range(last - first):
             for r in range(len(corners)):
-                weights[p, r] *= folds[p - first]
-        splat_points(corners, vertices[first:last], weights[first:last], 1, ONES, slots)
+                simplices.weights[p, r] *= inverse_roots[p]
+        splat_points(simplices, 1, ONES, slots)
 
 
 @parallel_kernel()
-def _normalise(corners, vertices, weights, tile_points, tile_slots, slot_vertices, vertex_sums, slots, self_share):
-    """Normalise tile by tile; ``self_share`` comes as ``k(i, i)``, ``vertex_sums`` as ones, splatted and blurred."""
-    for tile in nb.prange(tile_slots.size - 1):
-        begin, end = tile_range(tile, tile_points, len(vertices))
-        first, last = tile_slots[tile], tile_slots[tile + 1]
-        _normalise_tile(
-            corners,
-            vertices[begin:end],
-            weights[begin:end],
-            slot_vertices[first:last],
-            vertex_sums,
-            slots[first:last],
-            self_share[begin:end],
-        )
-
-
-@dataclass(frozen=True)
-class Blur:
-    """How a lattice approximates a Gaussian.
-
-    Parameters
-    ----------
-    n_passes : int
-        Sweeps over all axes.
-    side : float
-        The taps are [side, 1, side].
-    fineness : float
-        Scale of the lattice, 1 where its unit is ``sqrt(2/3) (d + 1)`` to a sigma (Adams et al., section 3.1).
-
-    Notes
-    -----
-    A blur has the variance ``v = 2 side / (1 + 2 side)`` along each axis, splat and slice together 1/6; so one pass
-    of [1/2, 1, 1/2] has 2/3 at fineness 1, and others have the same at ``sqrt(1.5 (n_passes v + 1/6))``.
-    """
-
-    n_passes: int
-    side: float
-    fineness: float
-
-    def scales(self, n_dims: int) -> tuple[float, ...]:
-        """Return the scale of each feature dimension before elevation."""
-        unit = self.fineness * math.sqrt(2 / 3) * (n_dims + 1)
-        return tuple(unit / math.sqrt((i + 1) * (i + 2)) for i in range(n_dims))
-
-    def self_terms(self, n_dims: int) -> NDArray[np.float64]:
-        """Return B_0..B_d: the blur from a vertex to one whose remainder differs by k, on a lattice without gaps.
-
-        The vertices of a simplex whose remainders differ by k lie one step apart along k axes and none along the
-        others, or, as a step along every axis leads back, m + 1 steps along k axes and m along the others, any m.
-        """
-        taps = np.array([1.0])
-        for _ in range(self.n_passes):
-            taps = np.convolve(taps, [self.side, 1.0, self.side])
-        padded = np.pad(taps, 1)
-        k = np.arange(n_dims + 1)[:, None]
-        terms: NDArray[np.float64] = (padded[1:] ** k * padded[:-1] ** (n_dims + 1 - k)).sum(axis=1)
-        return terms
-
-
-# Measured against exact solutions (benchmarks/accuracy.py): marginals are nearest where short taps on a slightly finer
-# lattice make two passes; the best fineness is within 2 % of the rule above. With one pass the taps matter more: either
-# blur alone is nearer than the reference implementation on every case, 0.23 and 0.43 of its error.
-FINE = Blur(n_passes=2, side=0.3, fineness=1.175)
-COARSE = Blur(n_passes=1, side=0.46, fineness=1.0)
-# The fine lattice is worth its time while it is small: by itself, or against the points. And where points are scattered
-# so thinly that they have no common vertices, it only loses more of what leaves its one ring.
-FEW_VERTICES = 32768
-MOST_VERTICES_A_POINT = 2.0
-WORTHWHILE_VERTICES_A_POINT = 0.125
-
-
-def suited_blur(probe: Probe, steps: NDArray[np.float64], channel_steps: NDArray[np.float64]) -> Blur:
-    """Tell from a probe whether an image is worth the fine lattice: the same for all its parts.
-
-    Parameters
-    ----------
-    probe : Probe
-    steps : (n_axes,) float64
-        Spacing over position sigma.
-    channel_steps : (n_channels,) float64
-        One over intensity sigma.
-    """
-    n_points = math.prod(probe.shape)
-    n_touched = _estimate_touched(probe, steps, channel_steps)
-    small = n_touched <= max(FEW_VERTICES, WORTHWHILE_VERTICES_A_POINT * n_points)
-    return FINE if small and n_touched <= MOST_VERTICES_A_POINT * n_points else COARSE
-
-
-def _estimate_touched(probe: Probe, steps: NDArray[np.float64], channel_steps: NDArray[np.float64]) -> float:
-    """Return about how many vertices of the fine lattice the whole image touches.
-
-    A window touches vertices up to about a sigma beyond its pixels, and so does the whole image, which has the
-    windows' density of vertices. Gray images come out within a quarter of their count, RGB ones down to half of it.
-    """
-    n_dims = len(steps) + len(channel_steps)
-    n_points = math.prod(probe.window)
-    nowhere = np.zeros(len(steps), np.int64)
-    whole = (np.array(probe.shape, np.int64), nowhere, steps)
-    scales = FINE.scales(n_dims)
-    strides = _strides(_bounds(whole, probe.intensities.reshape(-1, len(channel_steps)), channel_steps), scales)
-    vertices = np.empty((n_points, n_dims + 1), np.uint16)
-    weights = np.empty((n_points, n_dims + 1), np.float32)
-    own = np.empty(n_points, np.float32)
-    keys = np.empty((1, n_points * (n_dims + 1)), np.int64)
-    self_terms = FINE.self_terms(n_dims).astype(np.float32)
-    count = 0
-    for origin, window in zip(probe.origins, probe.intensities, strict=True):
-        grid = (np.array(probe.window, np.int64), np.array(origin, np.int64), steps)
-        found = (vertices, weights, own, keys)
-        count += int(index_points(strides, scales, grid, window, channel_steps, self_terms, n_points, *found)[0])
-    growth = (np.array(probe.shape) + 1 / steps) / (np.array(probe.window) + 1 / steps)
-    return float(count / len(probe.origins) * growth.prod())
-
-
-def _strides(bounds: tuple[NDArray[np.float64], NDArray[np.float64]], scales: tuple[float, ...]) -> tuple[int, ...]:
-    """Return the strides of the vertex keys for features within the bounds.
-
-    Raises
-    ------
-    MemoryError
-        Where the keys would not fit their bits.
-    """
-    d = len(scales)
-    lowest, highest = (bound * np.array(scales) for bound in bounds)
-    extents = []
-    for i in range(d):
-        # Coordinate i is the sum of the features from i on, less i times feature i - 1. Rounding, the simplex and
-        # a ring reach less than 3 (d + 1) beyond it on either side.
-        span = (highest[i:] - lowest[i:]).sum() + (i * (highest[i - 1] - lowest[i - 1]) if i else 0.0)
-        extents.append(math.ceil(span / (d + 1)) + 6)
-    bits = sum(math.log2(extent) for extent in extents) + 2 * math.log2(d + 1) + 1
-    if bits > MAX_KEY_BITS:
-        raise MemoryError(
-            f"the lattice spans {' x '.join(map(str, extents))} cells in {d} dimensions, {bits:.0f} bits to number "
-            f"them where {MAX_KEY_BITS} are at hand: take larger sigmas, fewer channels or a smaller image"
-        )
-    strides = [1]
-    for i, extent in enumerate(extents[:-1]):
-        # Coordinates run in steps of d + 1; every stride but the first is a multiple of d + 1.
-        strides.append(strides[-1] * (-(-extent // (d + 1)) * (d + 1) if i == 0 else extent))
-    return (*strides, 0)
+def _normalise(corners, runs, vertex_sums, slots, diagonal):
+    """Normalise run by run; ``diagonal`` comes as ``k(i, i)``, ``vertex_sums`` as ones, splatted and blurred."""
+    for run in nb.prange(runs.run_slots.size - 1):
+        here = slots[runs.run_slots[run] : runs.run_slots[run + 1]]
+        _normalise_run(corners, runs, np.int64(run), vertex_sums, here, diagonal)
 
 
 class Lattice:
@@ -240,11 +102,11 @@ class Lattice:
         array = np.asarray(points)
         if array.ndim != 2 or 0 in array.shape:
             raise ValueError(f"points have shape {array.shape}: expected (n_points, n_dims), at least one of each")
-        features = np.ascontiguousarray(array, dtype=np.float32)
-        if not np.isfinite(features).all():
+        positions = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(positions).all():
             raise ValueError("points hold NaN or infinite numbers: expected finite ones")
-        nothing = np.empty(0)
-        self._build((nothing.astype(int), nothing.astype(int), nothing), features, np.ones(features.shape[1]), blur)
+        # As the intensities of a grid without axes.
+        self._build(grid_features((), (), np.empty(0), positions, np.ones(positions.shape[1])), blur)
 
     @classmethod
     def on_grid(
@@ -270,63 +132,42 @@ class Lattice:
         blur : Blur
         """
         lattice = cls.__new__(cls)
-        grid = (np.array(shape, np.int64), np.array(origin, np.int64), np.asarray(steps, np.float64))
-        lattice._build(grid, intensities, channel_steps, blur)
+        lattice._build(grid_features(shape, origin, steps, intensities, channel_steps), blur)
         return lattice
 
-    def _build(
-        self,
-        grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
-        intensities: NDArray[np.float32],
-        channel_steps: NDArray[np.float64],
-        blur: Blur,
-    ) -> None:
+    def _build(self, features: Features, blur: Blur) -> None:
         self.blur = blur
-        self.n_points = len(intensities)
-        self.n_dims = len(grid[0]) + len(channel_steps)
+        self.n_points, n_channels = features.intensities.shape
+        self.n_dims = len(features.shape) + n_channels
         self.corners = tuple(range(self.n_dims + 1))
-        self.tile_points = min(MAX_TILE_POINTS, 1 << ((65536 // (self.n_dims + 1)).bit_length() - 1))
-        with one_at_a_time:
-            strides, tile_keys, counts = self._index(grid, intensities, channel_steps)
-            self.slot_vertices, self.up, self.down = number_and_link(strides, tile_keys, counts, self.n_points)
-            self.gathered = list_slots(self.slot_vertices, self.n_vertices)
+        points_a_run = min(MAX_POINTS_A_RUN, 1 << ((65536 // (self.n_dims + 1)).bit_length() - 1))
+        strides, found, counts = self._index(features, points_a_run)
+        self._diagonal = found.diagonal
+        slot_vertices, self.neighbours = number_and_link(strides, found.run_keys, counts, self.n_points)
+        run_slots = np.concatenate([[0], np.cumsum(counts)])
+        self.runs = Runs(found.vertices, found.weights, points_a_run, run_slots, slot_vertices)
+        self.slot_lists = list_slots(slot_vertices, self.n_vertices)
 
-    def _index(
-        self,
-        grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
-        intensities: NDArray[np.float32],
-        channel_steps: NDArray[np.float64],
-    ) -> tuple[tuple[int, ...], NDArray[np.int64], NDArray[np.int64]]:
-        """Find the simplices of the points; return the strides, and the keys of each tile's vertices."""
+    def _index(self, features: Features, points_a_run: int) -> tuple[tuple[int, ...], Found, NDArray[np.int64]]:
+        """Find the simplices of the points; return the strides too, and how many vertices each run touches."""
         scales = self.blur.scales(self.n_dims)
-        strides = _strides(_bounds(grid, intensities, channel_steps), scales)
-        n_tiles = -(-self.n_points // self.tile_points)
-        self.vertices = whole_empty((self.n_points, self.n_dims + 1), np.uint16)
-        self.weights = whole_empty((self.n_points, self.n_dims + 1), np.float32)
-        self._diagonal = whole_empty(self.n_points, np.float32)
+        strides = key_strides(features, scales)
+        n_corners = self.n_dims + 1
         # Room for the worst case, of which little is written.
-        worst = (n_tiles, min(self.n_points, self.tile_points) * (self.n_dims + 1))
-        tile_keys = sparse_empty(worst, np.int64)
-        counts = index_points(
-            strides,
-            scales,
-            grid,
-            intensities,
-            channel_steps,
-            self.blur.self_terms(self.n_dims).astype(np.float32),
-            self.tile_points,
-            self.vertices,
-            self.weights,
-            self._diagonal,
-            tile_keys,
+        worst = (-(-self.n_points // points_a_run), min(self.n_points, points_a_run) * n_corners)
+        found = Found(
+            vertices=whole_empty((self.n_points, n_corners), np.uint16),
+            weights=whole_empty((self.n_points, n_corners), np.float32),
+            diagonal=whole_empty(self.n_points, np.float32),
+            run_keys=sparse_empty(worst, np.int64),
         )
-        self.tile_slots = np.concatenate([[0], np.cumsum(counts)])
-        return strides, tile_keys, counts
+        diagonal_terms = self.blur.diagonal_terms(self.n_dims).astype(np.float32)
+        return strides, found, index_points(strides, scales, features, diagonal_terms, points_a_run, found)
 
     @property
     def n_vertices(self) -> int:
         """Number of lattice vertices, the ring included."""
-        return int(self.up.shape[1])
+        return int(self.neighbours.up.shape[1])
 
     @property
     def alpha(self) -> float:
@@ -355,20 +196,19 @@ class Lattice:
             raise ValueError(f"values have shape {array.shape}: expected ({self.n_points}, n_channels)")
         n_channels = array.shape[1]
         array = np.pad(array, ((0, 0), (0, padded(n_channels) - n_channels)))
-        with one_at_a_time:
-            filtered = self.slice(self.gather_and_blur(self.splat(array)))
+        filtered = self.slice(self.gather_and_blur(self.splat(array)))
         return np.float32(self.alpha) * filtered[:, :n_channels]
 
     def empty_slots(self, n_channels: int) -> NDArray[np.float32]:
         """Return (n_slots + 1, n_channels) for `splat`, whose last row is 0: the slot of vertices that have none."""
-        slots = whole_empty((int(self.tile_slots[-1]) + 1, n_channels), np.float32)
+        slots = whole_empty((int(self.runs.run_slots[-1]) + 1, n_channels), np.float32)
         slots[-1] = 0.0
         return slots
 
     def splat(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n_slots + 1, n_channels): S values, tile by tile, and a 0."""
+        """Return (n_slots + 1, n_channels): S values, run by run, and a 0."""
         slots = self.empty_slots(values.shape[1])
-        splat_tiles(self.corners, self.vertices, self.weights, self.tile_points, self.tile_slots, values, slots)
+        splat_runs(self.corners, self.runs, values, slots)
         return slots
 
     def empty_values(self, n_channels: int) -> NDArray[np.float32]:
@@ -378,46 +218,32 @@ class Lattice:
         return values
 
     def gather_and_blur(
-        self, slots: NDArray[np.float32], room: NDArray[np.float32] | None = None
+        self, slots: NDArray[np.float32], both: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Return (n_vertices + 1, n_channels): the blurred values of the vertices, and a 0; in ``room`` if given."""
-        room = self.empty_values(slots.shape[1]) if room is None else room
-        gather_and_blur_vertices(
-            *self.gathered,
-            slots,
-            self.up,
-            self.down,
-            self.blur.n_passes,
-            np.float32(self.blur.side),
-            room[0],
-            room[1],
-        )
-        blurred: NDArray[np.float32] = room[self.blur.n_passes * (self.n_dims + 1) % 2]
+        """Return (n_vertices + 1, n_channels): the blurred values of the vertices, and a 0.
+
+        The result is one of ``both`` arrays, (2, n_vertices + 1, n_channels), which are made where they are not given.
+        """
+        values, scratch = self.empty_values(slots.shape[1]) if both is None else both
+        side = np.float32(self.blur.side)
+        gather_and_blur_vertices(self.slot_lists, self.neighbours, self.blur.n_passes, side, slots, values, scratch)
+        n_blurs = self.blur.n_passes * (self.n_dims + 1)
+        blurred: NDArray[np.float32] = scratch if n_blurs % 2 else values
         return blurred
 
     def slice(self, vertex_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_points, n_channels): S^T of the vertices' values."""
         values = whole_empty((self.n_points, vertex_values.shape[1]), np.float32)
-        slice_tiles(
-            self.corners,
-            self.vertices,
-            self.weights,
-            self.tile_points,
-            self.tile_slots,
-            self.slot_vertices,
-            vertex_values,
-            values,
-        )
+        slice_runs(self.corners, self.runs, vertex_values, values)
         return values
 
-    @one_at_a_time
     def normalise(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Fold 1 / sqrt(n_i) into the weights, so that the filter is k~ from now on, and measure the new filter.
+        """Multiply the weights by 1 / sqrt(n_i), so that the filter is k~ from now on, and measure the new filter.
 
         Returns
         -------
-        self_share : (n_points,) float32
-            ``k~(i, i)``, the closed form of DESIGN section 2.
+        diagonal : (n_points,) float32
+            ``k~(i, i)``, from the closed form in docs/model.md.
         total : (n_points,) float32
             ``sum_{j != i} k~(i, j)``.
 
@@ -425,45 +251,9 @@ class Lattice:
         -----
         With ``n_i = sum_j k(i, j)`` the weights become ``b / sqrt(n_i / alpha)``: alpha cancels in k~.
         """
-        slots, self_share = self.splat(np.ones((self.n_points, 1), np.float32)), self._diagonal
+        slots, diagonal = self.splat(np.ones((self.n_points, 1), np.float32)), self._diagonal
         row_sums = self.gather_and_blur(slots)
-        _normalise(
-            self.corners,
-            self.vertices,
-            self.weights,
-            self.tile_points,
-            self.tile_slots,
-            self.slot_vertices,
-            row_sums.ravel(),
-            slots.ravel(),
-            self_share,
-        )
+        _normalise(self.corners, self.runs, row_sums.ravel(), slots.ravel(), diagonal)
         total = self.slice(self.gather_and_blur(slots))[:, 0]
-        total -= self_share
-        return self_share, total
-
-
-def _bounds(
-    grid: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
-    intensities: NDArray[np.float32],
-    channel_steps: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lowest and the highest of each feature, before the lattice's scale."""
-    shape, _, steps = grid
-    least, most = _extremes(intensities)
-    lowest = [*(0.0 * steps), *(least * channel_steps)]
-    highest = [*((shape - 1) * steps), *(most * channel_steps)]
-    return np.array(lowest, float), np.array(highest, float)
-
-
-def _extremes(intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the least and the most of each channel, many points abreast, as a few channels are no work for numpy."""
-    n_points, n_channels = intensities.shape
-    n_rows = n_points // POINTS_ABREAST
-    abreast = intensities[: n_rows * POINTS_ABREAST].reshape(n_rows, POINTS_ABREAST * n_channels)
-    rest = intensities[n_rows * POINTS_ABREAST :]
-    found = []
-    for reduce in (np.minimum.reduce, np.maximum.reduce):
-        rows = reduce(abreast, axis=0).reshape(-1, n_channels) if n_rows else rest
-        found.append(reduce(np.concatenate([rows, rest]), axis=0))
-    return found[0], found[1]
+        total -= diagonal
+        return diagonal, total

@@ -1,4 +1,4 @@
-"""Points to lattice simplices (Numba): embed, round, sort, barycentric weights, vertex keys, numbers within a tile.
+"""Points to lattice simplices (Numba): embed, round, sort, barycentric weights, vertex keys, numbers within a run.
 
 A vertex of the permutohedral lattice in d dimensions has d + 1 integer coordinates c_0..c_d that sum to 0 and are all
 congruent to its remainder r modulo d + 1 (Adams, Baek, Davis 2010, section 3). One int64 names it:
@@ -22,19 +22,82 @@ The number of dimensions is the length of the tuple ``strides`` less one: a cons
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 
 # Points that go through the arithmetic together, so that each line of it is one vector loop. Its length is known while
-# compiling, so the last points of a tile are followed by leftovers.
+# compiling, so behind the last points of a run come some that nobody reads.
 BLOCK = 256
-# No key: the box of keys is around 0, and smaller.
+# Never a key: all keys lie nearer to 0.
 EMPTY = np.int64(-(2**63))
 SMALLEST_TABLE_BITS = 12
 # 2^64 / golden ratio: multiplicative hashing (Knuth, TAOCP 3, 6.4) spreads the regular keys of neighbouring vertices.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Features(NamedTuple):
+    """What the features of all points are made of: positions on a regular grid, and then intensities.
+
+    Parameters
+    ----------
+    shape, origin : (n_axes,) int64
+        Of the grid; n_axes may be 0.
+    steps : (n_axes,) float64
+        Position features are ``(origin + index) * step``.
+    intensities : (n_points, n_channels) float32
+    channel_steps : (n_channels,) float64
+        Intensity features are ``intensity * step``.
+    """
+
+    shape: NDArray[np.int64]
+    origin: NDArray[np.int64]
+    steps: NDArray[np.float64]
+    intensities: NDArray[np.float32]
+    channel_steps: NDArray[np.float64]
+
+
+class Found(NamedTuple):
+    """What `index_points` finds of every point and run.
+
+    Parameters
+    ----------
+    vertices : (n_points, d + 1) uint16
+        Number of each vertex within its run, in the order of the walk.
+    weights : (n_points, d + 1) float32
+        Barycentric weights, in the same order.
+    diagonal : (n_points,) float32
+        The diagonal of slice, blur and splat.
+    run_keys : (n_runs, points_a_run * (d + 1)) int64
+        Keys of the vertices of each run, in the order in which the points touch them.
+    """
+
+    vertices: NDArray[np.uint16]
+    weights: NDArray[np.float32]
+    diagonal: NDArray[np.float32]
+    run_keys: NDArray[np.int64]
+
+
+class RunTable(NamedTuple):
+    """The hash table of a run: its vertices by their keys.
+
+    Parameters
+    ----------
+    keys : (2^k,) int64
+        Or EMPTY.
+    numbers : (2^k,) uint16
+        Of the vertices within the run.
+    shift : int
+        64 - k.
+    """
+
+    keys: NDArray[np.int64]
+    numbers: NDArray[np.uint16]
+    shift: int
 
 
 @kernel()
@@ -48,15 +111,15 @@ def _write_positions(row, first, count, axis, shape, origin, step):
     while point < end:
         index = (point // inner) % shape[axis]
         if inner == 1:
-            run = min(shape[axis] - index, end - point)
-            for k in range(run):
+            length = min(shape[axis] - index, end - point)
+            for k in range(length):
                 row[point - first + k] = np.float32((origin + index + k) * step)
         else:
-            run = min(inner - point % inner, end - point)
+            length = min(inner - point % inner, end - point)
             value = np.float32((origin + index) * step)
-            for k in range(run):
+            for k in range(length):
                 row[point - first + k] = value
-        point += run
+        point += length
 
 
 @kernel()
@@ -150,17 +213,20 @@ def _write_weights(strides, weight, weights, first, count):
 
 
 @kernel()
-def _write_own(strides, self_terms, weight, sums, own):
-    """Write ``sum_{r, s} b_r b_s B_|r-s|`` of a block of points: the diagonal of the filter, DESIGN section 2."""
+def _write_diagonal(strides, diagonal_terms, weight, sums, diagonal):
+    """Write ``sum_{r, s} b_r b_s B_|r-s|`` of a block of points: the diagonal of slice, blur and splat.
+
+    b are barycentric weights, B the `Blur.diagonal_terms`: docs/model.md derives it.
+    """
     n_vertices = len(strides)
     sums[:] = np.float32(0.0)
     for r in range(n_vertices):
         for s in range(r, n_vertices):
-            term = self_terms[s - r] if s == r else np.float32(2.0) * self_terms[s - r]
+            term = diagonal_terms[s - r] if s == r else np.float32(2.0) * diagonal_terms[s - r]
             for p in range(BLOCK):
                 sums[p] += term * weight[r * BLOCK + p] * weight[s * BLOCK + p]
-    for p in range(own.size):
-        own[p] = sums[p]
+    for p in range(diagonal.size):
+        diagonal[p] = sums[p]
 
 
 @kernel()
@@ -178,14 +244,14 @@ def _walk(strides, steps_back, offset, start, keys):
 
 
 @kernel()
-def _number_vertices(strides, keys, table, vertices, first, count, tile_keys, n_keys):
-    """Write the number of each vertex of a block within its tile, and return how many the tile has so far.
+def _number_vertices(strides, keys, table, vertices, run_keys, n_keys):
+    """Write the number of each vertex of a block within its run, and return how many the run has so far.
 
-    ``table`` is the tile's hash table: (2^k,) int64 keys or EMPTY, (2^k,) uint16 numbers, and 64 - k.
+    The keys of new vertices are added to ``run_keys``, which holds ``n_keys``, and to the table.
     """
-    table_keys, table_numbers, shift = table
+    table_keys, table_numbers, shift = table.keys, table.numbers, table.shift
     mask = np.uint64(table_keys.size - 1)
-    for p in range(count):
+    for p in range(len(vertices)):
         for r in range(len(strides)):
             key = keys[r * BLOCK + p]
             place = (np.uint64(key) * GOLDEN) >> np.uint64(shift)
@@ -193,50 +259,65 @@ def _number_vertices(strides, keys, table, vertices, first, count, tile_keys, n_
                 if table_keys[place] == EMPTY:
                     table_keys[place] = key
                     table_numbers[place] = n_keys
-                    tile_keys[n_keys] = key
+                    run_keys[n_keys] = key
                     n_keys += 1
                     break
                 place = (place + np.uint64(1)) & mask
-            vertices[first + p, r] = table_numbers[place]
+            vertices[p, r] = table_numbers[place]
     return n_keys
 
 
 @kernel()
-def _tile_table(size_bits, tile_keys, n_keys):
-    """Return a hash table of 2^size_bits places that holds the first vertices of a tile."""
+def _table_of_run(size_bits, run_keys, n_keys):
+    """Return a hash table of 2^size_bits places that holds the first vertices of a run."""
     shift = 64 - size_bits
     table_keys = np.full(1 << size_bits, EMPTY, np.int64)
     table_numbers = np.empty(1 << size_bits, np.uint16)
     mask = np.uint64(table_keys.size - 1)
     for number in range(n_keys):
-        place = (np.uint64(tile_keys[number]) * GOLDEN) >> np.uint64(shift)
+        place = (np.uint64(run_keys[number]) * GOLDEN) >> np.uint64(shift)
         while table_keys[place] != EMPTY:
             place = (place + np.uint64(1)) & mask
-        table_keys[place] = tile_keys[number]
+        table_keys[place] = run_keys[number]
         table_numbers[place] = number
-    return table_keys, table_numbers, shift
+    return RunTable(table_keys, table_numbers, shift)
 
 
 @kernel()
-def _index_tile(
-    strides,
-    scales,
-    grid,
-    intensities,
-    channel_steps,
-    self_terms,
-    first,
-    last,
-    vertices,
-    weights,
-    own,
-    keys,
-):
-    """Find the simplex of the points ``first`` to ``last``; return how many vertices they touch together."""
+def _steps_back(strides):
+    """Return what a step against each axis adds to a key, with room for every number that names an axis."""
+    n_vertices = len(strides)
+    steps = np.zeros(_axis_bits(n_vertices) + 1, np.int64)
+    for i in range(n_vertices):
+        for j in range(n_vertices):
+            steps[i] += strides[j]
+        steps[i] -= n_vertices * strides[i]
+    return steps
+
+
+@kernel()
+def _write_feature(scales, features, first, count, dim, feature):
+    """Write one feature of ``count`` points, times the scale of its dimension."""
+    n_axes = features.shape.size
+    if dim < n_axes:
+        step = features.steps[dim] * scales[dim]
+        _write_positions(feature, first, count, dim, features.shape, features.origin[dim], step)
+    else:
+        step = np.float32(features.channel_steps[dim - n_axes] * scales[dim])
+        channel = features.intensities[first : first + count, dim - n_axes]
+        for p in range(count):
+            feature[p] = channel[p] * step
+
+
+@kernel()
+def _index_run(strides, scales, features, diagonal_terms, points, found, keys):
+    """Find the simplices of a run of points, from the first to the last; return how many vertices they touch together.
+
+    ``keys`` (points_a_run * (d + 1),) is written.
+    """
+    first, last = points
     n_vertices = len(strides)
     d = n_vertices - 1
-    shape, origin, position_steps = grid
-    n_axes = shape.size
     # Elevated coordinates, then offsets.
     offset = np.empty(n_vertices * BLOCK, np.float32)
     feature = np.zeros(BLOCK, np.float32)
@@ -244,57 +325,35 @@ def _index_tile(
     start = np.empty(BLOCK, np.int64)
     block_keys = np.empty(n_vertices * BLOCK, np.int64)
     weight = np.empty(n_vertices * BLOCK, np.float32)
-    steps_back = np.zeros(_axis_bits(n_vertices) + 1, np.int64)
-    for i in range(n_vertices):
-        for j in range(n_vertices):
-            steps_back[i] += strides[j]
-        steps_back[i] -= n_vertices * strides[i]
-
+    steps_back = _steps_back(strides)
     size_bits = SMALLEST_TABLE_BITS
-    table = _tile_table(size_bits, keys, 0)
+    table = _table_of_run(size_bits, keys, 0)
     n_keys = 0
     for block in range(first, last, BLOCK):
         count = min(BLOCK, last - block)
         sums[:] = 0.0
         for dim in range(d - 1, -1, -1):
-            if dim < n_axes:
-                _write_positions(feature, block, count, dim, shape, origin[dim], position_steps[dim] * scales[dim])
-            else:
-                step = np.float32(channel_steps[dim - n_axes] * scales[dim])
-                channel = intensities[block : block + count, dim - n_axes]
-                for p in range(count):
-                    feature[p] = channel[p] * step
+            _write_feature(scales, features, block, count, dim, feature)
             _elevate(feature, dim, sums, offset[(dim + 1) * BLOCK : (dim + 2) * BLOCK])
         _copy(sums, offset[:BLOCK])
         _round(strides, offset, start)
         _sort_descending(strides, offset)
         _weigh(strides, offset, weight)
-        _write_weights(strides, weight, weights, block, count)
-        _write_own(strides, self_terms, weight, sums, own[block : block + count])
+        _write_weights(strides, weight, found.weights, block, count)
+        _write_diagonal(strides, diagonal_terms, weight, sums, found.diagonal[block : block + count])
         _walk(strides, steps_back, offset, start, block_keys)
         # A table an eighth full has few collisions; and a block of nothing but new vertices must find room.
         while max(8 * n_keys, n_keys + 2 * n_vertices * BLOCK) > 1 << size_bits:
             size_bits += 1
-            table = _tile_table(size_bits, keys, n_keys)
-        n_keys = _number_vertices(strides, block_keys, table, vertices, block, count, keys, n_keys)
+            table = _table_of_run(size_bits, keys, n_keys)
+        vertices = found.vertices[block : block + count]
+        n_keys = _number_vertices(strides, block_keys, table, vertices, keys, n_keys)
     return n_keys
 
 
 @parallel_kernel()
-def index_points(
-    strides,
-    scales,
-    grid,
-    intensities,
-    channel_steps,
-    self_terms,
-    tile_points,
-    vertices,
-    weights,
-    own,
-    keys,
-):
-    """Find the simplex of every point, tile by tile.
+def index_points(strides, scales, features, diagonal_terms, points_a_run, found):
+    """Find the simplex of every point, run by run.
 
     Parameters
     ----------
@@ -302,46 +361,20 @@ def index_points(
         Of the vertex keys, the last 0.
     scales : tuple of d float
         The scale of each feature dimension before elevation.
-    grid : (shape, origin, steps), each (n_axes,) int64, int64, float64
-        Position features are ``(origin + index) * step``; n_axes may be 0.
-    intensities : (n_points, d - n_axes) float32
-    channel_steps : (d - n_axes,) float64
-        Intensity features are ``intensity * step``.
-    self_terms : (d + 1,) float32
-        `Blur.self_terms`.
-    tile_points : int
-        Points of a tile.
-    vertices : (n_points, d + 1) uint16, out
-        Number of each vertex within its tile, in the order of the walk.
-    weights : (n_points, d + 1) float32, out
-        Barycentric weights, in the same order.
-    own : (n_points,) float32, out
-        The diagonal of slice, blur and splat.
-    keys : (n_tiles, tile_points * (d + 1)) int64, out
-        Keys of the vertices of each tile, in the order in which the points touch them.
+    features : Features
+    diagonal_terms : (d + 1,) float32
+        `Blur.diagonal_terms`.
+    points_a_run : int
+    found : Found
+        Written.
 
     Returns
     -------
-    (n_tiles,) int64
-        How many vertices each tile touches.
+    (n_runs,) int64
+        How many vertices each run touches.
     """
-    n_points = len(vertices)
-    counts = np.empty(len(keys), np.int64)
-    for tile in nb.prange(len(keys)):
-        first = tile * tile_points
-        last = min(first + tile_points, n_points)
-        counts[tile] = _index_tile(
-            strides,
-            scales,
-            grid,
-            intensities,
-            channel_steps,
-            self_terms,
-            first,
-            last,
-            vertices,
-            weights,
-            own,
-            keys[tile],
-        )
+    counts = np.empty(len(found.run_keys), np.int64)
+    for run in nb.prange(counts.size):
+        points = (run * points_a_run, min((run + 1) * points_a_run, len(found.vertices)))
+        counts[run] = _index_run(strides, scales, features, diagonal_terms, points, found, found.run_keys[run])
     return counts

@@ -20,10 +20,12 @@ from numba.extending import intrinsic
 
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 
+from .filtering import part_of_run
+
 # Words of a page, which a thread takes at once; pages without any vertex near are passed over.
 PAGE = 64
-# Pages whose vertices are linked together.
-RUN = 16
+# Pages whose vertices a thread links at once.
+PAGES_A_RUN = 16
 
 
 @intrinsic
@@ -43,23 +45,23 @@ def _below(bit):
 
 
 @kernel()
-def key_range(tile_keys, counts):
-    """Return the lowest and the highest key of all tiles."""
-    lowest = tile_keys[0, 0]
-    highest = tile_keys[0, 0]
-    for tile in range(counts.size):
-        for k in range(counts[tile]):
-            lowest = min(lowest, tile_keys[tile, k])
-            highest = max(highest, tile_keys[tile, k])
+def key_range(run_keys, counts):
+    """Return the lowest and the highest key of all runs."""
+    lowest = run_keys[0, 0]
+    highest = run_keys[0, 0]
+    for run in range(counts.size):
+        for k in range(counts[run]):
+            lowest = min(lowest, run_keys[run, k])
+            highest = max(highest, run_keys[run, k])
     return lowest, highest
 
 
 @kernel()
-def mark(tile_keys, counts, first_key, touched, busy):
-    """Set the bit of every key of the tiles, and the mark of its page."""
-    for tile in range(counts.size):
-        for k in range(counts[tile]):
-            place = np.uint64(tile_keys[tile, k] - first_key)
+def mark(run_keys, counts, first_key, touched, busy):
+    """Set the bit of every key of the runs, and the mark of its page."""
+    for run in range(counts.size):
+        for k in range(counts[run]):
+            place = np.uint64(run_keys[run, k] - first_key)
             word = place >> np.uint64(6)
             touched[word] |= np.uint64(1) << (place & np.uint64(63))
             busy[word // np.uint64(PAGE)] = True
@@ -129,7 +131,7 @@ def rank(bits, filled, ranks):
 
 
 @kernel()
-def _number_tile(keys, first_key, bits, ranks, numbers):
+def _number_keys(keys, first_key, bits, ranks, numbers):
     for k in range(keys.size):
         place = np.uint64(keys[k] - first_key)
         word = place >> np.uint64(6)
@@ -137,11 +139,11 @@ def _number_tile(keys, first_key, bits, ranks, numbers):
 
 
 @parallel_kernel()
-def number(tile_keys, tile_slots, first_key, bits, ranks, slot_vertices):
-    """Write the number of the vertex of each slot: (n_slots,) uint32, one tile behind the other."""
-    for tile in nb.prange(tile_slots.size - 1):
-        first, last = tile_slots[tile], tile_slots[tile + 1]
-        _number_tile(tile_keys[tile, : last - first], first_key, bits, ranks, slot_vertices[first:last])
+def number(run_keys, run_slots, first_key, bits, ranks, slot_vertices):
+    """Write the number of the vertex of each slot: (n_slots,) uint32, one run behind the other."""
+    for run in nb.prange(run_slots.size - 1):
+        first, last = run_slots[run], run_slots[run + 1]
+        _number_keys(run_keys[run, : last - first], first_key, bits, ranks, slot_vertices[first:last])
 
 
 @kernel()
@@ -198,5 +200,5 @@ def link(steps, bits, filled, ranks, up, down):
     filled : (n_pages,) bool
     up, down : (d + 1, n_vertices) uint32, out
     """
-    for run in nb.prange(-(-filled.size // RUN)):
-        _link_pages(steps, bits, filled, ranks, (run * RUN, min((run + 1) * RUN, filled.size)), up, down)
+    for run in nb.prange(-(-filled.size // PAGES_A_RUN)):
+        _link_pages(steps, bits, filled, ranks, part_of_run(run, PAGES_A_RUN, filled.size), up, down)

@@ -60,11 +60,11 @@ def grown(table, shift, keys, count):
 
 
 @kernel()
-def merge(tile_keys, counts):
-    """Give the vertices of all tiles their numbers, tile after tile.
+def merge(run_keys, counts):
+    """Give the vertices of all runs their numbers, run after run.
 
     The result is ``(keys, table, shift, numbers)``: the keys of all vertices in the order of their numbers, the table
-    that finds them, and the number of every tile's vertices, one tile behind the other.
+    that finds them, and the number of every run's vertices, one run behind the other.
     """
     n_slots = counts.sum()
     numbers = np.empty(n_slots, np.uint32)
@@ -73,11 +73,11 @@ def merge(tile_keys, counts):
     shift = 64 - 13
     n_keys = 0
     slot = 0
-    for tile in range(counts.size):
-        for k in range(counts[tile]):
+    for run in range(counts.size):
+        for k in range(counts[run]):
             if 2 * (n_keys + 1) > table.size:
                 table, shift = grown(table, shift, keys, n_keys)
-            number = insert(table, shift, keys, n_keys, tile_keys[tile, k])
+            number = insert(table, shift, keys, n_keys, run_keys[run, k])
             n_keys = max(n_keys, number + 1)
             numbers[slot] = number
             slot += 1

@@ -1,7 +1,8 @@
-"""The vertices of a lattice: merged from its tiles, with a ring of neighbours around those that points touch, linked.
+"""The vertices of a lattice: numbered over all runs, with a ring of neighbours around those that points touch, linked.
 
-Where the box of all keys is small against the points, as it mostly is, vertices are bits (keybox.py); where it is
-large, by many dimensions or tiny sigmas, they are in a hash table (keytable.py).
+The box of keys reaches from the lowest to the highest. Mostly it is small against the number of points, and each key
+has a bit (vertex_bitmap.py). With many dimensions or tiny sigmas it is large, and keys are in a hash table
+(vertex_hash.py).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.memory import sparse_empty, sparse_zeros, whole_empty
 
-from . import vertex_bitmap as keybox
-from . import vertex_hash as keytable
+from . import vertex_bitmap, vertex_hash
+from .filtering import Neighbours
 from .vertex_bitmap import PAGE
 
 # Vertices are bits while their box has no more keys than this, or than so many a point.
@@ -22,26 +23,25 @@ BOX_KEYS_A_POINT = 256
 
 
 def number_and_link(
-    strides: tuple[int, ...], tile_keys: NDArray[np.int64], counts: NDArray[np.int64], n_points: int
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
-    """Give the vertices that the tiles touch, and the ring around them, numbers; and find their neighbours.
+    strides: tuple[int, ...], run_keys: NDArray[np.int64], counts: NDArray[np.int64], n_points: int
+) -> tuple[NDArray[np.uint32], Neighbours]:
+    """Give numbers to the vertices that the runs touch and to the ring around them, and find the neighbours of all.
 
     Parameters
     ----------
     strides : tuple of d + 1 int
         Of the vertex keys.
-    tile_keys : (n_tiles, ...) int64
-        Keys of the vertices of each tile.
-    counts : (n_tiles,) int64
+    run_keys : (n_runs, ...) int64
+        Keys of the vertices of each run.
+    counts : (n_runs,) int64
         How many there are.
     n_points : int
 
     Returns
     -------
     slot_vertices : (n_slots,) uint32
-        Numbers of the tiles' vertices, one tile behind the other.
-    up, down : (d + 1, n_vertices) uint32
-        The vertex one step along each axis, and one step back; n_vertices where there is none.
+        Numbers of the runs' vertices, one run behind the other.
+    neighbours : Neighbours
 
     Raises
     ------
@@ -49,16 +49,16 @@ def number_and_link(
         Where they would not fit the memory; says the size.
     """
     steps = np.array([len(strides) * stride - sum(strides) for stride in strides])
-    lowest, highest = keybox.key_range(tile_keys, counts)
+    lowest, highest = vertex_bitmap.key_range(run_keys, counts)
     if highest - lowest < max(SMALL_BOX, BOX_KEYS_A_POINT * n_points):
-        return _in_box(steps, tile_keys, counts, lowest, highest)
-    return _in_table(steps, tile_keys, counts)
+        return _in_bitmap(steps, run_keys, counts, lowest, highest)
+    return _in_hash(steps, run_keys, counts)
 
 
-def _in_box(
-    steps: NDArray[np.int64], tile_keys: NDArray[np.int64], counts: NDArray[np.int64], lowest: int, highest: int
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
-    """Do so with a bit for each key from the lowest to the highest, the ring and some room around it."""
+def _in_bitmap(
+    steps: NDArray[np.int64], run_keys: NDArray[np.int64], counts: NDArray[np.int64], lowest: int, highest: int
+) -> tuple[NDArray[np.uint32], Neighbours]:
+    """Do what `number_and_link` does with a bit for each key, for the ring, and for some room around it."""
     reach = int(abs(steps).max())
     # The ring lies a step beyond the keys, and is asked for what lies another step beyond.
     first = lowest - 2 * reach - 64
@@ -67,33 +67,33 @@ def _in_box(
     margin = margin_pages * PAGE
     touched = sparse_zeros(n_pages * PAGE + 2 * margin, np.uint64)
     busy = np.zeros(n_pages + 2 * margin_pages + 1, np.bool_)
-    keybox.mark(tile_keys, counts, first - 64 * margin, touched, busy)
+    vertex_bitmap.mark(run_keys, counts, first - 64 * margin, touched, busy)
     bits = sparse_zeros(n_pages * PAGE, np.uint64)
     filled = np.empty(n_pages, np.bool_)
-    keybox.add_ring(steps, touched, busy, margin, bits, filled)
+    vertex_bitmap.add_ring(steps, touched, busy, margin, bits, filled)
     del touched
     ranks = sparse_empty(n_pages * PAGE, np.uint32)
-    n_vertices = keybox.rank(bits, filled, ranks)
+    n_vertices = vertex_bitmap.rank(bits, filled, ranks)
     if n_vertices > _most_vertices(steps.size):
         raise _too_many(n_vertices, steps.size)
     slot_vertices = whole_empty(int(counts.sum()), np.uint32)
-    keybox.number(tile_keys, np.concatenate([[0], np.cumsum(counts)]), first, bits, ranks, slot_vertices)
+    vertex_bitmap.number(run_keys, np.concatenate([[0], np.cumsum(counts)]), first, bits, ranks, slot_vertices)
     up = whole_empty((steps.size, n_vertices), np.uint32)
     down = whole_empty((steps.size, n_vertices), np.uint32)
-    keybox.link(steps, bits, filled, ranks, up, down)
-    return slot_vertices, up, down
+    vertex_bitmap.link(steps, bits, filled, ranks, up, down)
+    return slot_vertices, Neighbours(up, down)
 
 
-def _in_table(
-    steps: NDArray[np.int64], tile_keys: NDArray[np.int64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
-    """Do so with a hash table."""
-    touched, table, shift, slot_vertices = keytable.merge(tile_keys, counts)
-    keys, table, shift, up, down = keytable.add_ring(steps, touched, table, shift, _most_vertices(steps.size))
+def _in_hash(
+    steps: NDArray[np.int64], run_keys: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], Neighbours]:
+    """Do what `number_and_link` does with a hash table."""
+    touched, table, shift, slot_vertices = vertex_hash.merge(run_keys, counts)
+    keys, table, shift, up, down = vertex_hash.add_ring(steps, touched, table, shift, _most_vertices(steps.size))
     if not len(keys):
         raise _too_many(len(touched) * (2 * steps.size + 1), steps.size)
-    up, down = keytable.link(steps, keys, table, shift, up, down)
-    return slot_vertices, up, down
+    up, down = vertex_hash.link(steps, keys, table, shift, up, down)
+    return slot_vertices, Neighbours(up, down)
 
 
 def _bytes_a_vertex(n_axes: int) -> int:

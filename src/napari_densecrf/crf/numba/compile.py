@@ -6,11 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial, wraps
-from types import TracebackType
-from typing import ParamSpec, TypeVar
+from functools import partial, update_wrapper
+from typing import Generic, ParamSpec, TypeVar
 
 import numba as nb
+from numba.core.cpu_options import ParallelOptions
 
 # A thread that waits for the others spins for some microseconds, then sleeps. By default GNU OpenMP spins long: where
 # other programs or the window want the cores, it takes them from the very thread it waits for, and 512 x 512 took 5 to
@@ -37,39 +37,39 @@ _compiled = partial(
 # Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself, in another where
 # it compiles its caller, and which of the two runs would depend on what a process compiled and what it found on disk.
 kernel = partial(_compiled, forceinline=True)
+
+
 # Of what Numba can do to parallel code only the loops handed out: the rest is never used here, and slow to compile.
+# Numba empties a dictionary of options when it compiles the first kernel, and then has its defaults; these stay.
 _UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
-parallel_kernel = partial(_compiled, parallel={"prange": True, **dict.fromkeys(_UNUSED, False)})
+_compiled_parallel = partial(_compiled, parallel=ParallelOptions({"prange": True, **dict.fromkeys(_UNUSED, False)}))
 inlined = partial(_compiled, inline="always")
 
+# Held while a parallel kernel runs: Numba's workqueue layer aborts the process where two Python threads run one at
+# once. A thread that holds it may take it again.
+one_at_a_time = threading.RLock()
 
-class _OneAtATime:
-    """A process-wide lock, to hold around parallel kernels: a context manager and a decorator.
 
-    Two of them at once, from two Python threads, abort the process under Numba's workqueue layer.
+class ParallelKernel(Generic[P, R]):
+    """A parallel kernel that holds `one_at_a_time` while it runs, so that no caller has to.
+
+    Other kernels cannot call it: Numba does not know the type. So no parallel loop runs inside another.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
+    def __init__(self, function: Callable[P, R]) -> None:
+        self._compiled = _compiled_parallel()(function)
+        update_wrapper(self, function)
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        @wraps(function)
-        def alone(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self:
-                return function(*args, **kwargs)
-
-        return alone
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Wait until no other parallel kernel runs, then run."""
+        with one_at_a_time:
+            result: R = self._compiled(*args, **kwargs)
+        return result
 
 
-one_at_a_time = _OneAtATime()
+def parallel_kernel() -> Callable[[Callable[P, R]], ParallelKernel[P, R]]:
+    """Compile a function whose `nb.prange` loops run on all threads: the only way to do so in this package."""
+    return ParallelKernel
 
 
 def n_threads() -> int:

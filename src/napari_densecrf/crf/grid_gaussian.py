@@ -1,7 +1,7 @@
 """The smoothness kernel on a regular grid (Numba): an exact separable convolution, cut where it no longer counts.
 
-A Gaussian of positions is a product over the axes. So are its row sums n_i on a grid, the folded 1 / sqrt(n_i) and
-the sums of k~: nothing of the size of the image is kept.
+A Gaussian of positions is a product over the axes. So are its row sums n_i on a grid, their inverse roots
+1 / sqrt(n_i), and the sums of k~: no array has the size of the image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, one_at_a_time, parallel_kernel
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
 REACH_SIGMAS = 4.0
@@ -51,8 +51,8 @@ def _add_four_scaled(target, sources, factors):
 
 
 @kernel()
-def _add_lines(lines, first, last, centre, taps, fold, left, right, target):
-    """Add up lines from ``left`` to ``right``: target += sum_k taps_|k-centre| fold_k lines_k, first <= k < last."""
+def _add_lines(lines, first, last, centre, taps, inverse_root, left, right, target):
+    """Add up lines from ``left`` to ``right``: target += sum_k taps_|k-centre| inverse_root_k lines_k."""
     line = first
     while line + 4 <= last:
         sources = (
@@ -62,15 +62,15 @@ def _add_lines(lines, first, last, centre, taps, fold, left, right, target):
             lines[line + 3, left:right],
         )
         factors = (
-            taps[abs(line - centre)] * fold[line],
-            taps[abs(line + 1 - centre)] * fold[line + 1],
-            taps[abs(line + 2 - centre)] * fold[line + 2],
-            taps[abs(line + 3 - centre)] * fold[line + 3],
+            taps[abs(line - centre)] * inverse_root[line],
+            taps[abs(line + 1 - centre)] * inverse_root[line + 1],
+            taps[abs(line + 2 - centre)] * inverse_root[line + 2],
+            taps[abs(line + 3 - centre)] * inverse_root[line + 3],
         )
         _add_four_scaled(target, sources, factors)
         line += 4
     for other in range(line, last):
-        add_scaled(target, lines[other, left:right], taps[abs(other - centre)] * fold[other])
+        add_scaled(target, lines[other, left:right], taps[abs(other - centre)] * inverse_root[other])
 
 
 @kernel()
@@ -119,11 +119,11 @@ def _convolve_row(taps, row, n_channels, out):
 
 
 @kernel()
-def _leave_out_own(fold, fold_row, weight, values, out):
-    """Scale a convolved row by its folded normalisation and leave its own pixels out."""
+def _normalise_row(line_root, inverse_root_x, weight, values, out):
+    """Scale a convolved row by ``1 / sqrt(n_i)`` and subtract ``k~(i, i) values_i``, as the sum is over j != i."""
     for k in range(out.size):
-        own = fold * fold_row[k]
-        out[k] = weight * own * (out[k] - own * values[k])
+        root = line_root * inverse_root_x[k]
+        out[k] = weight * root * (out[k] - root * values[k])
 
 
 class OnGrid(NamedTuple):
@@ -136,9 +136,9 @@ class OnGrid(NamedTuple):
         0 where there is no such kernel.
     taps_y, taps_x : float32
         Gaussians from their centre on.
-    fold_z, fold_y, fold_x : float32
-        1 / sqrt of the row sums along each axis, ``fold_x`` for each value of a line.
-    sum_z, sum_y, sum_x, own_z, own_y, own_x : float32
+    inverse_root_z, inverse_root_y, inverse_root_x : float32
+        1 / sqrt of the row sums along each axis; ``inverse_root_x`` is repeated for each channel of a pixel.
+    sum_z, sum_y, sum_x, diagonal_z, diagonal_y, diagonal_x : float32
         ``sum_j k~(i, j)`` and ``k~(i, i)`` are products of these over the axes.
     """
 
@@ -147,15 +147,15 @@ class OnGrid(NamedTuple):
     weight: np.float32
     taps_y: NDArray[np.float32]
     taps_x: NDArray[np.float32]
-    fold_z: NDArray[np.float32]
-    fold_y: NDArray[np.float32]
-    fold_x: NDArray[np.float32]
+    inverse_root_z: NDArray[np.float32]
+    inverse_root_y: NDArray[np.float32]
+    inverse_root_x: NDArray[np.float32]
     sum_z: NDArray[np.float32]
     sum_y: NDArray[np.float32]
     sum_x: NDArray[np.float32]
-    own_z: NDArray[np.float32]
-    own_y: NDArray[np.float32]
-    own_x: NDArray[np.float32]
+    diagonal_z: NDArray[np.float32]
+    diagonal_y: NDArray[np.float32]
+    diagonal_x: NDArray[np.float32]
 
 
 @kernel()
@@ -164,7 +164,7 @@ def smooth_part(grid, source, line, first, last, values, row, out):
 
     grid : OnGrid
     source : (depth * height, width * n_channels) float32
-        The values convolved along z, its normalisation folded in.
+        The values times the inverse roots along z, convolved along z.
     line : int
         z * height + y.
     values, out : ((last - first) * n_channels,) float32
@@ -172,7 +172,7 @@ def smooth_part(grid, source, line, first, last, values, row, out):
     row : room for (last - first + 2 * reach along x) * n_channels float32
     """
     height, width = grid.height, grid.width
-    n_channels = grid.fold_x.size // width
+    n_channels = grid.inverse_root_x.size // width
     z, y = line // height, line % height
     reach_x, reach_y = grid.taps_x.size - 1, grid.taps_y.size - 1
     left, right = max(0, first - reach_x), min(width, last + reach_x)
@@ -183,42 +183,42 @@ def smooth_part(grid, source, line, first, last, values, row, out):
     inside = padded[start : start + size]
     lines = source[z * height : (z + 1) * height]
     low, high = max(0, y - reach_y), min(height, y + reach_y + 1)
-    _add_lines(lines, low, high, y, grid.taps_y, grid.fold_y, left * n_channels, right * n_channels, inside)
-    _scale(inside, grid.fold_x[left * n_channels : right * n_channels])
+    _add_lines(lines, low, high, y, grid.taps_y, grid.inverse_root_y, left * n_channels, right * n_channels, inside)
+    _scale(inside, grid.inverse_root_x[left * n_channels : right * n_channels])
     _convolve_row(grid.taps_x, padded, n_channels, out)
-    own_of_line = grid.fold_z[z] * grid.fold_y[y]
-    _leave_out_own(own_of_line, grid.fold_x[first * n_channels : last * n_channels], grid.weight, values, out)
+    line_root = grid.inverse_root_z[z] * grid.inverse_root_y[y]
+    _normalise_row(line_root, grid.inverse_root_x[first * n_channels : last * n_channels], grid.weight, values, out)
 
 
 @kernel()
 def total_of_part(grid, line, first, total):
     """Write ``weight * sum_{j != i} k~(i, j)`` for the pixels of a line from ``first`` on."""
     z, y = line // grid.height, line % grid.height
-    all_of_line = grid.weight * grid.sum_z[z] * grid.sum_y[y]
-    own_of_line = grid.weight * grid.own_z[z] * grid.own_y[y]
-    along, own = grid.sum_x[first : first + total.size], grid.own_x[first : first + total.size]
+    line_sum = grid.weight * grid.sum_z[z] * grid.sum_y[y]
+    line_diagonal = grid.weight * grid.diagonal_z[z] * grid.diagonal_y[y]
+    sums, diagonal = grid.sum_x[first : first + total.size], grid.diagonal_x[first : first + total.size]
     for k in range(total.size):
-        total[k] = all_of_line * along[k] - own_of_line * own[k]
+        total[k] = line_sum * sums[k] - line_diagonal * diagonal[k]
 
 
 @kernel()
-def _convolve_run(taps, fold, values, first, last, out):
+def _convolve_run(taps, inverse_root, values, first, last, out):
     """Convolve the values ``first`` to ``last`` of every plane along z, plane after plane."""
     depth = len(values)
     reach = taps.size - 1
     for z in range(depth):
         target = out[z, first:last]
         target[:] = np.float32(0.0)
-        _add_lines(values, max(0, z - reach), min(depth, z + reach + 1), z, taps, fold, first, last, target)
+        _add_lines(values, max(0, z - reach), min(depth, z + reach + 1), z, taps, inverse_root, first, last, target)
 
 
 @parallel_kernel()
-def _convolve_planes(taps, fold, values, out):
-    """Convolve values (depth, plane) along the first axis, its normalisation folded in."""
+def _convolve_planes(taps, inverse_root, values, out):
+    """Convolve values (depth, plane), times the inverse root of each plane, along the first axis."""
     size = values.shape[1]
     n_runs = max(1, size // VALUES_A_RUN)
     for run in nb.prange(n_runs):
-        _convolve_run(taps, fold, values, size * run // n_runs, size * (run + 1) // n_runs, out)
+        _convolve_run(taps, inverse_root, values, size * run // n_runs, size * (run + 1) // n_runs, out)
 
 
 @kernel()
@@ -248,6 +248,27 @@ def _add_messages(grid, source, values, messages):
         _add_rows(grid, source, values, messages, first, last)
 
 
+def no_kernel_on_grid(width: int) -> OnGrid:
+    """Return an `OnGrid` of weight 0, for where there is no such kernel: passes then go over lines of this width."""
+    one, line = np.ones(1, np.float32), np.zeros(width, np.float32)
+    return OnGrid(
+        height=1,
+        width=width,
+        weight=np.float32(0.0),
+        taps_y=one,
+        taps_x=one,
+        inverse_root_z=one,
+        inverse_root_y=one,
+        inverse_root_x=line,
+        sum_z=one,
+        sum_y=one,
+        sum_x=line,
+        diagonal_z=one,
+        diagonal_y=one,
+        diagonal_x=line,
+    )
+
+
 class GridGaussian:
     """The kernel ``exp(-|p_i - p_j|^2 / (2 sigma^2))`` on a grid, normalised symmetrically, j = i left out.
 
@@ -264,34 +285,51 @@ class GridGaussian:
         padded = np.concatenate([np.ones(3 - len(shape)), sigmas])
         taps = [_taps(sigma, size) for sigma, size in zip(padded, self.shape, strict=True)]
         row_sums = [_convolve(taps, np.ones(size)) for taps, size in zip(taps, self.shape, strict=True)]
-        folds = [1 / np.sqrt(sums) for sums in row_sums]
+        inverse_roots = [1 / np.sqrt(sums) for sums in row_sums]
         self.taps = [tap.astype(np.float32) for tap in taps]
-        self.folds = [fold.astype(np.float32) for fold in folds]
+        self.inverse_roots = [roots.astype(np.float32) for roots in inverse_roots]
         # sum_j k~(i, j) and k~(i, i), each a product of these over the axes.
-        self.sums = [(fold * _convolve(tap, fold)).astype(np.float32) for tap, fold in zip(taps, folds, strict=True)]
-        self.own = [(fold**2).astype(np.float32) for fold in folds]
+        self.sums = [
+            (roots * _convolve(tap, roots)).astype(np.float32) for tap, roots in zip(taps, inverse_roots, strict=True)
+        ]
+        self.diagonals = [(roots**2).astype(np.float32) for roots in inverse_roots]
 
     def total(self) -> NDArray[np.float32]:
         """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
-        whole: NDArray[np.float32] = np.einsum("i,j,k->ijk", *self.sums) - np.einsum("i,j,k->ijk", *self.own)
+        whole: NDArray[np.float32] = np.einsum("i,j,k->ijk", *self.sums) - np.einsum("i,j,k->ijk", *self.diagonals)
         return whole.ravel()
 
     def on_grid(self, weight: float, n_channels: int) -> OnGrid:
         """Return what passes over the lines of values of so many channels take."""
         _, height, width = self.shape
         _, taps_y, taps_x = self.taps
-        fold_z, fold_y, fold_x = self.folds
-        along_x = np.repeat(fold_x, n_channels)
-        return OnGrid(height, width, np.float32(weight), taps_y, taps_x, fold_z, fold_y, along_x, *self.sums, *self.own)
+        root_z, root_y, root_x = self.inverse_roots
+        sum_z, sum_y, sum_x = self.sums
+        diagonal_z, diagonal_y, diagonal_x = self.diagonals
+        return OnGrid(
+            height=height,
+            width=width,
+            weight=np.float32(weight),
+            taps_y=taps_y,
+            taps_x=taps_x,
+            inverse_root_z=root_z,
+            inverse_root_y=root_y,
+            inverse_root_x=np.repeat(root_x, n_channels),
+            sum_z=sum_z,
+            sum_y=sum_y,
+            sum_x=sum_x,
+            diagonal_z=diagonal_z,
+            diagonal_y=diagonal_y,
+            diagonal_x=diagonal_x,
+        )
 
     def along_z(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the values, (depth * height, width * n_channels), convolved along z; themselves in a plane."""
+        """Return the values, (depth * height, width * n_channels), convolved along z; the same array in a plane."""
         depth = self.shape[0]
         if depth == 1:
             return values
         source = np.empty_like(values)
-        with one_at_a_time:
-            _convolve_planes(self.taps[0], self.folds[0], values.reshape(depth, -1), source.reshape(depth, -1))
+        _convolve_planes(self.taps[0], self.inverse_roots[0], values.reshape(depth, -1), source.reshape(depth, -1))
         return source
 
     def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
@@ -304,8 +342,7 @@ class GridGaussian:
         depth, height, _ = self.shape
         values = marginals.reshape(depth * height, -1)
         source = self.along_z(values)
-        with one_at_a_time:
-            _add_messages(self.on_grid(weight, marginals.shape[1]), source, values, messages.reshape(values.shape))
+        _add_messages(self.on_grid(weight, marginals.shape[1]), source, values, messages.reshape(values.shape))
 
 
 def _taps(sigma: float, size: int) -> NDArray[np.float64]:

@@ -1,11 +1,11 @@
-# make test, make demo, make lint, make bench: each makes what it needs first.
+# make test, make quick, make demo, make lint, make bench: each makes what it needs first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Qt offers its own plug-ins for input methods and themes of the desktop; tests want none of them.
 DISPLAYED := tools/with-display.sh
 
-.PHONY: test demo lint bench wheel clean
+.PHONY: test quick data-test demo lint bench wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: pyproject.toml
@@ -25,6 +25,17 @@ $(VENV)/reference: $(VENV)/installed
 test: $(VENV)/installed $(VENV)/reference
 	tools/system-libraries.sh xvfb qt
 	$(DISPLAYED) --virtual $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What a change wants to know at once: two processes, and none of what is slow.
+quick: $(VENV)/installed
+	tools/system-libraries.sh xvfb qt
+	$(DISPLAYED) --virtual $(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(PYTEST_ARGS)
+
+# Tests on real images that are not in the repository: make data-test DATA=FOLDER
+data-test: $(VENV)/installed
+	@test -d "$(DATA)" || { echo "make data-test DATA=FOLDER: there is no folder '$(DATA)'"; exit 1; }
+	tools/system-libraries.sh xvfb qt
+	NAPARI_DENSECRF_DATA="$(abspath $(DATA))" $(DISPLAYED) --virtual $(BIN)/python -m pytest tests/on_data $(PYTEST_ARGS)
 
 demo: $(VENV)/installed
 	tools/system-libraries.sh xvfb qt

@@ -1,7 +1,6 @@
 """Files: what they say is understood, labels are written with it, and no half file looks whole."""
 
 import json
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,9 +9,9 @@ import tifffile
 import zarr
 from numpy.testing import assert_array_equal
 
+from files_written import written
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.files.frames import lay_out
-from napari_densecrf.files.jobs import Options, prepare
 from napari_densecrf.files.read import BadInput, Contents, read
 from napari_densecrf.files.target import Target
 from napari_densecrf.files.write import FileSink
@@ -20,7 +19,6 @@ from napari_densecrf.large.job import Piece
 
 ome_zarr = pytest.importorskip("ome_zarr")
 
-SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 MILD = CRFParams((PairwiseKernel(4.0, 4.0, 20.0), PairwiseKernel(1.0, 1.0)))
 
 
@@ -273,12 +271,6 @@ def write_all(a_target, labels, stop_after=None):
 LABELS = np.random.default_rng(1).integers(0, 5, (2, 700, 520)).astype(np.uint8)
 
 
-def written(path):
-    if path.suffix == ".npy":
-        return np.load(path)
-    return zarr.open_group(path, mode="r")["0"][:] if path.suffix == ".zarr" else tifffile.imread(path)
-
-
 @pytest.mark.parametrize("name", ["a.npy", "a.tif", "a.ome.tif", "a.ome.zarr"])
 def test_labels_appear_when_they_are_whole_and_go_on_after_a_stop(tmp_path, name):
     path = tmp_path / name
@@ -361,57 +353,3 @@ def test_labels_become_part_of_their_image(tmp_path, zarr_format):
     assert listed == ["refined"]
     assert_array_equal(labels["refined"]["0"][:], LABELS)
     assert sorted(one.name for one in (source / "labels").iterdir() if one.is_dir()) == ["refined"]
-
-
-# ---- real files
-
-
-def done(job):
-    """Run a job and return its labels."""
-    for _ in job.run():
-        pass
-    return written(job.labels.target.path)
-
-
-@pytest.mark.parametrize(
-    ("image", "probabilities", "options", "shape"),
-    [
-        (
-            "gala_em_train/native/train-image.h5",
-            "gala_em_train/native/train-p1.lzf.h5",
-            {"axes": "ZYX"},
-            (50, 100, 200),
-        ),
-        (
-            "ilastik_apoptotic/native/2d_cells_apoptotic_1channel.h5",
-            "ilastik_apoptotic/native/2d_cells_apoptotic_1channel-data_Probabilities.tif",
-            {},
-            (1024, 1344),
-        ),
-        (
-            "imc_multichannel/native/20210305_NE_mockData5_002.h5",
-            "imc_multichannel/native/20210305_NE_mockData5_002.tiff",
-            {},
-            (138, 186),
-        ),
-        (
-            "plantseg_nuclei3d/image.tif",
-            "plantseg_nuclei3d/prob.tif",
-            {"axes": "ZYX", "spacing": (2.2, 1, 1)},
-            (60, 100, 100),
-        ),
-        ("stardist_3d/image.tif", "stardist_3d/prob.tif", {"axes": "IYX"}, (31, 39, 57)),
-        ("scratch_timelapse/image.tif", "scratch_timelapse/prob.tif", {}, (6, 210, 576)),
-    ],
-)
-def test_what_microscopes_and_ilastik_wrote_runs_as_it_came(tmp_path, image, probabilities, options, shape):
-    if not SHARED.is_dir():
-        pytest.skip("the shared data are not here")
-    if "imc" in image:
-        params = CRFParams((PairwiseKernel(4.0, 6.0, (50.0, 50.0, 50.0, 50.0)), PairwiseKernel(1.0, 1.0)))
-    else:
-        params = CRFParams((PairwiseKernel(4.0, 4.0, 50.0), PairwiseKernel(1.0, 1.0)))
-    names = [str(SHARED / name) for name in (image, probabilities)]
-    labels = done(prepare(*names, tmp_path / "labels.ome.zarr", Options(params, **options)))
-    assert labels.shape == shape
-    assert labels.max() > 0

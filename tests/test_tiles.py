@@ -14,7 +14,6 @@ import dask.array as da
 import numpy as np
 import psutil
 import pytest
-import tifffile
 import zarr
 from numpy.testing import assert_array_equal
 from scipy import ndimage
@@ -24,10 +23,9 @@ import napari_densecrf as ndc
 from cases import kernels, noisy_map
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.large import dask_arrays, tiles
+from tiles_compared import MIB, agreement
 
-SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 NEAR = CRFParams(kernels(6, 5.0, 12.0, 2.0, 1.5))
-MIB = 2**20
 
 
 def gray(shape=(300, 260), seed=0):
@@ -41,16 +39,6 @@ def volume():
     truth = ndimage.gaussian_filter(rng.normal(size=(24, 90, 90)), (2, 4, 4)) > 0
     image = (100 + 60 * truth + rng.normal(0, 12, truth.shape)).astype(np.uint16)
     return image, noisy_map(truth.astype(int), 2, 3)
-
-
-def agreement(image, probabilities, params, tile_memory, **options):
-    """Return the number of tiles, and the share of labels that the whole image has too."""
-    plan_options = {name: value for name, value in options.items() if name != "strokes"}
-    plan = ndc.plan_tiles(image, probabilities, params, tile_memory=tile_memory, **plan_options)
-    tiled = ndc.refine_tiles(image, probabilities, params, plan=plan, **options).compute()
-    whole = ndc.refine(image, probabilities, params, **options).labels
-    assert tiled.dtype == whole.dtype
-    return plan.n_tiles, (tiled == whole).mean()
 
 
 @pytest.mark.parametrize("tile_memory", [0.8 * MIB, 2 * MIB, 4 * MIB])
@@ -367,24 +355,3 @@ def test_what_values_show_is_said_with_its_tile():
     labels.blocks[0, 0].compute()
     with pytest.raises(ValueError, match=r"in the tile \[.*:300, .*:260\]: probabilities are NaN"):
         labels.compute()
-
-
-@pytest.mark.parametrize(
-    ("name", "sigma", "contrast", "spacing"),
-    [
-        ("dsb_fluo_tissue", 20.0, 10.0, None),
-        ("sandstone_4class", 20.0, 10.0, None),
-        ("ilastik_apoptotic", 20.0, 10.0, None),
-        ("gala_em_train", 4.0, 20.0, None),
-        ("plantseg_nuclei3d", 0.5, 30.0, (0.2837, 0.1268, 0.1268)),
-    ],
-)
-def test_real_data_agrees(name, sigma, contrast, spacing):
-    if not SHARED.is_dir():
-        pytest.skip("the shared data are not here")
-    image, probabilities = (tifffile.imread(SHARED / name / f"{kind}.tif") for kind in ("image", "prob"))
-    params = CRFParams(kernels(10, sigma, contrast, 3.0, sigma / 10))
-    n_tiles, share = agreement(image, probabilities, params, 20 * MIB, spacing=spacing)
-    print(f"{name}: {100 * share:.3f} % in {n_tiles} tiles")
-    assert n_tiles > 1
-    assert share >= 0.999

@@ -1,6 +1,5 @@
 """Presets: built in, of the user, and numbers from and to the files of the command line."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from napari_densecrf._napari.sections.choose import Choose
 from napari_densecrf.cli import main
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 def presets_of(widget):
@@ -213,19 +211,3 @@ def test_a_dialog_that_is_cancelled_changes_nothing(dock, monkeypatch):
         widget[name].changed.emit(True)
     assert (widget.params, widget.advice.value) == before
     assert own_presets() == []
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
-def test_presets_help_the_kinds_of_images_they_are_for(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    import presets as benchmark
-
-    kinds = {
-        "Nuclei and grains": ("dsb", "sandstone", "stardist_2d"),
-        "Thin structures": ("gala_em_train, slice",),
-        "Noise: smooth only": ("plantseg_nuclei3d, slice",),
-    }
-    for item in benchmark.items(DATA):
-        for preset in BUILT_IN:
-            if item.truth.ndim == 2 and item.name.startswith(kinds.get(preset.name, ())):
-                assert benchmark.change(item, preset) > 0.003, (item.name, preset.name)

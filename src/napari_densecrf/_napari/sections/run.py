@@ -153,12 +153,16 @@ class Run(Section):
             self._bar.update(job.n_done - self._bar.n)
 
     def _finish(self, *_: Any) -> None:
-        if self._job is not None:
-            self._say(self._job.finish(time.monotonic() - self._started))
-            self._look.start(0)
+        # A job may end while the window closes: its signal comes when the controls have gone.
+        if self._job is None:
+            return
+        self._say(self._job.finish(time.monotonic() - self._started))
+        self._look.start(0)
         self._enable(running=False)
 
     def _fail(self, _: int, error: Any) -> None:
+        if self._job is None:
+            return
         self._say(str(error))
         self._enable(running=False)
 

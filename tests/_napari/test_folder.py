@@ -69,10 +69,14 @@ def test_a_folder_is_refined_with_the_numbers_of_the_sliders(docked, folder, qtb
 def test_a_folder_that_holds_the_images_is_refused_before_anything_is_written(docked, folder, qtbot):
     _, widget, run = docked
     run._form.output.value = folder / "images"
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def held():
+        return {path: path.read_bytes() for name in ("images", "maps") for path in (folder / name).rglob("*")}
+
+    before = held()
     done(qtbot, widget, run)
     assert "cell 0.tif is the image, which would be lost" in widget.job.value
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert held() == before
 
 
 def test_the_copied_command_does_the_same(docked, folder, qtbot):

@@ -74,7 +74,8 @@ class Apply:
         left = math.ceil((self._job.n_tiles - self.n_done) / self._job.plan.n_tiles)
         yield Found(Planned(left, self._job.plan, self.request.frame))
         for progress in self._job.run():
-            yield Found(progress)
+            # Until the first tile is done, what the job takes stays to be read.
+            yield Found(progress) if progress.n_done else Stage("refining", 0.0)
         yield Done(self)
 
     def take(self, found: Planned | Progress) -> str | None:

@@ -1,0 +1,194 @@
+"""Which axis of an image and of its map is what: told from names, from what sums to one, and last from shapes.
+
+Names decide. Where none tell, the axis along which a map sums to one holds its classes. Where that does not tell either,
+the usual order is a guess, and is said to be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from .values import Kind, Values
+
+MAX_CHANNELS = 64
+MAX_CLASSES = 300
+# What axes are called, and the letter for it.
+NAMES = {
+    "T": ("t", "time", "frame", "frames"),
+    "Z": ("z", "depth", "plane", "planes", "slice"),
+    "Y": ("y", "row", "rows"),
+    "X": ("x", "column", "columns"),
+    "C": ("c", "channel", "channels", "class", "classes", "label", "labels", "probability", "probabilities"),
+}
+LETTERS = {name: letter for letter, names in NAMES.items() for name in names}
+
+
+def letter_of(name: str) -> str:
+    """Return the letter of an axis that is called so, or nothing."""
+    return LETTERS.get(name.strip().lower(), "")
+
+
+@dataclass(frozen=True)
+class Brought:
+    """One array as it came.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    letters : tuple of str
+        One a axis: T, Z, Y, X, C, or nothing where the axis has no name that tells.
+    is_rgb : bool
+        Whether the last axis holds colours.
+    holds_labels : bool
+        Whether it is known to be a segmentation.
+    look : callable, optional
+        ``look(class_axis)`` tells what its numbers are; None where they must not be read.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    letters: tuple[str, ...] = ()
+    is_rgb: bool = False
+    holds_labels: bool = False
+    look: Callable[[int | None], Values] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.letters:
+            object.__setattr__(self, "letters", ("",) * len(self.shape))
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How an image and a map make a problem.
+
+    Parameters
+    ----------
+    spatial : tuple of int
+        Axes of the image that are no channels: leading ones, then y and x.
+    channel_axis : int, optional
+        Of the image.
+    class_axis : int, optional
+        Of the map.
+    n_classes : int
+        0 where only the values of a segmentation tell.
+    values : Values, optional
+        What the numbers of the map are, read so.
+    doubt : str
+        Why this is a guess, as a sentence for the user; empty where it is sure.
+    """
+
+    spatial: tuple[int, ...]
+    channel_axis: int | None
+    class_axis: int | None
+    n_classes: int
+    values: Values | None = None
+    doubt: str = ""
+
+
+def arrangements(image: Brought, source: Brought, *, n_layers: int = 1) -> list[Arrangement]:
+    """Return how an image and a map fit, the likeliest first; nothing where they do not.
+
+    Parameters
+    ----------
+    image, source : Brought
+    n_layers : int
+        How many layers like ``source`` make the map, one class each.
+    """
+    fits = list(_fits(image, source, n_layers))
+    ranked = sorted(fits, key=lambda fit: _rank(fit, image, source))
+    if not ranked:
+        return []
+    best, others = ranked[0], ranked[1:]
+    rival = next((fit for fit in others if _evidence(fit, image, source) == _evidence(best, image, source)), None)
+    if rival is None:
+        return ranked
+    return [_doubted(best, rival, image), *others]
+
+
+def _fits(image: Brought, source: Brought, n_layers: int) -> Iterator[Arrangement]:
+    for channel_axis in _channel_axes(image):
+        spatial = tuple(axis for axis in range(len(image.shape)) if axis != channel_axis)
+        if len(spatial) < 2:
+            continue
+        for class_axis, n_classes in _class_axes(image, source, spatial, n_layers):
+            values = None if source.look is None or source.holds_labels else source.look(class_axis)
+            yield Arrangement(spatial, channel_axis, class_axis, n_classes, values)
+
+
+def _channel_axes(image: Brought) -> Iterator[int | None]:
+    """Give the axes that may hold channels, the usual ones first; None for no channels."""
+    n_axes = len(image.shape)
+    if image.is_rgb:
+        yield n_axes - 1
+        return
+    if "C" in image.letters:
+        yield image.letters.index("C")
+        return
+    yield None
+    for axis in (*range(n_axes - 2), *([n_axes - 1] if n_axes > 2 else [])):
+        if image.shape[axis] <= MAX_CHANNELS and not image.letters[axis]:
+            yield axis
+
+
+def _class_axes(
+    image: Brought, source: Brought, spatial: tuple[int, ...], n_layers: int
+) -> Iterator[tuple[int | None, int]]:
+    """Give the axes of a map that may hold classes, with their number; None for a map without such an axis."""
+    wanted = tuple(image.shape[axis] for axis in spatial)
+    names = tuple(image.letters[axis] for axis in spatial)
+    if "C" not in source.letters and _match(source.shape, source.letters, wanted, names):
+        yield None, 0 if source.holds_labels else max(2, n_layers)
+    if source.holds_labels or n_layers > 1 or len(source.shape) != len(wanted) + 1:
+        return
+    n_axes = len(source.shape)
+    axes = (source.letters.index("C"),) if "C" in source.letters else (0, n_axes - 1, *range(1, n_axes - 1))
+    for axis in axes:
+        shape = source.shape[:axis] + source.shape[axis + 1 :]
+        letters = source.letters[:axis] + source.letters[axis + 1 :]
+        usable = source.letters[axis] in ("", "C") and 2 <= source.shape[axis] <= MAX_CLASSES
+        if usable and _match(shape, letters, wanted, names):
+            yield axis, source.shape[axis]
+
+
+def _match(shape: tuple[int, ...], letters: tuple[str, ...], wanted: tuple[int, ...], names: tuple[str, ...]) -> bool:
+    """Tell whether axes have the sizes that are wanted, and no name that says otherwise."""
+    if shape != wanted:
+        return False
+    return all(not one or not other or one == other for one, other in zip(letters, names, strict=True))
+
+
+def _evidence(fit: Arrangement, image: Brought, source: Brought) -> tuple[int, int]:
+    """Return how much speaks for an arrangement: named axes, and what the map sums to. Larger is more."""
+    named = int(fit.channel_axis is not None and (image.is_rgb or image.letters[fit.channel_axis] == "C"))
+    named += int(fit.class_axis is not None and source.letters[fit.class_axis] == "C")
+    if fit.values is None:
+        return named, 0
+    if fit.values.kind is not Kind.PROBABILITIES:
+        # What sums to 100 along an axis has its classes there all the same.
+        return named, 2 if fit.values.kind in (Kind.SCALED, Kind.ONE_HOT) and fit.values.sure else 0
+    return named, 3 if fit.class_axis is not None and fit.values.sure else 1
+
+
+def _rank(fit: Arrangement, image: Brought, source: Brought) -> tuple[int, int, bool, bool, int]:
+    named, summed = _evidence(fit, image, source)
+    n_axes = len(source.shape)
+    usual = {None: 0, 0: 1, n_axes - 1: 2}.get(fit.class_axis, 3)
+    # As many channels as classes, in a time-lapse: classes come first or last rather than between.
+    return -named, -summed, fit.channel_axis is not None, fit.class_axis is None, usual
+
+
+def _doubted(best: Arrangement, rival: Arrangement, image: Brought) -> Arrangement:
+    """Return the best one as a guess, with what it might be as well."""
+    if best.channel_axis != rival.channel_axis:
+        axis = best.channel_axis if best.channel_axis is not None else rival.channel_axis
+        assert axis is not None
+        taken, instead = ("channels", "slices") if best.channel_axis is not None else ("slices", "channels")
+        doubt = f"axis {axis + 1} of “{image.name}” is taken for {taken}; it may be {instead}"
+    else:
+        of_best, of_rival = (
+            "none" if fit.class_axis is None else f"axis {fit.class_axis + 1}" for fit in (best, rival)
+        )
+        doubt = f"the classes are taken to be {of_best} of the map; they may be {of_rival}"
+    return Arrangement(best.spatial, best.channel_axis, best.class_axis, best.n_classes, best.values, doubt)

@@ -1,0 +1,100 @@
+"""What the numbers of a map are: a table of what people save, and what it is taken for."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from napari_densecrf.door.values import Kind, look_at
+
+Y, X = np.indices((64, 64))
+DISC = (Y - 32) ** 2 + (X - 32) ** 2 < 20**2
+RNG = np.random.default_rng(0)
+# A map as a network gives it: soft at the border of the disc, with some noise.
+SOFT = np.clip(ndimage.gaussian_filter(DISC.astype(float), 3) + RNG.normal(0, 0.05, DISC.shape), 0.01, 0.99)
+TWO = np.stack([1 - SOFT, SOFT])
+THREE = np.stack([SOFT, 0.7 * (1 - SOFT), 0.3 * (1 - SOFT)])
+IDS = (Y // 8 * 8 + X // 8 + 1) * (DISC > 0)
+NAN = np.where(Y < 10, np.nan, TWO)
+
+
+def scaled(planes, top, dtype):
+    return np.round(planes * top).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("array", "class_axis", "kind", "sure"),
+    [
+        # Probabilities, as they should come.
+        (TWO.astype(np.float32), 0, Kind.PROBABILITIES, True),
+        (np.moveaxis(THREE, 0, -1), -1, Kind.PROBABILITIES, True),
+        (scaled(THREE, 255, np.uint8), 0, Kind.PROBABILITIES, True),
+        (scaled(THREE, 65535, np.uint16), 0, Kind.PROBABILITIES, True),
+        (scaled(THREE, 65535, ">u2"), 0, Kind.PROBABILITIES, True),
+        (NAN, 0, Kind.PROBABILITIES, True),
+        (SOFT, None, Kind.PROBABILITIES, True),
+        (scaled(SOFT, 255, np.uint8), None, Kind.PROBABILITIES, False),
+        (scaled(SOFT, 65535, np.uint16), None, Kind.PROBABILITIES, False),
+        # Sigmoids of a network with several outputs: each from 0 to 1, no common sum.
+        (np.stack([SOFT, np.sqrt(SOFT), SOFT**2]), 0, Kind.PROBABILITIES, False),
+        # Masks and labels saved as images.
+        (DISC, None, Kind.MASK, True),
+        (DISC.astype(np.uint8), None, Kind.MASK, True),
+        (DISC.astype(np.uint8) * 255, None, Kind.MASK, True),
+        (DISC.astype(np.uint16) * 255, None, Kind.MASK, True),
+        (DISC.astype(np.uint16) * 65535, None, Kind.MASK, True),
+        ((DISC.astype(np.uint16) + (X > 40)), None, Kind.CLASSES, True),
+        (IDS.astype(np.uint16), None, Kind.OBJECTS, True),
+        (IDS.astype(np.uint16) * 900, None, Kind.OBJECTS, True),
+        (IDS.astype(np.int32), None, Kind.OBJECTS, True),
+        (-IDS.astype(np.int16), None, Kind.OBJECTS, True),
+        (IDS.astype(np.float32), None, Kind.OBJECTS, False),
+        (np.stack([~DISC, DISC]).astype(np.uint8), 0, Kind.ONE_HOT, True),
+        (np.stack([~DISC, DISC]).astype(np.uint8) * 255, 0, Kind.ONE_HOT, True),
+        # Other scales.
+        (scaled(THREE, 100, np.uint8), 0, Kind.SCALED, True),
+        (scaled(THREE, 255, np.uint16), 0, Kind.SCALED, True),
+        (scaled(THREE, 4095, np.uint16), 0, Kind.SCALED, True),
+        (THREE * 100, 0, Kind.SCALED, True),
+        (scaled(SOFT, 100, np.uint8), None, Kind.SCALED, False),
+        (scaled(SOFT, 255, np.uint16), None, Kind.SCALED, False),
+        (scaled(SOFT, 4095, np.uint16), None, Kind.SCALED, False),
+        (SOFT * 100, None, Kind.SCALED, False),
+        (SOFT * 255, None, Kind.SCALED, False),
+        # Logits.
+        (np.log(TWO), 0, Kind.LOGITS, True),
+        (8 * TWO - 4, 0, Kind.LOGITS, True),
+        (np.log(SOFT / (1 - SOFT)), None, Kind.LOGITS, True),
+        # Logits that happen to be positive everywhere.
+        (np.stack([3 + SOFT, 9 * SOFT + 1, 5 + SOFT**2]), 0, Kind.LOGITS, True),
+    ],
+)
+def test_what_people_save_is_recognised(array, class_axis, kind, sure):
+    seen = look_at(array, class_axis)
+    assert seen.kind is kind, seen
+    assert seen.sure == sure, seen
+    assert seen.why
+    assert bool(seen.remedy) == (kind is not Kind.PROBABILITIES)
+
+
+@pytest.mark.parametrize(("top", "dtype"), [(100, np.uint8), (255, np.uint16), (1000, np.uint16), (4095, np.uint16)])
+def test_the_scale_is_named(top, dtype):
+    assert look_at(scaled(THREE, top, dtype), 0).scale == top
+    assert f"divide it by {top}" in look_at(scaled(THREE, top, dtype), 0).remedy
+
+
+@given(
+    n_classes=st.integers(2, 6),
+    dtype=st.sampled_from(["f4", "f8", ">f4", "u1", "<u2", ">u2"]),
+    sharpness=st.floats(0.2, 5.0),
+    seed=st.integers(0, 10_000),
+)
+def test_maps_of_probabilities_are_always_taken(n_classes, dtype, sharpness, seed):
+    rng = np.random.default_rng(seed)
+    planes = np.moveaxis(rng.dirichlet(np.full(n_classes, 1 / sharpness), (32, 33)), -1, 0)
+    top = 1 if dtype.endswith(("f4", "f8")) else np.iinfo(dtype).max
+    seen = look_at((planes * top if top == 1 else np.round(planes * top)).astype(dtype), 0)
+    assert seen.kind is Kind.PROBABILITIES, seen
+    assert seen.sure
+    assert seen.scale == top

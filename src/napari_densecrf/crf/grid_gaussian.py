@@ -169,7 +169,8 @@ def smooth_part(grid, source, line, first, last, values, row, out):
         z * height + y.
     values, out : ((last - first) * n_channels,) float32
         ``values`` are those of the pixels themselves.
-    row : room for (last - first + 2 * reach along x) * n_channels float32
+    row : (at least (last - first + 2 * reach along x) * n_channels,) float32
+        Scratch.
     """
     height, width = grid.height, grid.width
     n_channels = grid.inverse_root_x.size // width

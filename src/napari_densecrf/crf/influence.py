@@ -1,9 +1,9 @@
-"""Which pixels pull on this one: the kernels of the model themselves, no lattice (Numba).
+"""The influence of all pixels on one: the kernels of the model themselves, no lattice (Numba).
 
-The kernel of one pixel is a sum over the image, quick enough for every frame. Its normalisation wants the row sums n_j
+The kernel of one pixel is a sum over the image, quick enough for every frame. Its normalisation needs the row sums n_j
 of all pixels j, which are one such sum each. On a small image they are made, and kept. On a large one a few are made,
-at anchors among the pixels that pull, and carried to the pixels around each anchor by what its own sum tells about
-them. With u = f_j - f_a and weights k(f_a, f_b) / n_a over the pixels b,
+at anchors among the pixels that count, and carried to the pixels around each anchor by the moments of its own sum.
+With u = f_j - f_a and weights k(f_a, f_b) / n_a over the pixels b,
 
     n_j = n_a exp(-|u|^2 / 2) E[exp(u . (f_b - f_a))],  so  log n_j ~ log n_a + u . mean + u . (covariance - 1) u / 2,
 
@@ -19,6 +19,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +44,26 @@ REACH_SIGMAS = 9.0
 STANDS_ALONE = 0.5
 # Points whose differences stay in the first cache.
 BLOCK = 512
+
+
+class Expansion(NamedTuple):
+    """The log row sums around an anchor, up to second order in u = f_j - f_a.
+
+    Parameters
+    ----------
+    log_sum : float32
+        log n_a.
+    mean : (n_dims,) float32
+    curvature : (n_dims, n_dims) float32
+        (covariance - 1) / 2.
+    highest : float32
+        The log of the largest row sum that there can be.
+    """
+
+    log_sum: np.float32
+    mean: NDArray[np.float32]
+    curvature: NDArray[np.float32]
+    highest: np.float32
 
 
 @kernel()
@@ -137,25 +158,26 @@ def _moments(dims, features, steps, pixel, k, moments):
 
 
 @kernel()
-def _told(dims, log_sum, mean, curvature, u, told):
+def _expand(dims, expansion, u, log_sums):
     """Write ``log n_a + u . (mean + curvature u)``."""
-    for p in range(told.size):
-        total = log_sum
+    mean, curvature = expansion.mean, expansion.curvature
+    for p in range(log_sums.size):
+        total = expansion.log_sum
         for c in range(len(dims)):
             slope = mean[c]
             for other in range(len(dims)):
                 slope += curvature[c, other] * u[other, p]
             total += u[c, p] * slope
-        told[p] = total
+        log_sums[p] = total
 
 
 @kernel()
-def _carry_told(told, half_squares, highest, carried, weights, nearest):
-    """Add what one anchor tells about the log row sums of a block: weighted by exp(-|u|^2), the nearer the more."""
-    for p in range(told.size):
+def _carry_log_sums(log_sums, half_squares, highest, carried, weights, nearest):
+    """Add one anchor's log row sums of a block: weighted by exp(-|u|^2), the nearer the more."""
+    for p in range(log_sums.size):
         # Never none, so that what is far from all anchors has their mean.
         weight = expf(np.float32(-2.0) * half_squares[p]) + np.float32(1e-30)
-        carried[p] += weight * min(max(told[p], np.float32(0.0)), highest)
+        carried[p] += weight * min(max(log_sums[p], np.float32(0.0)), highest)
         weights[p] += weight
         nearest[p] = min(nearest[p], half_squares[p])
 
@@ -194,7 +216,7 @@ def _carry(dims, features, steps, anchor, expansion, k, carried, weights, neares
     steps : (n_dims,) float32
         One over sigma.
     anchor : int
-    expansion : (log n_a, mean, (covariance - 1) / 2, log n_points), float32
+    expansion : Expansion
     k : (n_points,) float32
         The kernel of the pixel in question.
     carried, weights : (n_points,) float32, in and out
@@ -202,10 +224,9 @@ def _carry(dims, features, steps, anchor, expansion, k, carried, weights, neares
     nearest : (n_points,) float32, in and out
         Half the squared distance to the nearest anchor.
     """
-    log_sum, mean, curvature, highest = expansion
     u = np.empty((len(dims), BLOCK), np.float32)
     half_squares = np.empty(BLOCK, np.float32)
-    told = np.empty(BLOCK, np.float32)
+    log_sums = np.empty(BLOCK, np.float32)
     scores = np.empty(BLOCK, np.float32)
     # Floats that are not negative are ordered as their bits are, of which the largest is found in vector code.
     bits = scores.view(np.int32)
@@ -215,8 +236,15 @@ def _carry(dims, features, steps, anchor, expansion, k, carried, weights, neares
         n = min(BLOCK, k.size - first)
         last = first + n
         _differences(dims, features, steps, anchor, first, last, u, half_squares)
-        _told(dims, log_sum, mean, curvature, u, told[:n])
-        _carry_told(told[:n], half_squares[:n], highest, carried[first:last], weights[first:last], nearest[first:last])
+        _expand(dims, expansion, u, log_sums[:n])
+        _carry_log_sums(
+            log_sums[:n],
+            half_squares[:n],
+            expansion.highest,
+            carried[first:last],
+            weights[first:last],
+            nearest[first:last],
+        )
         _score(k[first:last], carried[first:last], weights[first:last], nearest[first:last], scores[:n])
         score = _largest(bits[:n])
         if score > most:
@@ -225,7 +253,7 @@ def _carry(dims, features, steps, anchor, expansion, k, carried, weights, neares
     return where
 
 
-# What a kernel's row sums depend on: everything of it but the weight.
+# The row sums of a kernel depend on its sigmas, not on its weight.
 _Sigmas = tuple[object, object]
 _Box = tuple[slice, ...]
 
@@ -456,10 +484,8 @@ def _kernel_of(
     return k, moments
 
 
-def _expansion(
-    moments: NDArray[np.float64], n_dims: int, n_points: int
-) -> tuple[np.float32, NDArray[np.float32], NDArray[np.float32], np.float32]:
-    """Return log n_a, mean, (covariance - 1) / 2 and the log of the largest row sum there can be."""
+def _expansion(moments: NDArray[np.float64], n_dims: int, n_points: int) -> Expansion:
+    """Return the expansion around an anchor from its `_moments`."""
     mean = np.empty(n_dims)
     second = np.empty((n_dims, n_dims))
     at = 1
@@ -469,7 +495,7 @@ def _expansion(
         at += c + 2
     mean /= moments[0]
     curvature = 0.5 * (second / moments[0] - np.outer(mean, mean) - np.eye(n_dims))
-    return (
+    return Expansion(
         np.float32(np.log(moments[0])),
         mean.astype(np.float32),
         curvature.astype(np.float32),

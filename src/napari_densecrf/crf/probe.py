@@ -18,7 +18,7 @@ PROBE_SIZE = {1: 1024, 2: 32, 3: 10}
 
 @dataclass(frozen=True)
 class Probe:
-    """A few windows, spread over a whole image, from which its parts judge how fine a lattice the whole is worth.
+    """A few windows, spread over a whole image, by which its parts choose how fine their lattice is.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """One mean-field update (Numba): slice, smooth, add, softmax and splat in one pass over the pixels.
 
-The formulas are at the head of meanfield.py. Pixels go through in blocks, parts of a line of the grid, so that their
-messages, exponentials and weights stay in the first caches. Old and new marginals are two arrays: what a pixel sends
-does not depend on which were updated before.
+The formulas are at the head of meanfield.py. Pixels go through in parts of a line of the grid, so short that their
+messages, exponentials and weights stay in the first caches (docs/engine.md has a picture). Old and new marginals are
+two arrays: what a pixel sends does not depend on which pixels were updated before.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ from .grid_gaussian import OnGrid, add_scaled, smooth_part, total_of_part
 from .unary import RULED_OUT
 
 BLOCK = 512
-# Parts of lines so short that the rows that the smoothness kernel reads stay in the first caches from line to line.
+# Parts of lines are so short that the rows that the smoothness kernel reads are still in the cache for the next line.
 VALUES_A_PART = 4096
 # exp of so much, for each of 65536 labels, is still a float32.
 LARGE = np.float32(60.0)
-# What a pass does: set Q to softmax(-psi), update it, or measure its pairwise energy.
+# The tasks of a pass: set Q to softmax(-psi), update it, or measure its pairwise energy.
 START, UPDATE, MEASURE = range(3)
-# What it reports: the pairwise energy of the old marginals; unary energy less entropy of the new; their difference.
+# The columns of its report: pairwise energy of the old marginals; unary energy less entropy of the new; their
+# largest difference.
 PAIRWISE, OTHER, CHANGE = range(3)
 
 
@@ -105,10 +106,10 @@ class Pixels(NamedTuple):
     total : (n_points,) float32
         ``sum_m w_m sum_{j != i} k~_m(i, j)`` of all kernels but the one on the grid, up to ``total_weight``.
     total_weight : float32
-    messages : float32, or nothing
+    messages : float32, or empty
         What further kernels sent, weighted.
     damping : float32
-    kept : float32, or nothing
+    kept : float32, or empty
         What is added to the unary energies, read and written where there is damping.
     """
 
@@ -125,7 +126,7 @@ class Pixels(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What a pass over the pixels reads and writes: the arguments of `update_runs`, whose loop puts them together.
+    """The arrays that a pass over the pixels reads and writes: the arguments of `update_runs`, put together.
 
     Numba hands no tuple inside a tuple to a parallel loop, but one may be made within it.
     """
@@ -148,7 +149,7 @@ class Part(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Room to work in for the longest part of a line.
+    """Scratch arrays for the longest part of a line.
 
     Parameters
     ----------
@@ -243,7 +244,7 @@ def _messages_of_several(lanes, compatibility, lattice_weight, diagonal, receive
     differences = np.empty(n_channels, np.float32)
     for p in range(n_points):
         here, there = p * n_channels, (p + 1) * n_channels
-        if n_channels % 16 == 0:
+        if len(lanes) == 4 and n_channels % 16 == 0:
             shared = _receive(SIXTEEN, here, there, lattice_weight, diagonal[p], received, marginals, messages)
         else:
             shared = _receive(lanes, here, there, lattice_weight, diagonal[p], received, marginals, messages)
@@ -286,22 +287,22 @@ def _sum_of_logs(factors):
 
 @kernel()
 def _sigmoid(unary, differences, marginals, factors):
-    """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is room to work.
+    """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is scratch.
 
     exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
     """
-    one, nothing = np.float32(1.0), np.float32(0.0)
+    one, zero = np.float32(1.0), np.float32(0.0)
     energy = np.float32(0.0)
     for p in range(unary.size):
         z = unary[p] + differences[p]
         size = abs(z)
         small = expf(-size)
         larger_one = one / (one + small)
-        q = larger_one if z >= nothing else small * larger_one
+        q = larger_one if z >= zero else small * larger_one
         marginals[p] = q
         counted = size < np.float32(0.5 * RULED_OUT)
         factors[p] = one + small if counted else one
-        energy += q * differences[p] - max(z, nothing) if counted else nothing
+        energy += q * differences[p] - max(z, zero) if counted else zero
     return np.float64(energy) - np.float64(_sum_of_logs(factors))
 
 
@@ -375,7 +376,7 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
 
     That is ``sum_i sum_l Q_i(l) (psi_i(l) - psi_i(L) + log Q_i(l))``, which is
     ``sum_i (sum_l Q_i(l) (e_L - e_l) - log(1 + sum_l exp z(l)))``, without the points that strokes rule. All arrays
-    are (n_points * n_channels,) float32; ``z`` is room to work.
+    are (n_points * n_channels,) float32; ``z`` is scratch.
     """
     n_points = unary.size // n_channels
     largest = np.zeros(n_points, np.float32)
@@ -386,7 +387,7 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
         _lower(lanes, n_channels, z, largest, rests)
         _exponentials(rests)
     _exponentials(z)
-    if n_channels % 16 == 0:
+    if len(lanes) == 4 and n_channels % 16 == 0:
         _divide(SIXTEEN, n_channels, z, rests, marginals)
     else:
         _divide(lanes, n_channels, z, rests, marginals)
@@ -479,6 +480,12 @@ def _update_part(update, blurred, part, scratch, slots, report):
 
 
 @kernel()
+def pixels_a_part(n_channels):
+    """Return how many pixels the longest part of a line has."""
+    return max(1, min(BLOCK, VALUES_A_PART // n_channels))
+
+
+@kernel()
 def _scratch(length, n_channels, reach_x):
     return Scratch(
         np.empty(length * n_channels, np.float32),
@@ -501,7 +508,7 @@ def _update_run(update, run, report):
         read_slots(runs.slot_vertices[first_slot:last_slot], n_channels, update.lattice.vertex_values, blurred)
     slots[:] = np.float32(0.0)
     report[:] = 0.0
-    length = max(1, min(BLOCK, VALUES_A_PART // n_channels))
+    length = pixels_a_part(n_channels)
     scratch = _scratch(length, n_channels, update.grid.taps_x.size - 1)
     for left in range(0, width, length):
         right = min(left + length, width)

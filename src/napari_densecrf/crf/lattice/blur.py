@@ -1,4 +1,4 @@
-"""How fine a lattice is and how it blurs, and which image is worth the finer of two."""
+"""The two blurs of a lattice, a fine and a coarse one, and which of them suits an image."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Blur:
 # Each of the two is nearer than the reference implementation on every case: 0.23 and 0.43 of its error.
 FINE = Blur(n_passes=2, side=0.3, fineness=1.175)
 COARSE = Blur(n_passes=1, side=0.46, fineness=1.0)
-# The fine lattice is worth its time while it is small: by itself, or against the points. And where points are scattered
-# so thinly that they have no common vertices, it only loses more of what leaves its one ring.
+# The fine lattice is worth its time while it has few vertices: absolutely, or for each point. Where points are so
+# scattered that they share no vertices, a finer lattice only loses more: the blur goes past its one ring.
 FEW_VERTICES = 32768
 MOST_VERTICES_A_POINT = 2.0
 WORTHWHILE_VERTICES_A_POINT = 0.125

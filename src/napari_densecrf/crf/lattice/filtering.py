@@ -19,21 +19,21 @@ from numpy.typing import NDArray
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times
 
-# What a thread takes at once of gathering and blurring.
+# Vertices that a thread gathers or blurs at once.
 VERTICES_A_RUN = 2048
 # Vertices and weights are the most of what an update reads; they are asked for so many points before their turn.
 POINTS_AHEAD = 128
 
 
 class Runs(NamedTuple):
-    """What splat and slice read of a lattice: its points, cut into runs, and the vertices that each run touches.
+    """The arrays of a lattice that splat and slice read: points in runs, and the vertices that each run touches.
 
     Parameters
     ----------
     vertices : (n_points, d + 1) uint16
         The corners of each point's simplex, numbered within the run of the point.
     weights : (n_points, d + 1) float32
-        What each corner counts.
+        The barycentric weight of each corner.
     points_a_run : int
     run_slots : (n_runs + 1,) int64
         The first slot of each run. A run has a slot for each vertex that it touches.

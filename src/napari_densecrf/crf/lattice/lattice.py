@@ -171,7 +171,7 @@ class Lattice:
 
     @property
     def alpha(self) -> float:
-        """What gives the filter the mass of the Gaussian, ``(2 pi)^(d/2)`` per unit of evenly spread points.
+        """The factor that gives the filter the mass of the Gaussian, ``(2 pi)^(d/2)`` per unit of evenly spread points.
 
         Splat and slice keep sums, a blur multiplies them by 1 + 2 side along each axis, and the lattice has
         ``sqrt(d + 1) (fineness sqrt(2/3))^d`` vertices per unit of feature space.

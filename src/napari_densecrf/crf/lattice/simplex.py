@@ -14,8 +14,8 @@ c + (d + 1) e_i - 1, adds the same number everywhere:
 The vertices of a simplex are a walk of such steps, all d + 1 of them once, so no coordinate is ever stored. The walk
 is a circle: it may start anywhere. Rounding each coordinate to the nearest multiple (d + 1) q_i leaves offsets, and an
 excess h = sum_i q_i that need not be 0. The walk from there, always against the axis with the smallest offset left,
-shifted by -h sum_j stride_j, is the simplex, which begins at the vertex whose remainder is -h modulo d + 1. So nothing
-is ranked, and nothing corrected where h is not 0.
+shifted by -h sum_j stride_j, is the simplex, which begins at the vertex whose remainder is -h modulo d + 1. So no
+ranks are counted, and none corrected where h is not 0.
 
 The number of dimensions is the length of the tuple ``strides`` less one: a constant while compiling.
 """
@@ -41,7 +41,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Features(NamedTuple):
-    """What the features of all points are made of: positions on a regular grid, and then intensities.
+    """The parts of the features of all points: positions on a regular grid, and then intensities.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Features(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What `index_points` finds of every point and run.
+    """The arrays that `index_points` writes.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def _axis_bits(n_vertices):
 
 @kernel()
 def _sort_descending(strides, offset):
-    """Sort the d + 1 offsets of each point, the largest first: odd-even transposition, all points abreast."""
+    """Sort the d + 1 offsets of each point, the largest first: odd-even transposition, all points side by side."""
     n_vertices = len(strides)
     for turn in range(n_vertices):
         for i in range(turn % 2, n_vertices - 1, 2):
@@ -285,7 +285,7 @@ def _table_of_run(size_bits, run_keys, n_keys):
 
 @kernel()
 def _steps_back(strides):
-    """Return what a step against each axis adds to a key, with room for every number that names an axis."""
+    """Return what a step against each axis adds to a key, and zeros up to the largest number of so many bits."""
     n_vertices = len(strides)
     steps = np.zeros(_axis_bits(n_vertices) + 1, np.int64)
     for i in range(n_vertices):
@@ -342,7 +342,7 @@ def _index_run(strides, scales, features, diagonal_terms, points, found, keys):
         _write_weights(strides, weight, found.weights, block, count)
         _write_diagonal(strides, diagonal_terms, weight, sums, found.diagonal[block : block + count])
         _walk(strides, steps_back, offset, start, block_keys)
-        # A table an eighth full has few collisions; and a block of nothing but new vertices must find room.
+        # A table an eighth full has few collisions; and a block in which all vertices are new must fit.
         while max(8 * n_keys, n_keys + 2 * n_vertices * BLOCK) > 1 << size_bits:
             size_bits += 1
             table = _table_of_run(size_bits, keys, n_keys)

@@ -1,4 +1,4 @@
-"""Where large arrays get their memory: page by page as they are written, or from earlier ones."""
+"""Memory for large arrays: taken page by page as it is written, or used again from earlier arrays."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", bound=np.generic)
 
-# From so many bytes on, memory that is not written is worth more than memory that need not be asked for.
+# From so many bytes on it pays to leave pages untaken; below, to use the memory of earlier arrays again.
 LARGE = 2**25
-# Memory of this size and more is kept for the next that wants as much, up to so much together.
+# Blocks from this size on are kept for the next array of the same size, up to so many bytes together.
 SMALLEST_KEPT = 2**18
 MOST_KEPT = 2**26
 
@@ -29,12 +29,12 @@ def sparse_zeros(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[N
 
 
 def sparse_empty(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[Number]:
-    """Return an array of anything; a large one takes memory only where it is written."""
+    """Return an array that is not set; a large one takes memory only where it is written."""
     return _sparse(shape, dtype) if _n_bytes(shape, dtype) >= LARGE else whole_empty(shape, dtype)
 
 
 def whole_empty(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[Number]:
-    """Return an array of anything, all of which will be written: in memory that an earlier one had, where there is any.
+    """Return an array that is not set and will be written whole: in the memory of an earlier one, where there is any.
 
     The system takes a microsecond or more for each page that it hands out, as long as we take for the work on it; so
     the next slice or frame takes the memory of the last. No more than `MOST_KEPT` bytes wait for it.
@@ -44,14 +44,14 @@ def whole_empty(shape: int | tuple[int, ...], dtype: type[Number]) -> NDArray[Nu
         return np.empty(shape, dtype)
     size = -(-n_bytes // SMALLEST_KEPT) * SMALLEST_KEPT
     block = _take(size)
-    # Views of an array refer to the one that has the memory, and so they would to the block; but not past a memoryview.
+    # The block must come back when its last view is gone. numpy would let views refer to the block itself; behind a
+    # memoryview they refer to ``lent``.
     lent = np.frombuffer(memoryview(block), np.uint8)  # type: ignore[arg-type]
     weakref.finalize(lent, _keep, block).atexit = False
     return lent[:n_bytes].view(dtype).reshape(shape)
 
 
-# In the order in which they came back. Arrays die in any thread, and while others are made: each step here is one that
-# Python does not interrupt.
+# In the order in which they came back. Finalizers may run in any thread and at any time, so each step must be atomic.
 _kept: dict[int, NDArray[np.uint8]] = {}
 
 

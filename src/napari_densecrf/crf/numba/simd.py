@@ -1,4 +1,4 @@
-"""What LLVM can and Numba has no words for: a few float32 side by side in one vector register, and prefetching.
+"""Vectors of a few float32 in one register, and prefetching: LLVM has them, Numba does not.
 
 LLVM makes vector code of long loops, not of the three to twenty channels of a vertex or a pixel. Here their vectors
 are written out. How many lanes they have is the length of a tuple, a constant when a kernel is compiled.

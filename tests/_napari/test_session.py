@@ -139,7 +139,8 @@ def test_a_slice_that_was_visited_is_kept_ready(start, monkeypatch):
 
 def test_extras_are_counted_by_owner(start):
     session = start(*layers())
-    assert session.result.changes is not None, "the first result says what it changed"
+    assert session.result.counts.sum() == session.result.labels.size
+    assert session.result.confidence is None
     one, two = object(), object()
     session.request_extra(worker.CONFIDENCE, by=one)
     session.request_extra(worker.CONFIDENCE, by=two)
@@ -200,7 +201,7 @@ def test_a_map_of_several_layers_stays_chosen_when_others_are_selected(start):
     image, source = layers(n_labels=3)
     planes = [Image(plane, name=f"class {k}") for k, plane in enumerate(source.data)]
     session = start(image, *planes)
-    session.choose(image=image, map=tuple(planes))
+    session.choose(by=USER, image=image, map=tuple(planes))
     session.viewer.layers.selection = {image}
     session.viewer.add_layer(Labels(np.zeros((40, 50), int)))
     session.layers_changed()

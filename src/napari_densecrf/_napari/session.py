@@ -22,6 +22,7 @@ from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numb
 from . import status
 from .display.result_layer import ResultLayers
 from .problem import choices
+from .problem.remedies import remedied
 from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
 from .problem.understand import Misfit, Problem, layers_of
@@ -31,7 +32,7 @@ from .status import Status
 from .work.loop import Loop
 from .work.reading import read_strokes
 from .work.runner import Listener, Runner, Work
-from .work.worker import CHANGES, Engine, Measured, Result, measure, warm_up
+from .work.worker import Engine, Measured, Result, measure, warm_up
 
 # So long after the last change, what can wait is done.
 TIDY_MS = 300
@@ -132,8 +133,10 @@ class Session:
 
     # --- what is chosen --------------------------------------------------------------------------------------------
 
-    def choose(self, **changes: Any) -> None:
+    def choose(self, *, by: str = PROGRAM, **changes: Any) -> None:
         """Choose an image, a map, strokes, a region, what slices are, or whether to be live; see `Chosen`."""
+        if by == USER:
+            changes["by_user"] = self.chosen.by_user | (changes.keys() & {"image", "map"})
         before, self.chosen = self.chosen, replace(self.chosen, **changes)
         if self.chosen == before:
             return
@@ -152,14 +155,25 @@ class Session:
     def _choose_what_fits(self) -> None:
         chosen, viewer = self.chosen, self.viewer
         image, source, strokes = choices.still_offered(viewer, chosen.image, chosen.map, chosen.strokes)
-        image, source = choices.choose(viewer, image, source, strokes)
-        self.chosen = replace(chosen, image=image, map=source, strokes=strokes)
+        # A choice of the user's counts as long as its layer is there.
+        kept = {name for name, layer in (("image", image), ("map", source)) if layer is not None} & chosen.by_user
+        image, source = choices.choose(viewer, image, source, strokes, kept)
+        self.chosen = replace(chosen, image=image, map=source, strokes=strokes, by_user=frozenset(kept))
 
     def _choice_made(self, *, refine: bool = True) -> None:
         self._revisions.watch(self.chosen.layers)
         self.chosen_changed.emit(self.chosen)
         if refine:
             self.schedule()
+
+    def accept(self, misfit: Misfit) -> None:
+        """Take a map's numbers for what they are: add a layer that holds what they mean, and choose it."""
+        if misfit.source is not None and misfit.values is not None and misfit.source in self.viewer.layers:
+            with self.writing():
+                layer = remedied(misfit.source, misfit.values, misfit.class_axis)
+                self.viewer.add_layer(layer)
+                misfit.source.visible = False
+            self.choose(by=USER, map=layer)
 
     # --- numbers ---------------------------------------------------------------------------------------------------
 
@@ -252,9 +266,7 @@ class Session:
         """Add what only this moment knows."""
         painted, problem = self.chosen.painted, request.problem
         strokes = None if painted is None else read_strokes(painted, problem, request.read)
-        # The first result says how much it changed.
-        extras = self.extras if self.results.of(problem.image) else self.extras | {CHANGES}
-        return replace(request, revision=self._revisions.of(layers_of(problem)), strokes=strokes, extras=extras)
+        return replace(request, revision=self._revisions.of(layers_of(problem)), strokes=strokes, extras=self.extras)
 
     def _ask(self, *, forced: bool = False) -> None:
         """Resolve choices and numbers to a request, and hand it over."""
@@ -346,10 +358,10 @@ class Session:
                 self.add_fingerprints()
             painted = self.chosen.strokes
             made = provenance(result, None if painted is None else painted.name)
-            first = self.results.write(result, made, painted)
+            extent = self.results.write(result, made, painted)
             self.result = result
             self._tidying.start()
-            self.set_status(status.refined(result, self._remarks, first=first))
+            self.set_status(status.refined(result, self._remarks, extent))
             self.result_written.emit(result)
 
     def _take_error(self, error: Exception) -> None:

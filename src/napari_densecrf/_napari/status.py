@@ -1,4 +1,7 @@
-"""The line that says how things stand: a light and a few words."""
+"""The line that says how things stand: a light and a few words; what matters less is in its tooltip.
+
+Green: done, complete and understood, and no class lost much. Amber: look here, in words. Red: refused.
+"""
 
 from __future__ import annotations
 
@@ -6,53 +9,100 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
+from napari_densecrf._napari.problem.extent import Extent
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.numba.compile import n_threads
+
+# A class that loses more than this part of its area is worth a look.
+MUCH_LOST = 0.1
+# Fewer pixels than this come and go with noise.
+FEW_PIXELS = 50
+# So many classes are named in the line.
+NAMED = 2
 
 
 class Light(Enum):
     """The colour of the light."""
 
-    READY = "#3fa34d"
-    BUSY = "#d89614"
-    WRONG = "#d64545"
+    GREEN = "#3fa34d"
+    AMBER = "#d89614"
+    RED = "#d64545"
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the line says."""
+    """What the line says.
+
+    Parameters
+    ----------
+    words : str
+        Plain text.
+    light : Light
+    detail : str
+        For the tooltip.
+    """
 
     words: str
     light: Light
+    detail: str = ""
 
 
-PREPARING = Status("Preparing: the first run compiles, which takes up to a minute …", Light.BUSY)
-COMPUTING = Status("computing …", Light.BUSY)
-NOTHING_YET = Status("Nothing to refine yet", Light.BUSY)
-NOT_LIVE = Status("Not live: Update refines", Light.READY)
-CANCELLED = Status("Cancelled", Light.READY)
+PREPARING = Status("Preparing: the first run compiles, which takes up to a minute …", Light.AMBER)
+COMPUTING = Status("computing …", Light.AMBER)
+NOTHING_YET = Status("Nothing to refine yet", Light.AMBER)
+NOT_LIVE = Status("Not live: Update refines", Light.AMBER)
+CANCELLED = Status("Cancelled", Light.AMBER)
 
 
-def refined(result: Result, remarks: Sequence[str], *, first: bool) -> Status:
-    """Return what is said of a result; the first says how much it has changed."""
-    return Status(" · ".join(_parts(result, remarks, first)), Light.READY)
+def refined(result: Result, remarks: Sequence[str], extent: Extent) -> Status:
+    """Return what is said of a result: what changed, what is doubtful, what is left."""
+    doubts = list(_doubts(result, remarks, extent))
+    words = [*doubts, *_changes(result)]
+    return Status(" · ".join(words), Light.AMBER if doubts else Light.GREEN, " · ".join(_details(result)))
 
 
 def failed(error: Exception) -> Status:
     """Return what is said of an error; only of a kind that nobody expects, its type too."""
     expected = isinstance(error, (ValueError, MemoryError))
-    return Status(str(error) if expected else f"{type(error).__name__}: {error}", Light.WRONG)
+    return Status(str(error) if expected else f"{type(error).__name__}: {error}", Light.RED)
 
 
-def _parts(result: Result, remarks: Sequence[str], first: bool) -> Iterator[str]:
+def _doubts(result: Result, remarks: Sequence[str], extent: Extent) -> Iterator[str]:
+    problem = result.request.problem
+    if problem.doubt:
+        yield f"A guess: {problem.doubt}"
     yield from remarks[:1]
-    if first and result.said is not None:
-        yield f"{100 * (result.said != result.labels).mean():.1f} % of pixels changed"
+    for name, before, after in _areas(result):
+        if before - after > max(MUCH_LOST * before, FEW_PIXELS):
+            yield f"{name} lost {100 * (before - after) / before:.0f} % of its area"
+    if result.request.region.step > 1:
+        yield f"1/{result.request.region.step} of the resolution, as shown"
+    elif not result.request.is_whole_slice:
+        yield "the visible part only"
+    if not extent.is_complete:
+        yield str(extent)
+
+
+def _changes(result: Result) -> Iterator[str]:
+    share = 1 - np.trace(result.counts) / max(1, result.counts.sum())
+    moved = sorted(_areas(result), key=lambda area: -abs(area[2] - area[1]))[:NAMED]
+    parts = [
+        f"{name} {100 * (after - before) / before:+.0f} %"
+        for name, before, after in moved
+        if before and after != before
+    ]
+    yield f"{100 * share:.1f} % changed" + (f": {', '.join(parts)}" if parts else "")
+
+
+def _areas(result: Result) -> list[tuple[str, int, int]]:
+    """Return the name of each class, and its pixels in the map and in the result."""
+    before, after = result.counts.sum(axis=1).tolist(), result.counts.sum(axis=0).tolist()
+    return list(zip(result.inputs.names, before, after, strict=True))
+
+
+def _details(result: Result) -> Iterator[str]:
     yield f"{result.elapsed_ms:.0f} ms"
-    region = result.request.read
-    yield f"{region.n_pixels:,} pixels"
-    if region.step > 1:
-        yield f"1/{region.step} of the resolution, as shown"
-    if not first:
-        # The first says more that matters more, and one line holds no more.
-        yield f"{n_threads()} threads"
+    yield f"{result.request.read.n_pixels:,} pixels"
+    yield f"{n_threads()} threads"

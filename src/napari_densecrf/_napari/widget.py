@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from html import escape
 from typing import Any
 
 import napari
@@ -23,8 +24,8 @@ from .panel.panel import Panel, scrolled, set_text
 from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
 from .panel.remembered import Remembered, remembered_numbers
-from .problem import choices
-from .problem.request import FILM, Chosen, joins_of
+from .problem import choices, remedies
+from .problem.request import FILM, UNSAID, Chosen, joins_of
 from .problem.understand import Misfit, Problem
 from .sections.choose import Choose
 from .sections.compare import Compare
@@ -74,6 +75,7 @@ class DenseCRFWidget(Container):
         self._progress = Progress(session, self.progress)
         self._remembered = Remembered(session, self._controls, self.panel.folds)
         self._warned = ""
+        self._misfit: Misfit | None = None
         self._undocked = _Undocked(self.native, self.close_session)
         self._connect()
         for section in self.sections:
@@ -122,6 +124,7 @@ class DenseCRFWidget(Container):
         self.update_now.changed.connect(session.update)
         self.reset.changed.connect(lambda: session.set_numbers(session.proposed))
         self.cancel.changed.connect(session.cancel)
+        self.remedy.changed.connect(self._accept)
         session.chosen_changed.connect(self._show_chosen)
         session.numbers_changed.connect(self._show_numbers)
         session.measured_changed.connect(self._fit_ranges)
@@ -132,11 +135,15 @@ class DenseCRFWidget(Container):
         session.failed.connect(self._on_failure)
 
     def _on_choice(self, choice: str, value: object) -> None:
-        self.session.choose(**{choice: value})
+        self.session.choose(by=USER, **{choice: value})
 
     def _on_number(self, name: str, value: float) -> None:
         session = self.session
         session.set_numbers(session.numbers.changed(**{name: value}), by=USER)
+
+    def _accept(self) -> None:
+        if self._misfit is not None:
+            self.session.accept(self._misfit)
 
     def _reset_one(self, name: str) -> None:
         session = self.session
@@ -163,6 +170,12 @@ class DenseCRFWidget(Container):
 
     def _show_inputs(self, understood: Problem | Misfit) -> None:
         set_text(self.understood, str(understood))
+        self._misfit = understood if isinstance(understood, Misfit) and understood.source is not None else None
+        if self._misfit is not None and self._misfit.values is not None:
+            self.remedy.text = remedies.words(self._misfit.values)
+        self.panel.show_row(self.remedy, self._misfit is not None)
+        doubted = isinstance(understood, Problem) and bool(understood.doubt)
+        self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
             with self._quiet("slices"):
                 self.slices.reset_choices()
@@ -171,7 +184,9 @@ class DenseCRFWidget(Container):
         self.panel.show_row(self.time_sigma, self.slices.value == FILM)
 
     def _show_status(self, said: Status) -> None:
-        set_text(self.status, f'<span style="color:{said.light.value}">●</span> {said.words}')
+        # Names of layers and classes may look like markup.
+        set_text(self.status, f'<span style="color:{said.light.value}">●</span> {escape(said.words)}', rich=True)
+        self.status.tooltip = escape(said.detail)
 
     def _on_result(self, result: Result) -> None:
         self._warned = ""
@@ -202,6 +217,10 @@ class DenseCRFWidget(Container):
         panel.add_row(controls["image"])
         panel.add_row(controls["probabilities"])
         panel.add_text(controls["understood"])
+        panel.add_row(controls["leading"])
+        panel.add_row(controls["remedy"])
+        for name in ("leading", "remedy"):
+            panel.show_row(controls[name], False)
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
             panel.add_header(header)
             for name in NAMES:

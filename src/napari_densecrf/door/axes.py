@@ -1,13 +1,13 @@
 """Which axis of an image and of its map is what: told from names, from what sums to one, and last from shapes.
 
-Names decide. Where none tell, the axis along which a map sums to one holds its classes. Where that does not tell either,
-the usual order is a guess, and is said to be one.
+Names decide. Where none tell, the axis along which a map sums to one holds its classes. Where that does not tell
+either, the usual order is a guess, and is said to be one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .values import Kind, Values
 
@@ -52,9 +52,10 @@ class Brought:
     letters: tuple[str, ...] = ()
     is_rgb: bool = False
     holds_labels: bool = False
-    look: Callable[[int | None], Values] | None = field(default=None, compare=False)
+    look: Callable[[int | None], Values | None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        """Let all axes be nameless where none is named."""
         if not self.letters:
             object.__setattr__(self, "letters", ("",) * len(self.shape))
 
@@ -73,6 +74,8 @@ class Arrangement:
         Of the map.
     n_classes : int
         0 where only the values of a segmentation tell.
+    map_spatial : tuple of int
+        For each axis in ``spatial``, that of the map; -1 where the map lacks an axis of one pixel.
     values : Values, optional
         What the numbers of the map are, read so.
     doubt : str
@@ -83,6 +86,7 @@ class Arrangement:
     channel_axis: int | None
     class_axis: int | None
     n_classes: int
+    map_spatial: tuple[int, ...] = ()
     values: Values | None = None
     doubt: str = ""
 
@@ -112,9 +116,9 @@ def _fits(image: Brought, source: Brought, n_layers: int) -> Iterator[Arrangemen
         spatial = tuple(axis for axis in range(len(image.shape)) if axis != channel_axis)
         if len(spatial) < 2:
             continue
-        for class_axis, n_classes in _class_axes(image, source, spatial, n_layers):
+        for class_axis, n_classes, map_spatial in _class_axes(image, source, spatial, n_layers):
             values = None if source.look is None or source.holds_labels else source.look(class_axis)
-            yield Arrangement(spatial, channel_axis, class_axis, n_classes, values)
+            yield Arrangement(spatial, channel_axis, class_axis, n_classes, map_spatial, values)
 
 
 def _channel_axes(image: Brought) -> Iterator[int | None]:
@@ -134,29 +138,56 @@ def _channel_axes(image: Brought) -> Iterator[int | None]:
 
 def _class_axes(
     image: Brought, source: Brought, spatial: tuple[int, ...], n_layers: int
-) -> Iterator[tuple[int | None, int]]:
-    """Give the axes of a map that may hold classes, with their number; None for a map without such an axis."""
-    wanted = tuple(image.shape[axis] for axis in spatial)
-    names = tuple(image.letters[axis] for axis in spatial)
-    if "C" not in source.letters and _match(source.shape, source.letters, wanted, names):
-        yield None, 0 if source.holds_labels else max(2, n_layers)
-    if source.holds_labels or n_layers > 1 or len(source.shape) != len(wanted) + 1:
+) -> Iterator[tuple[int | None, int, tuple[int, ...]]]:
+    """Give the axes of a map that may hold classes, with their number, and the axes that are the image's.
+
+    None stands for a map without an axis of classes.
+    """
+    wanted = tuple((image.shape[axis], image.letters[axis]) for axis in spatial)
+    axes = tuple(range(len(source.shape)))
+    aligned = None if "C" in source.letters else _aligned(axes, source, wanted)
+    if aligned is not None:
+        yield None, 0 if source.holds_labels else max(2, n_layers), aligned
+    if source.holds_labels or n_layers > 1:
         return
-    n_axes = len(source.shape)
-    axes = (source.letters.index("C"),) if "C" in source.letters else (0, n_axes - 1, *range(1, n_axes - 1))
-    for axis in axes:
-        shape = source.shape[:axis] + source.shape[axis + 1 :]
-        letters = source.letters[:axis] + source.letters[axis + 1 :]
-        usable = source.letters[axis] in ("", "C") and 2 <= source.shape[axis] <= MAX_CLASSES
-        if usable and _match(shape, letters, wanted, names):
-            yield axis, source.shape[axis]
+    usual = (0, len(axes) - 1, *range(1, len(axes) - 1)) if axes else ()
+    for class_axis in (source.letters.index("C"),) if "C" in source.letters else usual:
+        if source.letters[class_axis] in ("", "C") and 2 <= source.shape[class_axis] <= MAX_CLASSES:
+            aligned = _aligned(axes[:class_axis] + axes[class_axis + 1 :], source, wanted)
+            if aligned is not None:
+                yield class_axis, source.shape[class_axis], aligned
 
 
-def _match(shape: tuple[int, ...], letters: tuple[str, ...], wanted: tuple[int, ...], names: tuple[str, ...]) -> bool:
-    """Tell whether axes have the sizes that are wanted, and no name that says otherwise."""
-    if shape != wanted:
-        return False
-    return all(not one or not other or one == other for one, other in zip(letters, names, strict=True))
+def _aligned(axes: tuple[int, ...], source: Brought, wanted: tuple[tuple[int, str], ...]) -> tuple[int, ...] | None:
+    """Return which of some axes of a map is each of the image's, or None where they do not fit.
+
+    Axes of one pixel, but for y and x, may be there or not: -1 stands for one that the map lacks.
+    """
+    left = list(axes)
+    found = []
+    for number, (size, letter) in enumerate(wanted):
+        in_plane = number >= len(wanted) - 2
+        n_needed = len(wanted) - number
+        # Further axes of one pixel that the image does not have.
+        while len(left) > n_needed and source.shape[left[0]] == 1 and size != 1:
+            left.pop(0)
+        here = left[0] if left else None
+        if here is not None and source.shape[here] == size and _same_name(source.letters[here], letter):
+            found.append(left.pop(0))
+        elif size == 1 and not in_plane:
+            found.append(-1)
+        else:
+            return None
+    return None if left else tuple(found)
+
+
+def same_axes(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return which axis of a shape is each of those wanted, -1 for a missing one of one pixel; None if none fits."""
+    return _aligned(tuple(range(len(shape))), Brought("", shape), tuple((size, "") for size in wanted))
+
+
+def _same_name(one: str, other: str) -> bool:
+    return not one or not other or one == other
 
 
 def _evidence(fit: Arrangement, image: Brought, source: Brought) -> tuple[int, int]:
@@ -191,4 +222,4 @@ def _doubted(best: Arrangement, rival: Arrangement, image: Brought) -> Arrangeme
             "none" if fit.class_axis is None else f"axis {fit.class_axis + 1}" for fit in (best, rival)
         )
         doubt = f"the classes are taken to be {of_best} of the map; they may be {of_rival}"
-    return Arrangement(best.spatial, best.channel_axis, best.class_axis, best.n_classes, best.values, doubt)
+    return replace(best, doubt=doubt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
+from napari_densecrf._napari.problem.extent import Extent
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.work.reading import Inputs
@@ -62,10 +64,15 @@ class OneLayer(Generic[AnyLayer]):
         """Return the layer of a result's image where its shape fits; remove one that does not fit."""
         problem = result.request.problem
         layer = self.of(problem.image)
-        if layer is not None and tuple(layer.data.shape) != problem.result_shape:
+        fits = layer is None or tuple(layer.data.shape) == problem.result_shape
+        if layer is not None and not (fits and self._holds(layer, result)):
             self._viewer.layers.remove(layer)
             return None
         return layer
+
+    def _holds(self, layer: AnyLayer, result: Result) -> bool:
+        """Tell whether a layer's type is one for a result's values."""
+        return True
 
     def add(self, result: Any) -> AnyLayer:
         """Add a new layer for a result's image; the active layer stays the one it was."""
@@ -85,15 +92,16 @@ class ResultLayers(OneLayer[Labels]):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer, result_layer)
+        # Index of each slice that has been refined.
+        self._visited: weakref.WeakKeyDictionary[Labels, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
 
-    def write(self, result: Result, made: dict[str, Any], strokes: Labels | None) -> bool:
-        """Write a result into its layer, with how it was made; return whether it is the first of its image.
+    def write(self, result: Result, made: dict[str, Any], strokes: Labels | None) -> Extent:
+        """Write a result into its layer, with how it was made; return how much of the layer has been refined.
 
         The first hides the map, and leaves the strokes above what they correct.
         """
         problem = result.request.problem
         layer = self.fitting(result)
-        first = layer is None
         if layer is None:
             layer = self.add(result)
             if not isinstance(problem.map, FromStrokes):
@@ -103,8 +111,20 @@ class ResultLayers(OneLayer[Labels]):
         elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
             paint_like(layer, problem.map, result.inputs)
         write(layer, problem, result.request.region, result.labels)
-        layer.metadata[METADATA_KEY] = made
-        return first
+        visited = self._visited.setdefault(layer, set())
+        visited.add(result.request.region.index)
+        extent = Extent(len(visited), math.prod(problem.shape[:-2]))
+        layer.metadata[METADATA_KEY] = {**made, "slices": {"refined": extent.n_refined, "of": extent.n_all}}
+        return extent
+
+    def _holds(self, layer: Labels, result: Result) -> bool:
+        """Tell whether a layer's type is one for a result's values."""
+        return np.dtype(layer.dtype) == result.inputs.dtype
+
+    def extent(self, layer: Labels) -> Extent:
+        """Return how much of a result has been refined."""
+        slices = layer.metadata[METADATA_KEY].get("slices", {"refined": 1, "of": 1})
+        return Extent(slices["refined"], slices["of"])
 
     def put_in_place(self, problem: Problem) -> None:
         """Move the layer of an image to where the image is now."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, Label, ProgressBar, PushButton, Slider, Widget
 
-from napari_densecrf._napari.problem.request import AUTO, VISIBLE, WHOLE, Chosen
+from napari_densecrf._napari.problem.request import AUTO, UNSAID, VISIBLE, WHOLE, Chosen
+from napari_densecrf._napari.problem.understand import CHANNELS, SLICES
 from napari_densecrf._napari.work.worker import Measured
 from napari_densecrf.numbers import IN_PIXELS, MOST_DAMPING, MOST_ITERATIONS, NAMES, Numbers
 
@@ -23,6 +24,7 @@ CHOICES = {
     "region": "region",
     "slices": "slices",
     "live": "live",
+    "leading": "leading",
 }
 LABELS = {
     "appearance_weight": "Strength w1",
@@ -55,6 +57,8 @@ TIPS = {
     "time_sigma": "Over how many frames they hold each other's labels. Higher: they flicker less; too high: what moves "
     "leaves a trail. (theta t)",
     "live": "Refine at every change.",
+    "leading": "What the axes of the image before height and width are.",
+    "remedy": "Add a layer that holds what these numbers mean, and refine that.",
     "update": "Refine now.",
     "reset": "Set all numbers back to those proposed for this image.",
     "cancel": "Stop what is running.",
@@ -77,6 +81,8 @@ def make_controls(images: Offer, maps: Offer, joins: Offer) -> dict[str, Widget]
         combo("image", "Image", images, nullable=True),
         combo("probabilities", "Probabilities", maps, nullable=True),
         Label(name="understood", label=""),
+        combo("leading", "First axes are", [UNSAID, SLICES, CHANNELS], value=chosen.leading),
+        PushButton(name="remedy", text="", tooltip=TIPS["remedy"]),
         slider("appearance_weight", 0.1, 100.0, zero=True),
         slider("appearance_position_sigma", 1.0, 500.0),
         slider("appearance_intensity_sigma", 0.5, 255.0),

@@ -29,8 +29,9 @@ UNLIMITED = 16777215
 MARGIN = 6
 
 
-def set_text(control: Label, words: str) -> None:
-    """Show words in a text of the panel; without words it takes no room."""
+def set_text(control: Label, words: str, *, rich: bool = False) -> None:
+    """Show words in a text of the panel, as markup only if ``rich``; without words it takes no room."""
+    control.native.setTextFormat(Qt.TextFormat.RichText if rich else Qt.TextFormat.PlainText)
     if control.value != words:
         control.value = words
     height = UNLIMITED if words else 0
@@ -175,11 +176,13 @@ class Panel(QWidget):
         self._rows[control.name] = self._fold, (label, native)
 
     def show_row(self, control: Widget, shown: bool) -> None:
-        """Show or hide a row of a fold."""
+        """Show or hide a row."""
         fold, parts = self._rows[control.name]
-        assert fold is not None
         for part in parts:
-            fold.reveal(part, shown)
+            if fold is None:
+                part.setVisible(shown)
+            else:
+                fold.reveal(part, shown)
 
     def add_text(self, control: Label) -> None:
         """Add a text as wide as the panel, that wraps."""

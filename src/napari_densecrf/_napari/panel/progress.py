@@ -66,7 +66,7 @@ class Progress:
         percent = round(100 * fraction)
         if self._bar.visible and (percent == 0 or abs(percent - self._bar.value) >= STEP_PERCENT):
             self._bar.value = percent
-            self._session.set_status(Status(stage, Light.BUSY))
+            self._session.set_status(Status(stage, Light.AMBER))
             if self._napari_bar is not None:
                 self._napari_bar.update(percent - self._napari_bar.n)
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import takewhile
 from operator import eq
 
+import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
 
+from napari_densecrf.door.values import Kind
+
+from .axes import levels_of
+from .seen import look
 from .understand import (
     METADATA_KEY,
     STROKES_KEY,
@@ -64,39 +71,87 @@ def strokes(viewer: ViewerModel) -> list[tuple[str, Labels]]:
 
 
 def choose(
-    viewer: ViewerModel, image: Image | None, source: Map | None, painted: Labels | None
+    viewer: ViewerModel, image: Image | None, source: Map | None, painted: Labels | None, kept: Collection[str] = ()
 ) -> tuple[Image | None, Map | None]:
-    """Return the image and map to work on: what was chosen if it fits, else the pair that tells the most.
+    """Return the image and map to work on: what the user has chosen, and the pair that tells the most.
 
-    Of several that tell as much, the image that was chosen comes first, then the active layer, then names that begin
-    alike. Where no pair fits, return what might have been meant, to be named.
+    Only what is more than a guess is paired unasked: a map with classes that sum to one or are named, floats from 0 to
+    1 beside an image that is none, a segmentation, strokes. Of several that tell as much, the image at hand comes
+    first, then the active layer, then names that begin alike.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image, source
+        At hand.
+    painted : Labels, optional
+        The strokes.
+    kept : collection of str
+        Which of "image" and "map" the user has chosen: these stay.
     """
-    if fitting(image, source):
-        return image, source
+    candidates = [image] if image is not None and "image" in kept else images(viewer)
+    candidates = sorted(candidates, key=lambda layer: not layer.rgb)
+    offered = [source] if source is not None and "map" in kept else [one for _, one in maps(viewer, painted, source)]
+    pairs = [
+        (_rank(found, choice), a_image, choice)
+        for a_image in candidates
+        for choice in offered
+        if (found := fitting(a_image, choice)) is not None and (_tells(found, a_image) or "map" in kept)
+    ]
     active = viewer.layers.selection.active
-    candidates = sorted(images(viewer), key=lambda layer: not layer.rgb)
-    offered = [choice for _, choice in maps(viewer, painted)]
-    pairs = [(a_image, choice) for a_image in candidates for choice in offered if fitting(a_image, choice)]
 
-    def preference(pair: tuple[Image, Map]) -> tuple[int, bool, bool, int]:
-        a_image, layers = pair[0], layers_of_map(pair[1])
+    def preference(pair: tuple[int, Image, Map]) -> tuple[int, bool, bool, bool, bool, int]:
+        rank, a_image, choice = pair
+        layers = layers_of_map(choice)
         return (
-            _rank(*pair),
+            rank,
+            not lies_on(a_image, layers[0]),
             image is not None and a_image is not image,
+            source is not None and choice != source,
             # napari gives plugins a proxy of the active layer, which equals it.
             active not in (a_image, *layers),
             -_letters_alike(a_image.name, layers[0].name),
         )
 
     if pairs:
-        return min(pairs, key=preference)
+        _, image, source = min(pairs, key=preference)
+        return image, source
     if image is None:
         # A picture more likely than a map: the fewer axes the likelier.
-        plain = [layer for layer in candidates if layer is not source]
+        plain = [layer for layer in candidates if source is None or layer not in layers_of_map(source)]
         image = min(plain, key=lambda layer: layer.ndim, default=None)
-    if source is None or source is image:
-        source = next((choice for choice in offered if choice is not image), None)
+    if "map" not in kept:
+        # What fits by its shape alone is no map for that; what is known to be none is named, with what to do.
+        source = next((choice for choice in offered if image is not None and _is_worth_naming(image, choice)), None)
     return image, source
+
+
+def _is_worth_naming(image: Image, choice: Map) -> bool:
+    """Tell whether it helps to say why a layer is no map: it is not just another picture."""
+    if image in layers_of_map(choice):
+        return False
+    try:
+        understand(image, choice)
+    except Misfit as misfit:
+        if misfit.values is None:
+            return True
+        is_labels = misfit.values.kind in (Kind.MASK, Kind.CLASSES, Kind.OBJECTS)
+        return misfit.values.sure and (misfit.class_axis is not None or is_labels)
+    return False
+
+
+def lies_on(image: Image, layer: Layer) -> bool:
+    """Tell whether a layer lies where an image lies, in the plane: to within a pixel."""
+    place, extent = _place(image), _place(layer)
+    pixel = np.abs(np.asarray(image.scale[-2:], float)).max()
+    return bool(np.abs(place - extent).max() <= pixel)
+
+
+def _place(layer: Layer) -> NDArray[np.float64]:
+    """Return the middle of a layer's first and last pixels along y and x, in the world."""
+    # Channels of RGB are no axis of the world.
+    extent: NDArray[np.float64] = np.asarray(layer.extent.world)[:, -2:]
+    return extent
 
 
 def _letters_alike(name: str, other: str) -> int:
@@ -104,26 +159,43 @@ def _letters_alike(name: str, other: str) -> int:
     return sum(takewhile(bool, map(eq, name, other)))
 
 
-def _rank(image: Image, choice: Map) -> int:
+def _tells(found: Problem, image: Image) -> bool:
+    """Tell whether a pair is more than a guess."""
+    if isinstance(found.map, FromStrokes):
+        return True
+    if isinstance(found.map, Labels):
+        return holds_something(found.map)
+    if found.values is None:
+        # Not in memory: an axis for the classes speaks for itself until it has been looked at.
+        return found.class_axis is not None or isinstance(found.map, tuple)
+    if found.class_axis is not None or isinstance(found.map, tuple):
+        return found.values.sure
+    if not found.values.sure:
+        return False
+    own = look([image], None)
+    return own is None or image.dtype.kind != "f" or own.kind is not Kind.PROBABILITIES
+
+
+def holds_something(layer: Labels) -> bool:
+    """Tell whether a Labels layer has more than one value, as far as that is known; an empty one is there to paint."""
+    data = levels_of(layer)[-1]
+    return not isinstance(data, np.ndarray) or bool((data != data.flat[0]).any())
+
+
+def _rank(found: Problem, choice: Map) -> int:
     """Return 0 for the pair that tells the most: a map with classes tells more than one that could be a plain image."""
-    found = fitting(image, choice)
-    if found is None:
-        return 9
     if isinstance(choice, FromStrokes):
         return 5
-    if found.class_axis is not None:
-        return 0 if found.channel_axis is None or image.rgb else 1
-    if isinstance(choice, Labels):
-        return 2
-    # Whole numbers of the foreground alone may just as well be another picture.
-    return 3 if all(layer.dtype.kind == "f" for layer in layers_of_map(choice)) else 4
+    if found.class_axis is not None or isinstance(choice, tuple):
+        return 0 if found.channel_axis is None or found.image.rgb else 1
+    return 2 if isinstance(choice, Labels) else 3
 
 
-def fitting(image: Image | None, choice: Map | None) -> Problem | None:
+def fitting(image: Image | None, choice: Map | None, leading: str | None = None) -> Problem | None:
     """Return how an image and a map fit, or None."""
-    if image is None or choice is None or choice is image:
+    if image is None or choice is None or image in layers_of_map(choice):
         return None
     try:
-        return understand(image, choice)
+        return understand(image, choice, leading)
     except Misfit:
         return None

@@ -17,6 +17,7 @@ from .view import SLAB_VOXELS, WHOLE_PIXELS, View, margins, slab_margin, visible
 
 ONE_BY_ONE, VOLUME, FILM = "One by one", "As a volume", "Coupled in time"
 AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"
+UNSAID = "as it seems"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Chosen:
         ONE_BY_ONE, VOLUME or FILM.
     live : bool
         Whether to refine at every change.
+    leading : str
+        What the axes of the image before y and x are: UNSAID, or SLICES, or CHANNELS for one of them.
+    by_user : frozenset of str
+        Which of "image" and "map" the user has chosen: the program does not take others instead.
     """
 
     image: Image | None = None
@@ -40,6 +45,8 @@ class Chosen:
     region: str = AUTO
     slices: str = ONE_BY_ONE
     live: bool = True
+    leading: str = UNSAID
+    by_user: frozenset[str] = frozenset()
 
     @property
     def painted(self) -> Labels | None:
@@ -110,6 +117,11 @@ class Request:
         return replace(self, read=replace(self.read, z=None), strokes=strokes, time_sigma=None)
 
     @property
+    def is_whole_slice(self) -> bool:
+        """Whether the region is a slice from end to end."""
+        return (self.region.y, self.region.x) == tuple((0, size) for size in self.problem.shape[-2:])
+
+    @property
     def frame(self) -> str:
         """What is refined together: a slice, a volume or a film."""
         return "slice" if self.read.z is None else "volume" if self.time_sigma is None else "film"
@@ -145,9 +157,10 @@ def _problem(chosen: Chosen, view: View) -> Problem:
     Misfit
         Where they do not, or the view is transposed.
     """
-    problem = understand(chosen.image, chosen.map)
-    if view.displayed[-2:] != tuple(sorted(view.displayed[-2:])):
-        raise Misfit("The axes of the view are transposed: bring them back into their order.")
+    problem = understand(chosen.image, chosen.map, None if chosen.leading == UNSAID else chosen.leading)
+    n_axes = len(view.point)
+    if view.displayed[-2:] != (n_axes - 2, n_axes - 1):
+        raise Misfit("The view shows other axes than y and x of the image: bring them back (Home, or roll the axes).")
     return problem
 
 

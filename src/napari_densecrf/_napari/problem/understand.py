@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from napari.layers import Image, Labels, Layer
 
-from .axes import LayerAxes, shape_of
+from napari_densecrf.door.axes import Arrangement, Brought, arrangements, letter_of, same_axes
+from napari_densecrf.door.values import Kind, Values
 
-MAX_CHANNELS = 64
-MAX_CLASSES = 300
+from .axes import LayerAxes, shape_of
+from .seen import look
+
 METADATA_KEY = "napari-densecrf"
 # Marks the layers that were made to be painted on.
 STROKES_KEY = "napari-densecrf strokes"
 # Without a map, a leading axis as short as this is taken for channels.
 FEW_CHANNELS = 4
-CHANNEL_NAMES = ("c", "channel", "channels")
 # Letters for axes along which there are images by themselves.
 SINGLES = "IJKLMNOP"
-Z_NAMES, T_NAMES = ("z", "depth", "plane"), ("t", "time", "frame")
-STACK_NAMES = ("t", "time", "z")
+# What the user may say of the axes before y and x.
+SLICES, CHANNELS = "slices", "channels"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,28 @@ Map: TypeAlias = "Layer | tuple[Layer, ...] | FromStrokes"
 
 
 class Misfit(ValueError):
-    """Says in one sentence what does not fit and what would."""
+    """Says in one sentence what does not fit and what would.
+
+    Parameters
+    ----------
+    sentence : str
+    source : Layer, optional
+        A layer that would fit if its numbers were taken for what they are.
+    values : Values, optional
+        What they are.
+    class_axis : int, optional
+        Axis of the classes in that layer.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        source: Layer | None = None,
+        values: Values | None = None,
+        class_axis: int | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.source, self.values, self.class_axis = source, values, class_axis
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,12 @@ class Problem:
         Of the map's data; None for a foreground map, labels, or several layers.
     n_classes : int
         0 where only the values of a Labels layer will tell.
+    map_spatial : tuple of int
+        For each axis of the result, that of the map's data; -1 where it lacks an axis of one pixel.
+    values : Values, optional
+        What the numbers of the map are, where they have been looked at.
+    doubt : str
+        Why this is a guess; empty where it is sure.
     """
 
     image: Image
@@ -64,6 +93,9 @@ class Problem:
     channel_axis: int | None
     class_axis: int | None
     n_classes: int
+    map_spatial: tuple[int, ...] = ()
+    values: Values | None = None
+    doubt: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -117,10 +149,7 @@ class Problem:
     @property
     def map_axes(self) -> list[LayerAxes]:
         """The axes of the data of each layer of the map."""
-        spatial = tuple(range(len(self.shape)))
-        if self.class_axis is not None:
-            spatial = tuple(axis + (axis >= self.class_axis) for axis in spatial)
-        return [LayerAxes(layer, spatial, self.class_axis) for layer in layers_of_map(self.map)]
+        return [LayerAxes(layer, self.map_spatial, self.class_axis) for layer in layers_of_map(self.map)]
 
     def axes_like_result(self, layer: Layer) -> LayerAxes:
         """Return the axes of a layer on the grid of the result, or without the axis in place of the channels.
@@ -131,10 +160,11 @@ class Problem:
             Where it is not on that grid.
         """
         shape = shape_of(layer)
-        if shape == self.shape:
-            return LayerAxes(layer, tuple(range(len(shape))))
         if shape == self.result_shape:
             return LayerAxes(layer, tuple(axis for axis in range(len(shape)) if axis != self.bridged_axis))
+        spatial = same_axes(shape, self.shape)
+        if spatial is not None:
+            return LayerAxes(layer, spatial)
         raise Misfit(f"“{layer.name}” is {_words(shape)}: expected {_words(self.shape)} like the image.")
 
     def letters(self, last: str) -> str:
@@ -148,8 +178,8 @@ class Problem:
     @property
     def may_be_film(self) -> bool:
         """Whether the last leading axis may be time, as far as its name tells."""
-        names = [self.image.axis_labels[axis].lower() for axis in self.spatial_axes[:-2]]
-        return bool(names) and (names[-1] in T_NAMES or (len(names) == 1 and names[0] not in Z_NAMES))
+        letters = [letter_of(self.image.axis_labels[axis]) for axis in self.spatial_axes[:-2]]
+        return bool(letters) and (letters[-1] == "T" or (len(letters) == 1 and letters[0] != "Z"))
 
     @property
     def unit(self) -> str:
@@ -181,17 +211,19 @@ class Problem:
         return f"{self.n_classes} classes ({where} axis)"
 
 
-def _without_bridges(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a shape without axes of one pixel, such as a result has in place of channels."""
-    return tuple(size for size in shape if size > 1)
-
-
 def _words(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def understand(image: Layer | None, source: Map | None) -> Problem:
-    """Understand an image and a map by their shapes.
+def understand(image: Layer | None, source: Map | None, leading: str | None = None) -> Problem:
+    """Understand an image and a map: by the names of their axes, by what the map sums to, and by their shapes.
+
+    Parameters
+    ----------
+    image : Image, optional
+    source : Map, optional
+    leading : str, optional
+        What the user says that the image's axes before y and x are: SLICES, or CHANNELS for one of them.
 
     Raises
     ------
@@ -202,22 +234,75 @@ def understand(image: Layer | None, source: Map | None) -> Problem:
         raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
     if source is None or source is image:
         raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes.")
+    brought, map_brought = brought_image(image), _brought_map(source)
+    n_layers = len(layers_of_map(source)) if isinstance(source, tuple) else 1
+    fits = [fit for fit in arrangements(brought, map_brought, n_layers=n_layers) if _as_said(fit, leading)]
+    if not fits:
+        raise _misfit_of_shapes(image, source)
+    best = fits[0]
+    layer = layers_of_map(source)[0]
+    if best.values is not None and best.values.kind is not Kind.PROBABILITIES:
+        single = None if isinstance(source, tuple) else layer
+        sentence = f"“{layer.name}” {best.values.why}: {_looks_like(best.values)}."
+        raise Misfit(sentence, single, best.values, best.class_axis)
+    doubt = "" if leading else best.doubt
+    return Problem(
+        image,
+        source,
+        best.spatial,
+        best.channel_axis,
+        best.class_axis,
+        best.n_classes,
+        best.map_spatial,
+        best.values,
+        doubt,
+    )
+
+
+def brought_image(image: Image) -> Brought:
+    """Return what is known of an image layer, without its pixels; alpha is no colour and left out."""
     shape = shape_of(image)
-    if image.rgb and shape[-1] == 4:
-        # Alpha is no colour: it is left out when the data is read.
-        shape = (*shape[:-1], 3)
-    fits = []
-    for channel_axis in _channel_axes(image, shape):
-        spatial = tuple(axis for axis in range(len(shape)) if axis != channel_axis)
-        fit = _fit(source, tuple(shape[axis] for axis in spatial)) if len(spatial) >= 2 else None
-        if fit is not None:
-            fits.append(Problem(image, source, spatial, channel_axis, *fit))
-    if fits:
-        # As many channels as classes, in a time-lapse: classes come first or last rather than between.
-        return min(fits, key=lambda problem: problem.class_axis not in (None, 0, len(problem.shape)))
-    first = layers_of_map(source)[0]
+    letters = [letter_of(name) for name in image.axis_labels]
+    if image.rgb:
+        shape, letters = (*shape[:-1], 3), [*letters, "C"]
+    return Brought(image.name, shape, _distinct(letters), is_rgb=image.rgb)
+
+
+def _brought_map(source: Map) -> Brought:
+    layers = layers_of_map(source)
+    letters = _distinct([letter_of(name) for name in layers[0].axis_labels])
+    shape = shape_of(layers[0])
+    if any(shape_of(layer) != shape for layer in layers):
+        # Fits nothing.
+        shape, letters = (), ()
+    painted = isinstance(source, FromStrokes)
+    holds_labels = isinstance(layers[0], Labels)
+    return Brought(
+        layers[0].name,
+        shape,
+        letters,
+        holds_labels=holds_labels or painted,
+        look=None if holds_labels else partial(look, layers),
+    )
+
+
+def _distinct(letters: Sequence[str]) -> tuple[str, ...]:
+    """Return letters of axes; those that several axes have tell nothing."""
+    return tuple(letter if letters.count(letter) == 1 else "" for letter in letters)
+
+
+def _as_said(fit: Arrangement, leading: str | None) -> bool:
+    return leading is None or (leading == CHANNELS) == (fit.channel_axis is not None)
+
+
+def _looks_like(values: Values) -> str:
+    return f"it looks like {values.kind.value}; {values.remedy}"
+
+
+def _misfit_of_shapes(image: Image, source: Map) -> Misfit:
+    first, shape = layers_of_map(source)[0], shape_of(image)
     wanted = _words(shape[:-1] if image.rgb else shape)
-    raise Misfit(
+    return Misfit(
         f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with one more axis for "
         "the classes, first or last."
     )
@@ -235,44 +320,14 @@ def understand_alone(image: Image) -> Problem:
     n_axes = len(shape)
     channel_axis = n_axes - 1 if image.rgb else None
     if not image.rgb and n_axes > 2:
-        named = [axis for axis, label in enumerate(image.axis_labels) if label.lower() in CHANNEL_NAMES]
-        short = [
-            axis
-            for axis, label in enumerate(image.axis_labels[:-2])
-            if shape[axis] <= FEW_CHANNELS and label.lower() not in STACK_NAMES
-        ]
+        letters = brought_image(image).letters
+        named = [axis for axis, letter in enumerate(letters) if letter == "C"]
+        short = [axis for axis, letter in enumerate(letters[:-2]) if shape[axis] <= FEW_CHANNELS and not letter]
         channel_axis = next(iter(named or short), None)
     spatial = tuple(axis for axis in range(n_axes) if axis != channel_axis)
     if len(spatial) < 2:
         raise Misfit(f"“{image.name}” is {_words(shape)}: expected at least two spatial axes.")
     return Problem(image, (), spatial, channel_axis, None, 0)
-
-
-def _channel_axes(image: Image, shape: tuple[int, ...]) -> list[int | None]:
-    """Return the axes that may be the channels, the likeliest first; None for no channels."""
-    if image.rgb:
-        return [len(shape) - 1]
-    axes: list[int | None] = [None, *(axis for axis in range(len(shape) - 2) if shape[axis] <= MAX_CHANNELS)]
-    return axes + ([len(shape) - 1] if len(shape) > 2 and shape[-1] <= MAX_CHANNELS else [])
-
-
-def _fit(source: Map, spatial: tuple[int, ...]) -> tuple[int | None, int] | None:
-    """Return the class axis and the number of classes of a map over these axes, or None."""
-    if isinstance(source, tuple):
-        return (None, max(2, len(source))) if all(shape_of(layer) == spatial for layer in source) else None
-    if isinstance(source, FromStrokes):
-        return (None, 0) if _without_bridges(shape_of(source.layer)) == _without_bridges(spatial) else None
-    shape = shape_of(source)
-    if isinstance(source, Labels):
-        return (None, 0) if shape == spatial else None
-    if shape == spatial:
-        return None, 2
-    if len(shape) != len(spatial) + 1:
-        return None
-    for axis in (0, len(shape) - 1, *range(1, len(shape) - 1)):
-        if shape[:axis] + shape[axis + 1 :] == spatial and 2 <= shape[axis] <= MAX_CLASSES:
-            return axis, shape[axis]
-    return None
 
 
 def could_be_map(layer: Layer) -> bool:

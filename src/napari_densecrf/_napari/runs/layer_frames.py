@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import MAX_CLASSES, T_NAMES, Z_NAMES, FromStrokes, Misfit, Problem
-from napari_densecrf._napari.work.reading import read_strokes
+from napari_densecrf._napari.problem.understand import FromStrokes, Problem
+from napari_densecrf._napari.work.reading import classes_of, read_strokes
 from napari_densecrf._napari.work.stroke_maps import StrokeMaps
 from napari_densecrf._napari.work.worker import read_all
 from napari_densecrf.crf.unary import CONFIDENCE
-from napari_densecrf.large.dask_arrays import labels_in, lazy, map_of_labels
+from napari_densecrf.door.axes import letter_of
+from napari_densecrf.large.dask_arrays import lazy, map_of_labels
 from napari_densecrf.large.job import Frame
 
 
@@ -99,20 +100,14 @@ class LayerFrames:
             return np.stack([part[index] for part in parts]), None
         if isinstance(problem.map, Labels):
             labels = parts[0][index]
-            values = _classes_in(labels, problem.map.name)
-            return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(label_type(values))
+            values = classes_of(problem.map)
+            return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(parts[0].dtype)
         return parts[0][index if problem.class_axis is None else (slice(None), *index)], None
 
     def _strokes(self, index: tuple[int, ...]) -> Any:
         if self.strokes is None:
             return None
         return _in_order(self.request.problem.axes_like_result(self.strokes), vector_to=0)[index]
-
-
-def label_type(values: NDArray[np.int64]) -> type[np.integer[Any]]:
-    """Return the smallest type for such labels, the same as that of the live result."""
-    largest = values.max()
-    return np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.int32
 
 
 def _in_order(axes: LayerAxes, *, vector_to: int) -> Any:
@@ -125,21 +120,11 @@ def _in_order(axes: LayerAxes, *, vector_to: int) -> Any:
     return part.transpose([kept.index(axis) for axis in axes.order(vector_to=vector_to)])
 
 
-def _classes_in(labels: Any, name: str) -> NDArray[np.int64]:
-    """Return the labels that are the classes of a frame, at least two."""
-    values = labels_in(labels)
-    if len(values) > MAX_CLASSES:
-        raise Misfit(f"“{name}” has {len(values)} labels in a slice: expected classes, not one label per object.")
-    if len(values) < 2:
-        values = np.unique(np.concatenate([values, [0, int(values.max()) or 1]]))
-    return values
-
-
 def _letters(problem: Problem, last: str) -> str:
     """Return letters for the axes of the result; ``last`` is that of the last leading axis, where it is known."""
-    labels = [problem.image.axis_labels[axis].lower() for axis in problem.spatial_axes[:-2]]
+    letters = [letter_of(problem.image.axis_labels[axis]) for axis in problem.spatial_axes[:-2]]
     spare = iter("IJKLMNOP")
-    named = ["Z" if label in Z_NAMES else "T" if label in T_NAMES else "" for label in labels]
+    named = [letter if letter in ("Z", "T") else "" for letter in letters]
     if last:
         named[-1] = last
     for axis in reversed(range(len(named))):

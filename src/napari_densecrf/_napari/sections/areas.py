@@ -41,7 +41,7 @@ class Areas(Toggled):
         if result.counts is None:
             return
         region, problem = result.request.region, result.request.problem
-        set_text(self.table, table(result.counts, result.inputs.names, problem, region))
+        set_text(self.table, table(result.counts, result.inputs.names, problem, region), rich=True)
 
 
 def areas(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -114,7 +114,7 @@ class Correct(Section):
             f'<span style="color:{_hex(colour)}">■</span>&nbsp;{k}&nbsp;{escape(name).replace(" ", "&nbsp;")}'
             for k, (name, colour) in enumerate(zip(names[:MOST_KEYS], colours, strict=False), start=1)
         ]
-        set_text(self.controls["stroke_classes"], "&nbsp; ".join(parts))
+        set_text(self.controls["stroke_classes"], "&nbsp; ".join(parts), rich=True)
 
     def _freeze(self, *_: object) -> None:
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""

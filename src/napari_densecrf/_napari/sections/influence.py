@@ -284,7 +284,7 @@ def _layer(answer: Answer) -> Image:
 def _words(pull: Pull, step: int) -> str:
     """Say how many pixels count, those of the full resolution."""
     if pull.stands_alone:
-        return f"<b>{ALONE}</b>"
+        return ALONE
     number = pull.effective_pixels * step**2
     return f"About {_rounded(number):,} pixels pull on this one." if number else "No pixel pulls on this one."
 

@@ -18,7 +18,7 @@ from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, jo
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, layers_of_map
 from napari_densecrf._napari.recipes.command import differs, shell_command
 from napari_densecrf._napari.recipes.python import python_script
-from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.session import USER, Session
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
@@ -96,13 +96,13 @@ class Keep(Section):
         layers = {layer.name: layer for layer in session.viewer.layers}
         names = [made["image"], *made["probabilities"], *([made["strokes"]] if made["strokes"] else [])]
         strokes = layers.get(made["strokes"])
-        session.choose(image=layers.get(made["image"], session.chosen.image), strokes=strokes)
+        session.choose(by=USER, image=layers.get(made["image"], session.chosen.image), strokes=strokes)
         for _, choice in choices.maps(session.viewer, strokes):
             from_strokes = isinstance(choice, FromStrokes)
             if [layer.name for layer in layers_of_map(choice)] == made["probabilities"] and (
                 from_strokes == made.get("from_strokes", False)
             ):
-                session.choose(map=choice)
+                session.choose(by=USER, map=choice)
         joined = VOLUME if made.get("volume") else ONE_BY_ONE if made.get("time_sigma") is None else FILM
         if joined in joins_of(session.problem):
             session.choose(slices=joined)

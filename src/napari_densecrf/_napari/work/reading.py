@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.understand import MAX_CLASSES, FromStrokes, Map, Misfit, Problem, layers_of_map
+from napari_densecrf._napari.problem.understand import FromStrokes, Map, Misfit, Problem, layers_of_map
 from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
+from napari_densecrf.door.axes import MAX_CLASSES
+from napari_densecrf.large.dask_arrays import labels_in, lazy
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,8 @@ class Inputs:
         What the result layer writes for each class.
     names : list of str
         Of the classes.
+    dtype : numpy dtype
+        Of the result layer.
     """
 
     image: NDArray[Any]
@@ -36,12 +41,7 @@ class Inputs:
     probabilities: NDArray[Any]
     values: NDArray[np.int64]
     names: list[str]
-
-    @property
-    def dtype(self) -> type[np.integer[Any]]:
-        """Of the result layer."""
-        largest = self.values.max()
-        return np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.int32
+    dtype: np.dtype[Any]
 
 
 def read(problem: Problem, region: Region) -> Inputs:
@@ -53,9 +53,13 @@ def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any]
     """Put together what has been read."""
     if isinstance(problem.map, Labels):
         names = [f"label {value}" for value in values]
+        # The ids of a segmentation stay what they are, in their own type.
+        dtype = levels_of(problem.map)[0].dtype
+        dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype)
     else:
         names = class_names(problem.map, len(values))
-    return Inputs(image, None if problem.channel_axis is None else -1, probabilities, values, names)
+        dtype = np.dtype(np.uint8 if len(values) <= 256 else np.uint16)
+    return Inputs(image, None if problem.channel_axis is None else -1, probabilities, values, names, dtype)
 
 
 def probe(problem: Problem, region: Region) -> Probe:
@@ -124,12 +128,38 @@ def _read_map(problem: Problem, region: Region) -> tuple[NDArray[Any], NDArray[n
 
 
 def _read_labels(layer: Labels, part: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Make probabilities from a rough segmentation, its classes numbered in the order of their values."""
-    values = np.unique(part).astype(np.int64)
+    """Make probabilities from a rough segmentation, its classes numbered in the order of the whole layer's values."""
+    values = classes_of(layer, part)
+    return probabilities_from_labels(np.searchsorted(values, part), n_labels=len(values)), values
+
+
+def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.int64]:
+    """Return the values of a whole Labels layer, at least two: a number is one class in all its slices.
+
+    Parameters
+    ----------
+    layer : Labels
+    part : array, optional
+        Of the layer as it is now: its values are among them, whatever was there when the layer was last read whole.
+
+    Raises
+    ------
+    Misfit
+        Where there are too many for classes, or too large ones.
+    """
+    data = levels_of(layer)[0]
+    if np.dtype(data.dtype) == np.uint64:
+        raise Misfit(f"“{layer.name}” holds uint64 numbers: convert it to another type of integers.")
+    known = _classes.get(layer)
+    if known is None or known[0] != id(data):
+        known = id(data), np.asarray(labels_in(lazy(data) if not isinstance(data, np.ndarray) else data), np.int64)
+    values = known[1] if part is None else np.union1d(known[1], np.unique(part).astype(np.int64))
     if len(values) < 2:
         values = np.unique(np.concatenate([values, [0, int(values.max()) or 1]]))
     if len(values) > MAX_CLASSES:
-        raise Misfit(
-            f"“{layer.name}” has {len(values)} labels in this slice: expected classes, not one label per object."
-        )
-    return probabilities_from_labels(np.searchsorted(values, part), n_labels=len(values)), values
+        raise Misfit(f"“{layer.name}” has {len(values)} labels: expected classes, not one label per object.")
+    _classes[layer] = known[0], values
+    return values
+
+
+_classes: weakref.WeakKeyDictionary[Labels, tuple[int, NDArray[np.int64]]] = weakref.WeakKeyDictionary()

@@ -44,26 +44,26 @@ class Result:
         Of the read region.
     labels : (height, width) array
         The values of the result layer.
+    said : (height, width) array
+        The values that the map alone says.
+    counts : (n_classes, n_classes) int64
+        Pixels of the class that the map says (rows) and that the result says (columns).
     elapsed_ms : float
     confidence : (height, width) uint8, optional
         1 - entropy, in percent.
-    said : (height, width) array, optional
-        The values that the map alone says.
     changes : (height, width) array, optional
         Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes.
-    counts : (n_classes, n_classes) int64, optional
-        Pixels of the class that the map says (rows) and that the result says (columns).
     """
 
     request: Request
     inputs: Inputs
     refinement: Refinement
     labels: NDArray[Any]
+    said: NDArray[Any]
+    counts: NDArray[np.int64]
     elapsed_ms: float
     confidence: NDArray[np.uint8] | None = None
-    said: NDArray[Any] | None = None
     changes: NDArray[Any] | None = None
-    counts: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,18 +158,19 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     inner = request.region.within(request.read)
     values = inputs.values.astype(inputs.dtype)
     classes = refinement.labels[inner]
-    result = Result(request, inputs, refinement, values[classes], 1e3 * (time.perf_counter() - started))
+    elapsed_ms = 1e3 * (time.perf_counter() - started)
+    foreground = inputs.probabilities.shape == refinement.labels.shape
+    said = _most_probable(inputs.probabilities, inner, foreground=foreground)
+    n_classes = len(values)
+    pairs = said * n_classes + classes
+    counts = np.bincount(pairs.ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
+    result = Result(request, inputs, refinement, values[classes], values[said], counts, elapsed_ms)
     if CONFIDENCE in request.extras:
         percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.uint8)
         result = replace(result, confidence=percent)
     if CHANGES in request.extras:
-        foreground = inputs.probabilities.shape == refinement.labels.shape
-        said = _most_probable(inputs.probabilities, inner, foreground=foreground)
-        n_classes = len(values)
-        pairs = said * n_classes + classes
-        counts = np.bincount(pairs.ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
         changes = np.where(said != classes, pairs + 1, 0).astype(np.min_scalar_type(n_classes**2))
-        result = replace(result, said=values[said], changes=changes, counts=counts)
+        result = replace(result, changes=changes)
     return result
 
 

@@ -1,0 +1,57 @@
+"""One click for a map that holds other numbers than probabilities: a new layer that holds what they mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from scipy.special import expit, softmax
+
+from napari_densecrf.door.values import Kind, Values
+
+from .axes import levels_of
+
+
+def words(values: Values) -> str:
+    """Return what the button says."""
+    if values.kind is Kind.SCALED:
+        return f"Divide by {values.scale:g}"
+    return "Make probabilities of it" if values.kind is Kind.LOGITS else "Take it as classes"
+
+
+def remedied(layer: Layer, values: Values, class_axis: int | None) -> Layer:
+    """Return a layer in the same place that can be a map; the one that was brought stays as it is.
+
+    Parameters
+    ----------
+    layer : Layer
+    values : Values
+        What its numbers are; not probabilities.
+    class_axis : int, optional
+        Axis of the classes.
+    """
+    data = levels_of(layer)[0]
+    if values.kind is Kind.SCALED:
+        return Image(np.asarray(data, np.float32) / np.float32(values.scale), **_like(layer, "probabilities"))
+    if values.kind is Kind.LOGITS:
+        numbers = np.asarray(data, np.float32)
+        made = expit(numbers) if class_axis is None else softmax(numbers, axis=class_axis)
+        return Image(made, **_like(layer, "probabilities"))
+    if values.kind is Kind.ONE_HOT and class_axis is not None:
+        return Labels(np.asarray(data).argmax(axis=class_axis), **_like(layer, "classes", without=class_axis))
+    whole = np.asarray(data)
+    return Labels(whole if whole.dtype.kind in "iu" else whole.astype(np.int32), **_like(layer, "classes"))
+
+
+def _like(layer: Layer, what: str, without: int | None = None) -> dict[str, Any]:
+    """Return name and place of a new layer, without one of the axes."""
+    axes = [axis for axis in range(layer.ndim) if axis != without]
+    return {
+        "name": f"{layer.name} {what}",
+        "scale": np.asarray(layer.scale)[axes],
+        "translate": np.asarray(layer.translate)[axes],
+        "units": [layer.units[axis] for axis in axes],
+        "axis_labels": [layer.axis_labels[axis] for axis in axes],
+        "metadata": {key: value for key, value in layer.metadata.items() if key == "classes"},
+    }

@@ -1,0 +1,266 @@
+"""What people bring to the window is read right, said to be a guess, or refused in a sentence. Needs no window."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from hand_loop import HandLoop
+from napari_densecrf._napari import session as sessions
+from napari_densecrf._napari.problem.understand import CHANNELS, SLICES, Misfit
+from napari_densecrf._napari.session import USER, Session
+from napari_densecrf._napari.status import Light
+
+T = ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 20**2
+IMG = (60 + 120 * T).astype(np.uint8)
+RNG = np.random.default_rng(0)
+ROUGH = T ^ (RNG.random(T.shape) < 0.1)
+P = np.stack([np.where(ROUGH, 0.3, 0.7), np.where(ROUGH, 0.7, 0.3)]).astype(np.float32)
+
+
+@pytest.fixture
+def start(monkeypatch):
+    monkeypatch.setattr(sessions, "warm_up", lambda n_channels: iter(()))
+    made = []
+
+    def start(*layers):
+        session = Session(ViewerModel(), HandLoop())
+        session.said = []
+        session.inputs_changed.connect(session.said.append)
+        session.statuses = []
+        session.status_changed.connect(session.statuses.append)
+        made.append(session)
+        for layer in layers:
+            session.viewer.add_layer(layer)
+        session.start()
+        rest(session)
+        return session
+
+    yield start
+    for session in made:
+        session.close()
+        session._runner.join(5)
+
+
+def rest(session):
+    session.loop.turn_until(lambda: session.idle)
+
+
+def add(session, layer):
+    session.viewer.add_layer(layer)
+    session.layers_changed()
+    rest(session)
+
+
+# --- which image, which map -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_layer_of_the_map_is_never_the_image(start, late):
+    # CellProfiler tutorials #36: one file a class, selected together.
+    planes = [Image(plane, name=f"class {k}") for k, plane in enumerate(P)]
+    session = start(*planes, Image(IMG, name="photo")) if not late else start(*planes)
+    session.viewer.layers.selection = set(planes)
+    session.layers_changed()
+    if late:
+        add(session, Image(IMG, name="photo"))
+        session.viewer.layers.selection = set(planes)
+        session.layers_changed()
+    rest(session)
+    assert session.chosen.image.name == "photo"
+    assert session.chosen.map == tuple(planes)
+
+
+def test_two_channels_are_no_pair_and_nothing_is_hidden_or_added(start):
+    # cellpose-napari #48: channels as layers of their own.
+    second = RNG.integers(0, 255, T.shape).astype(np.uint8)
+    session = start(Image(IMG, name="ch1"), Image(second, name="ch2"))
+    assert isinstance(session.said[-1], Misfit)
+    assert "Needs a probability map" in str(session.said[-1])
+    assert [layer.name for layer in session.viewer.layers] == ["ch1", "ch2"]
+    assert all(layer.visible for layer in session.viewer.layers)
+    # A real map that comes later is taken.
+    add(session, Image(P, name="map"))
+    assert session.chosen.map.name == "map"
+    assert session.result is not None
+
+
+def test_a_guess_gives_way_and_a_choice_of_the_users_does_not(start):
+    session = start(Image(IMG, name="image"), Labels(ROUGH.astype(int), name="rough"))
+    assert session.chosen.map.name == "rough"
+    add(session, Image(P, name="map"))
+    assert session.chosen.map.name == "map"
+    rough = session.viewer.layers["rough"]
+    session.choose(by=USER, map=rough)
+    add(session, Image(P[:, ::-1], name="another map"))
+    assert session.chosen.map is rough
+
+
+@pytest.mark.parametrize("named", [None, ("c", "y", "x"), ("class", "y", "x")])
+def test_channels_and_classes_of_equal_number_are_told_by_what_sums_to_one(start, named):
+    three = np.stack([P[0], 0.5 * P[1], 0.5 * P[1]])
+    options = {} if named is None else {"axis_labels": named}
+    image = Image(np.stack([IMG, IMG[::-1], IMG[:, ::-1]]), name="image", rgb=False)
+    session = start(image, Image(three, name="map", rgb=False, **options))
+    assert (session.problem.channel_axis, session.problem.class_axis) == (0, 0)
+    assert session.problem.doubt == ""
+    assert session.result.labels.shape == T.shape
+
+
+def test_where_nothing_tells_it_is_a_guess_with_a_control(start):
+    # A stack of two slices with a foreground map, or two channels with two classes: sums tell for neither.
+    foreground = np.stack([P[1], P[1][::-1]])
+    session = start(Image(np.stack([IMG, IMG[::-1]]), name="image"), Image(foreground, name="map"))
+    session.choose(by=USER, image=session.viewer.layers["image"], map=session.viewer.layers["map"])
+    rest(session)
+    assert "slices" in session.problem.doubt
+    assert session.problem.channel_axis is None
+    assert session.statuses[-1].light is Light.AMBER
+    session.choose(by=USER, leading=CHANNELS)
+    rest(session)
+    assert session.problem.channel_axis == 0
+    assert session.problem.doubt == ""
+    session.choose(by=USER, leading=SLICES)
+    rest(session)
+    assert session.problem.channel_axis is None
+    assert session.problem.doubt == ""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_time_and_classes_of_equal_number(start, named):
+    films = np.stack([P, P[:, ::-1]])
+    options = {"axis_labels": ("t", "c", "y", "x")} if named else {}
+    session = start(Image(np.stack([IMG, IMG[::-1]]), name="film"), Image(films, name="map", **options))
+    assert session.problem.class_axis == 1
+
+
+def test_the_map_that_lies_where_the_image_lies_is_taken(start):
+    # napari-crop #59: two regions at different places.
+    session = start(
+        Image(IMG, name="a", **there),
+        Image(P, name="one", **here),
+        Image(P[:, ::-1], name="two", translate=(0, 500, 500)),
+    )
+    assert session.chosen.map.name == "two"
+
+
+def test_axes_of_one_pixel_do_not_matter(start):
+    # napari-omero #110: a 5D image, 2D labels.
+    session = start(Image(IMG[None, None, None], name="image"), Labels(ROUGH.astype(int), name="labels"))
+    assert session.result is not None
+    assert session.result.labels.shape == T.shape
+
+
+def test_an_xz_view_is_refused(start):
+    session = start(Image(np.stack([IMG] * 5), name="image"), Image(np.stack([P] * 5, axis=1), name="map"))
+    before = session.result_layer.data.copy()
+    n_axes = session.viewer.dims.ndim
+    session.viewer.dims.order = (*range(n_axes - 3), n_axes - 2, n_axes - 3, n_axes - 1)
+    rest(session)
+    assert "other axes than y and x" in str(session.said[-1])
+    np.testing.assert_array_equal(session.result_layer.data, before)
+
+
+# --- what the numbers are -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (ROUGH.astype(np.uint16) * 255, "mask"),
+        (ROUGH.astype(np.uint8), "mask"),
+        ((ROUGH.astype(np.uint16) + T), "classes"),
+    ],
+)
+def test_a_mask_saved_as_an_image_is_refused_and_one_click_makes_classes(start, data, words):
+    # napari #2899.
+    session = start(Image(IMG, name="image"), Image(data, name="mask"))
+    assert session.result is None
+    assert words in str(session.said[-1])
+    session.accept(session.said[-1])
+    rest(session)
+    assert isinstance(session.chosen.map, Labels)
+    assert set(np.unique(session.result_layer.data)) == set(np.unique(data))
+    assert session.result_layer.data.dtype == data.dtype
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: np.round(p * 100).astype(np.uint8), "divide it by 100"),
+        (lambda p: np.round(p * 255).astype(np.uint16), "divide it by 255"),
+        (lambda p: (p * 255).astype(np.float32), "divide it by 255"),
+        (np.log, "softmax"),
+    ],
+)
+def test_other_scales_and_logits_are_refused_and_one_click_makes_probabilities(start, make, words):
+    session = start(Image(IMG, name="image"), Image(make(P), name="map"))
+    assert session.result is None
+    assert words in str(session.said[-1])
+    session.accept(session.said[-1])
+    rest(session)
+    np.testing.assert_allclose(session.chosen.map.data, P, atol=0.006)
+    assert (session.result.labels == T).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "values", [(-1, 3), (0, 70000), (5, 2**40), (-(2**31), 7)], ids=["negative", "sparse", "large", "small"]
+)
+def test_ids_of_any_integer_stay_what_they_are(start, values):
+    # napari #3647, #6077.
+    labels = np.where(ROUGH, values[1], values[0]).astype(np.int64)
+    session = start(Image(IMG, name="image"), Labels(labels, name="labels"))
+    assert session.result_layer.data.dtype == np.int64
+    assert sorted(np.unique(session.result_layer.data).tolist()) == sorted(values)
+
+
+def test_a_number_is_one_class_on_all_slices(start):
+    # ilastik #415: slice 0 has {0, 1, 2}, slice 1 {0, 2}.
+    stack = np.stack([ROUGH.astype(int) + T, 2 * ROUGH]).astype(np.uint8)
+    session = start(Image(np.stack([IMG, IMG]), name="image"), Labels(stack, name="labels"))
+    for index in (0, 1):
+        session.viewer.dims.set_current_step(0, index)
+        session.schedule()
+        rest(session)
+        assert session.result.inputs.values.tolist() == [0, 1, 2]
+
+
+def test_empty_labels_are_there_to_paint_on(start):
+    session = start(Image(IMG, name="image"), Labels(np.zeros(T.shape, int), name="Labels"))
+    assert session.result is None
+    assert session.viewer.layers["Labels"].visible
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------
+
+
+def test_an_unfinished_stack_is_said_to_be(start):
+    session = start(Image(np.stack([IMG] * 4), name="image"), Image(np.stack([P] * 4, axis=1), name="map"))
+    assert "1 of 4 slices refined" in session.statuses[-1].words
+    assert session.statuses[-1].light is Light.AMBER
+    assert session.result_layer.metadata["napari-densecrf"]["slices"] == {"refined": 1, "of": 4}
+    for index in range(4):
+        session.viewer.dims.set_current_step(1, index)
+        rest(session)
+    assert "slices refined" not in session.statuses[-1].words
+    assert session.statuses[-1].light is Light.GREEN
+
+
+def test_green_says_what_changed_and_the_rest_is_in_the_tooltip(start):
+    session = start(Image(IMG, name="image"), Image(P, name="map", metadata={"classes": ["stroma", "cell"]}))
+    said = session.statuses[-1]
+    assert said.light is Light.GREEN
+    assert "% changed" in said.words
+    assert "cell" in said.words
+    assert "ms" in said.detail
+    assert "pixels" in said.detail
+
+
+def test_a_class_that_loses_much_makes_it_amber(start):
+    thin = np.zeros(T.shape, bool)
+    thin[::6] = True
+    probabilities = np.stack([np.where(thin, 0.45, 0.9), np.where(thin, 0.55, 0.1)]).astype(np.float32)
+    flat = Image(np.full(T.shape, 100, np.uint8), name="image")
+    session = start(flat, Image(probabilities, name="map", metadata={"classes": ["ground", "vessel"]}))
+    assert session.statuses[-1].light is Light.AMBER
+    assert "vessel lost 100 % of its area" in session.statuses[-1].words

@@ -263,7 +263,7 @@ def write_all(a_target, labels, stop_after=None):
                 inner = slice(y, min(y + 384, labels.shape[1])), slice(x, min(x + 320, labels.shape[2]))
                 sink.write(Piece(key, (t,), inner, labels[(t, *inner)]))
                 written += 1
-    assert sink.areas() == np.bincount(labels.ravel()).tolist()
+    assert sink.areas() == dict(enumerate(np.bincount(labels.ravel()).tolist()))
     sink.finish()
     return before
 
@@ -277,8 +277,8 @@ def test_labels_appear_when_they_are_whole_and_go_on_after_a_stop(tmp_path, name
     assert write_all(target(path), LABELS, stop_after=3) == 0
     assert not path.exists()
     # The line of a tile that was being noted counts for nothing.
-    with (tmp_path / f".{name}.partial" / "journal.txt").open("a") as journal:
-        journal.write("1.384.320:17,5")
+    with (tmp_path / f".{name}.partial" / "tiles.txt").open("a") as journal:
+        journal.write("1.384.320:0=17,5")
     assert write_all(target(path), LABELS) == 3
     assert_array_equal(written(path), LABELS)
     assert [one.name for one in tmp_path.iterdir()] == [name]

@@ -271,7 +271,7 @@ def test_what_a_killed_run_left_is_taken_over_at_whatever_moment(at):
     folder.mkdir()
     (folder / MARKER).touch()
     run()
-    for remove in (["labels.npy"], ["about.json"], ["about.json", "journal.txt"]):
+    for remove in (["labels.npy"], ["about.json"], ["about.json", "tiles.txt"]):
         write(labels * 2)
         for name in remove:
             (folder / name).unlink()

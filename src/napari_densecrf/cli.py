@@ -101,7 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", required=True, metavar="LABELS",
         help=".tif, .npy or .ome.zarr; SOURCE.ome.zarr/labels/NAME adds them to that image",
     )  # fmt: skip
-    refine.add_argument("--strokes", metavar="FILE", help="0 = free, k = this pixel is class k - 1")
+    refine.add_argument(
+        "--strokes",
+        metavar="FILE",
+        help="0 = free, k = this pixel is class k - 1; with --from-labels, the k-th of its labels",
+    )
     refine.add_argument(
         "--marginals", metavar="FILE", help="write the probabilities of the classes too, classes first: .tif, .npy, ..."
     )
@@ -163,7 +167,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--from-labels",
         type=float,
         metavar="P",
-        help="the map is a rough segmentation, whose classes have probability P",
+        help="the map is a rough segmentation of any integers, whose classes have probability P (0.9 is usual)",
     )
     machine = command.add_argument_group("machine")
     machine.add_argument(

@@ -50,15 +50,15 @@ class Outcome:
         "done", "failed" or "there already".
     error : str
         One sentence, where it failed.
-    areas : list of int
-        Pixels of each class.
+    areas : dict
+        From each label to its number of pixels.
     elapsed_ms : float
     """
 
     entry: Entry
     status: str = "failed"
     error: str = ""
-    areas: list[int] = field(default_factory=list)
+    areas: dict[int, int] = field(default_factory=dict)
     elapsed_ms: float = 0.0
 
 
@@ -249,15 +249,14 @@ def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
 
 def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the table under a unique name beside its place, then rename."""
-    most = max(len(outcome.areas) for outcome in outcomes)
+    labels = sorted({label for outcome in outcomes for label in outcome.areas})
     # A unique name, so that no file of the user has it.
     path = places.real(path)
     made = path.with_name(f".{path.name}.{uuid4().hex}")
     with made.open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow([*HEADS, *(f"pixels_{k}" for k in range(most)), "error"])
+        table.writerow([*HEADS, *(f"pixels_{label}" for label in labels), "error"])
         for outcome in outcomes:
-            areas = outcome.areas if outcome.status == "done" else []
             table.writerow(
                 [
                     outcome.entry.image,
@@ -265,8 +264,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
                     outcome.entry.output,
                     outcome.status,
                     round(outcome.elapsed_ms),
-                    *areas,
-                    *[""] * (most - len(areas)),
+                    *(outcome.areas.get(label, 0) if outcome.areas else "" for label in labels),
                     outcome.error,
                 ]
             )

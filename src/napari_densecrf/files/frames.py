@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import NDArray
+
 from napari_densecrf.large.dask_arrays import lazy
 from napari_densecrf.large.job import Frame
 
@@ -34,6 +36,8 @@ class Frames:
     strokes : dask array, optional
         (*independent, *space).
     has_channels, has_classes : bool
+    values : (n_labels,) array of int, optional
+        The label of each class; None = the index of the class.
     """
 
     independent: str
@@ -43,6 +47,7 @@ class Frames:
     strokes: Any
     has_channels: bool
     has_classes: bool
+    values: NDArray[Any] | None = None
 
     @property
     def axes(self) -> str:
@@ -63,7 +68,7 @@ class Frames:
         """Return one frame."""
         of_map = (slice(None), *index) if self.has_classes else index
         strokes = None if self.strokes is None else self.strokes[index]
-        return Frame(self.image[index], self.probabilities[of_map], strokes)
+        return Frame(self.image[index], self.probabilities[of_map], strokes, self.values)
 
     @property
     def channel_axis(self) -> int | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_densecrf.large.dask_arrays import map_of_labels
+from napari_densecrf.door.refusals import COMMAND, refusal
+from napari_densecrf.door.spread import look_through
+from napari_densecrf.door.values import Kind
+from napari_densecrf.large.dask_arrays import classes_in, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.scheduling import least_worker_memory
 from napari_densecrf.large.tiles import TILE_MEMORY
@@ -140,8 +145,7 @@ def prepare(
         channel_axis=options.channel_axis,
         film=options.time_sigma is not None,
     )
-    if options.confidence is not None:
-        frames = _from_labels(frames, options.confidence)
+    frames = _checked(frames, inputs[1]) if options.confidence is None else _from_labels(frames, inputs[1], options)
     spacing = _spacing(options, inputs[0], frames.space)
     problem, plan = first_plan(frames, options.model, spacing, options.tile_memory)
     if options.address is not None:
@@ -149,12 +153,13 @@ def prepare(
     target = Target(
         path,
         frames.shape,
-        np.dtype(np.uint8 if problem.n_labels <= 256 else np.uint16),
+        _label_type(problem.n_labels) if frames.values is None else _type_in(path, frames.values),
         frames.axes,
         (1,) * len(frames.counts) + plan.tile_shape,
         {letter: size for letter, size in inputs[0].sizes.items() if letter in frames.axes},
         inputs[0].unit,
-        _about(inputs, options),
+        _about(inputs, frames.values, options),
+        values=None if frames.values is None else tuple(frames.values.tolist()),
     )
     labels = FileSink(target)
     marginals = None if options.marginals is None else FileSink(_beside(target, options, problem.n_labels))
@@ -203,6 +208,7 @@ def _beside(target: Target, options: Options, n_labels: int) -> Target:
         axes=with_classes(target.axes, "C"),
         tile_shape=with_classes(target.tile_shape, (n_labels,)),
         holds_labels=False,
+        values=None,
     )
 
 
@@ -243,16 +249,58 @@ def _with_frames(spacing: Any, space: str) -> Any:
     return sizes if len(sizes) == len(space) else (1.0, *sizes)
 
 
-def _from_labels(frames: Frames, confidence: float) -> Frames:
+def _checked(frames: Frames, source: Contents) -> Frames:
+    """Raise `BadInput` where the map, all frames together, is none of probabilities."""
+    if frames.probabilities.dtype.kind in "biuf":
+        refused = refusal(look_through(frames.probabilities, 0 if frames.has_classes else None), COMMAND)
+        if refused is not None:
+            raise BadInput(f"{source.path}: {refused}")
+    return frames
+
+
+def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:
+    """Return frames whose map is made of a rough segmentation: its classes are the values of all frames."""
+    labels = _labels_of(frames, source)
+    values = classes_in(labels, source.path)
+    assert options.confidence is not None
+    probabilities = map_of_labels(labels, options.confidence, values)
+    return replace(frames, probabilities=probabilities, has_classes=True, values=values)
+
+
+def _labels_of(frames: Frames, source: Contents) -> Any:
+    """Return one integer a pixel: of planes of 0 and 1, the number of the plane; of floats, whole numbers."""
+    labels = frames.probabilities
     if frames.has_classes:
-        raise BadInput(f"the rough segmentation has shape {frames.probabilities.shape}: expected {frames.shape}")
-    probabilities = map_of_labels(frames.probabilities, confidence)
-    return Frames(
-        frames.independent, frames.space, frames.image, probabilities, frames.strokes, frames.has_channels, True
-    )
+        if look_through(labels, 0).kind is not Kind.ONE_HOT:
+            raise BadInput(f"{source.path} has shape {source.pixels.shape}: expected {frames.shape}, one label a pixel")
+        return labels.argmax(axis=0).astype(np.uint8 if len(labels) <= 256 else np.uint16)
+    if labels.dtype.kind == "f":
+        return labels.map_blocks(partial(_whole_numbers, source.path), dtype=np.int32)
+    return labels
 
 
-def _about(inputs: tuple[Contents, ...], options: Options) -> dict[str, Any]:
+def _whole_numbers(name: str, floats: NDArray[Any]) -> NDArray[np.int32]:
+    labels: NDArray[np.int32] = np.clip(np.nan_to_num(floats), -(2**31), 2**31 - 128).astype(np.int32)
+    if not (labels == floats).all():
+        raise BadInput(f"{name} holds floats that are no whole numbers: expected one label a pixel")
+    return labels
+
+
+def _label_type(n_labels: int) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if n_labels <= 256 else np.uint16)
+
+
+def _type_in(path: Path, values: NDArray[Any]) -> np.dtype[Any]:
+    """Return the type for labels of these values: their own; OME-TIFF has none of 64 bit, so there the smallest."""
+    if values.dtype.itemsize < 8 or not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return values.dtype
+    for smaller in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32):
+        if np.iinfo(smaller).min <= values[0] and values[-1] <= np.iinfo(smaller).max:
+            return np.dtype(smaller)
+    raise BadInput(f"{path} cannot hold labels of {values[0]} to {values[-1]}, of 64 bit: expected .tif or .npy")
+
+
+def _about(inputs: tuple[Contents, ...], values: NDArray[Any] | None, options: Options) -> dict[str, Any]:
     """Return inputs and options; a stopped run goes on only if all of them are the same."""
     kinds = ("image", "probabilities", "strokes")
     files = {}
@@ -265,6 +313,7 @@ def _about(inputs: tuple[Contents, ...], options: Options) -> dict[str, Any]:
         "params": options.params.to_dict(),
         "spacing": list(options.spacing) if isinstance(options.spacing, tuple) else options.spacing,
         "confidence": options.confidence,
+        "classes": None if values is None else values.tolist(),
         "axes": options.axes,
         "map_axes": options.map_axes,
         "channel_axis": options.channel_axis,

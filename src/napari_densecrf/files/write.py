@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from .target import TIF, Target
 # Larger images are cut into tiles within a tif.
 MOST_UNCUT = 1024
 # In the hidden folder: finished tiles, and labels of an earlier run that are being replaced.
-JOURNAL, SPARE = "journal.txt", "earlier"
+JOURNAL, SPARE = "tiles.txt", "earlier"
 
 
 class FileSink:
@@ -40,12 +41,12 @@ class FileSink:
     Attributes
     ----------
     done : dict
-        From the keys of the tiles that are finished to their number of pixels a class.
+        From the keys of the tiles that are finished to the number of pixels of each label there.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.done: dict[str, list[int]] = {}
+        self.done: dict[str, dict[int, int]] = {}
         self._journal = target.partial / JOURNAL
 
     @property
@@ -66,7 +67,7 @@ class FileSink:
         target = self.target
         if target.is_zarr:
             pyramid.check_axes(target)
-        claim = json.dumps([target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
+        claim = json.dumps([JOURNAL, target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
         written = target.partial / CLAIM
         if _text_of(written) == claim and self._labels.exists():
             self.done = dict(_finished_lines(self._journal))
@@ -96,9 +97,9 @@ class FileSink:
             array = np.lib.format.open_memmap(self._labels, "r+")
             array[where] = pixels
             array.flush()
-        areas = np.bincount(pixels.ravel()).tolist() if self.target.holds_labels else []
+        areas = _areas(pixels) if self.target.holds_labels else {}
         with self._journal.open("a", encoding="utf-8") as journal:
-            journal.write(f"{piece.key}:{','.join(map(str, areas))};\n")
+            journal.write(f"{piece.key}:{','.join(f'{label}={count}' for label, count in areas.items())};\n")
         self.done[piece.key] = areas
 
     def _placed(self, piece: Piece) -> tuple[tuple[slice | int, ...], NDArray[Any]]:
@@ -110,12 +111,13 @@ class FileSink:
         where.insert(at, slice(None))
         return tuple(where), np.moveaxis(piece.pixels, 0, max(at - len(piece.frame), 0))
 
-    def areas(self) -> list[int]:
-        """Return the number of pixels of each class in what is finished."""
-        total = np.zeros(max((len(areas) for areas in self.done.values()), default=0), np.int64)
+    def areas(self) -> dict[int, int]:
+        """Return the number of pixels of each label in what is finished; 0 for classes that are nowhere."""
+        found: Counter[int] = Counter()
         for areas in self.done.values():
-            total[: len(areas)] += areas
-        return total.tolist()
+            found.update(areas)
+        values = self.target.values or range(max(found, default=-1) + 1)
+        return {label: found[label] for label in values}
 
     def abandon(self) -> None:
         """Keep what is finished, for a run that goes on; remove the folder where nothing is."""
@@ -141,18 +143,27 @@ class FileSink:
             pyramid.remove_empty(self.target.place.parent)
 
 
+def _areas(labels: NDArray[Any]) -> dict[int, int]:
+    if labels.dtype == np.uint8:
+        counts = np.bincount(labels.ravel(), minlength=1)
+        return {label: int(counts[label]) for label in np.flatnonzero(counts).tolist()}
+    values, counts = np.unique(labels, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
 def _text_of(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def _finished_lines(journal: Path) -> Iterator[tuple[str, list[int]]]:
+def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, int]]]:
     """Yield the tiles in a journal; its last line may be incomplete."""
     if not journal.is_file():
         return
     for line in journal.read_text(encoding="utf-8").split("\n"):
         if line.endswith(";"):
             key, areas = line[:-1].split(":")
-            yield key, [int(area) for area in areas.split(",") if area]
+            pairs = (pair.split("=") for pair in areas.split(",") if pair)
+            yield key, {int(label): int(count) for label, count in pairs}
 
 
 def _write_tif(path: Path, labels: NDArray[Any], target: Target) -> None:

@@ -87,7 +87,7 @@ def refine_tiles(
     The same bits on every scheduler and any number of threads, for the same plan. An image that fits one tile gives
     the bits of `refine`.
     """
-    problem = problem_of(image, probabilities, params, spacing, channel_axis, strokes)
+    problem = problem_of(image, probabilities, params, spacing, channel_axis, strokes, is_part=False)
     wanted = _wanted(result)
     if plan is None:
         plan = planning.plan(problem, agreement, tile_memory)
@@ -118,7 +118,7 @@ def plan_tiles(
     ValueError, MemoryError
         As `refine_tiles`.
     """
-    problem = problem_of(image, probabilities, params, spacing, channel_axis, None)
+    problem = problem_of(image, probabilities, params, spacing, channel_axis, None, is_part=False)
     return planning.plan(problem, agreement, tile_memory)
 
 

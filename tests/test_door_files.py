@@ -4,6 +4,7 @@ A number behind a case is the public report of a neighbouring tool that describe
 """
 
 import csv
+import os
 
 import dask.array as da
 import numpy as np
@@ -17,6 +18,7 @@ from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.cli import main
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import Kind
+from napari_densecrf.files.read import read
 
 Y, X = np.indices((64, 64))
 TRUTH = (Y - 32) ** 2 + (X - 32) ** 2 < 20**2
@@ -344,3 +346,219 @@ def test_areas_in_the_table_are_those_of_the_labels(tmp_path):
     for row, other in zip(rows, ("pixels_-1", "pixels_7"), strict=True):
         assert int(row["pixels_300"]) == pytest.approx(TRUTH.sum(), rel=0.02)
         assert int(row["pixels_300"]) + int(row[other]) == TRUTH.size
+
+
+# ---- axes: names decide, then what sums to one; else it is said
+
+
+THREE = np.stack([0.8 * P[0], P[1], 0.2 * P[0]]).astype(np.float32)
+CHANNELS = np.stack([IMAGE, IMAGE[::-1], IMAGE[:, ::-1]])
+
+
+def test_as_many_channels_as_classes(command):
+    """What sums to one tells that axis 0 of the map holds classes, so that of the image holds channels."""
+    expected = refined(THREE, CHANNELS, channel_axis=0)
+    code, said, path = command(THREE, image=CHANNELS)
+    assert (code, said) == (0, "")
+    np.testing.assert_array_equal(tifffile.imread(path), expected)
+    code, said, path = command(THREE, "--axes", "CYX", image=CHANNELS)
+    assert (code, said) == (0, "")
+
+
+def test_as_many_slices_as_classes_is_asked_where_nothing_tells(command):
+    code, said, path = command(np.stack([SOFT] * 3), image=CHANNELS)
+    assert code == 2
+    assert "--axes ZYX" in said
+    assert "--axes TYX" in said
+    assert "--axes CYX where these are channels" in said
+    assert not path.exists()
+
+
+def test_classes_are_not_taken_for_frames(command):
+    code, said, path = command(THREE, "--axes", "TYX", image=CHANNELS)
+    assert code == 2
+    assert "map.tif sums to 1 along T, so T counts classes there: say --axes CYX" in said
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("class_axis", [0, 1])
+def test_as_many_frames_as_classes(command, class_axis):
+    frames = np.stack([THREE, THREE[:, ::-1], THREE[:, :, ::-1]])
+    expected = [refined(THREE), refined(THREE[:, ::-1], IMAGE[::-1]), refined(THREE[:, :, ::-1], IMAGE[:, ::-1])]
+    code, said, path = command(np.moveaxis(frames, 1, class_axis), "--axes", "TYX", image=CHANNELS)
+    assert (code, said) == (0, "")
+    np.testing.assert_array_equal(tifffile.imread(path), expected)
+
+
+def test_a_guess_of_axes_is_said_with_the_option_that_ends_it(command):
+    odd = np.stack([SOFT, SOFT**2, SOFT**0.5])
+    frames = np.stack([odd] * 3)
+    code, said, _ = command(frames, "--axes", "TYX", image=CHANNELS)
+    assert code == 0
+    assert "the classes are taken to be axis 1 of the map; they may be axis 2; --map-axes tells" in said
+    code, said, _ = command(frames, "--axes", "TYX", "--map-axes", "TCYX", image=CHANNELS)
+    assert code == 0
+    assert "taken to be" not in said
+
+
+def test_map_axes_that_do_not_fit_are_refused(command):
+    code, said, _ = command(np.moveaxis(THREE, 0, -1), "--map-axes", "CYX")
+    assert code == 2
+    assert "with --map-axes CYX: expected (64, 64) along YX" in said
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 64, 64), (1, 64, 64), (1, 1, 64, 64), (64, 64, 1)])
+def test_axes_of_one_pixel_need_not_be_in_both(command, shape):
+    """As in napari-omero #110: a 5D image with 2D labels."""
+    options = ["--from-labels", "0.8"]
+    code, said, path = command(ROUGH.astype(np.uint8), *options, image=IMAGE.reshape(shape), name="map.npy")
+    assert (code, said) == (0, "")
+    assert (written(path).squeeze() == TRUTH).mean() > 0.99
+    code, said, path = command(ROUGH.reshape(shape).astype(np.uint8), *options, name="map.npy")
+    assert (code, said) == (0, "")
+    assert (written(path) == TRUTH).mean() > 0.99
+
+
+def test_integers_that_may_be_a_map_are_said_to_be_taken_for_one(command):
+    code, said, path = command(np.round(SOFT * 255).astype(np.uint8))
+    assert code == 0
+    assert "map.tif is taken for the foreground of two classes; it goes up to 25" in said
+    assert (tifffile.imread(path) == TRUTH).mean() > 0.98
+
+
+# ---- units: one for all axes, transforms multiplied
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    ("units", "scales", "sizes", "unit"),
+    [
+        # fractal-analytics #112: the scale is that of the pyramid.
+        (["micrometer"] * 3, ([1, 1, 1], [2, 0.5, 0.5]), {"Z": 2, "Y": 0.5, "X": 0.5}, "micrometer"),
+        (["micrometer"] * 3, ([4, 2, 2], [0.5, 0.25, 0.25]), {"Z": 2, "Y": 0.5, "X": 0.5}, "micrometer"),
+        # Bio-Formats #4240: nm and µm mixed.
+        (["micrometer", "nanometer", "nanometer"], ([2, 500, 500], None), {"Z": 2000, "Y": 500, "X": 500}, "nanometer"),
+        (["nanometer", "micrometer", "micrometer"], ([2000, 1, 1], [1, 0.5, 0.5]), {"Z": 2, "Y": 0.5, "X": 0.5}, None),
+        ([None, None, None], ([3, 1, 1], None), {"Z": 3, "Y": 1, "X": 1}, None),
+        # Without a measure in common a size is left out, and --spacing asks for it.
+        (["inch", "micrometer", "micrometer"], ([2, 0.5, 0.5], None), {"Y": 0.5, "X": 0.5}, "micrometer"),
+    ],
+)
+def test_sizes_in_ome_zarr_are_in_one_unit(tmp_path, zarr_format, units, scales, sizes, unit):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=zarr_format)
+    group.create_array("0", data=np.zeros((3, 8, 9), np.uint8))
+    axes = [
+        {"name": name, "type": "space"} | ({"unit": one} if one else {}) for name, one in zip("zyx", units, strict=True)
+    ]
+    multiscales = {
+        "axes": axes,
+        "datasets": [{"path": "0"} | scale_of(scales[0])],
+        "version": "0.4",
+        **scale_of(scales[1]),
+    }
+    said = {"multiscales": [multiscales]}
+    group.attrs.update(said if zarr_format == 2 else {"ome": {"version": "0.5", **said}})
+    contents = read(tmp_path / "a.zarr")
+    assert contents.sizes == pytest.approx(sizes)
+    assert contents.unit == (unit if unit or units[0] is None else "micrometer")
+
+
+def scale_of(scale):
+    return {} if scale is None else {"coordinateTransformations": [{"type": "scale", "scale": scale}]}
+
+
+# ---- many files: a bad one is a row
+
+
+def batch(folder, *options, images=("*.npy",)):
+    patterns = [str(folder / "images" / one) for one in images]
+    maps = ["--probabilities", str(folder / "maps" / "{stem}.npy"), "-o", str(folder / "out")]
+    code = main(["batch", *patterns, *maps, *OPTIONS, *options])
+    with (folder / "out" / "summary.csv").open(encoding="utf-8") as file:
+        return code, {row["image"].rsplit("/", 1)[-1]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images with good maps, and room for others."""
+    for name in ("images", "maps"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "z"):
+        np.save(tmp_path / "images" / f"{name}.npy", IMAGE)
+        np.save(tmp_path / "maps" / f"{name}.npy", P)
+    return tmp_path
+
+
+def good_in(rows):
+    return [name for name, row in rows.items() if row["status"] == "done"]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "words"),
+    [
+        (np.stack([SOFT, SOFT**2, SOFT**0.5]), "no map of probabilities: it sums to"),
+        # A photo, taken by the pattern for the map of its sample.
+        (RNG.integers(0, 255, (64, 64, 3)).astype(np.uint8), "no map of probabilities: it sums to"),
+        (ROUGH * np.uint8(255), "say --from-labels 0.9"),
+        (P[:, :50], "shape"),
+        (b"no array", "cannot be read"),
+        (b"", "cannot be read"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (99", "cannot be read"),
+        (None, "m.npy is no file"),
+    ],
+)
+def test_what_is_no_map_is_a_row_and_the_batch_goes_on(folder, probabilities, words):
+    np.save(folder / "images" / "m.npy", IMAGE)
+    if isinstance(probabilities, bytes):
+        (folder / "maps" / "m.npy").write_bytes(probabilities)
+    elif probabilities is not None:
+        np.save(folder / "maps" / "m.npy", probabilities)
+    code, rows = batch(folder)
+    assert code == 1
+    assert good_in(rows) == ["a.npy", "z.npy"]
+    assert words in rows["m.npy"]["error"]
+
+
+def test_guesses_are_in_the_table(folder):
+    np.save(folder / "maps" / "a.npy", np.round(SOFT * 255).astype(np.uint8))
+    code, rows = batch(folder)
+    assert code == 0
+    assert "is taken for the foreground of two classes" in rows["a.npy"]["remarks"]
+    assert rows["z.npy"]["remarks"] == ""
+
+
+def test_names_that_are_not_utf8(folder):
+    for where, array in (("images", IMAGE), ("maps", P)):
+        name = os.fsdecode(os.fsencode(folder / where) + b"/\xff\xfe.npy")
+        try:
+            np.save(name, array)
+        except OSError:
+            pytest.skip("this file system has no such names")
+    code, rows = batch(folder)
+    assert code == 0
+    assert good_in(rows) == ["a.npy", "z.npy", "\\udcff\\udcfe.npy"]
+    assert (
+        np.array(tifffile.imread(os.fsdecode(os.fsencode(folder / "out") + b"/\xff\xfe.tif"))) == TRUTH
+    ).mean() > 0.99
+
+
+@pytest.mark.parametrize(("name", "patterns"), [("im[1]", ("im[1].npy", "a.npy")), ("b", ("../exp [1]/*.npy",))])
+def test_brackets_in_names_that_exist_are_brackets(folder, name, patterns):
+    """Globs skip such files in silence."""
+    (folder / "exp [1]").mkdir()
+    where = "exp [1]" if ".." in patterns[0] else "images"
+    np.save(folder / where / f"{name}.npy", IMAGE)
+    np.save(folder / "maps" / f"{name}.npy", P)
+    code, rows = batch(folder, images=patterns)
+    assert code == 0
+    assert f"{name}.npy" in good_in(rows)
+
+
+def test_names_are_no_formulas_in_the_table(folder, monkeypatch):
+    monkeypatch.chdir(folder / "images")
+    np.save("=1+1.npy", IMAGE)
+    assert main(["batch", "=1+1.npy", "a.npy", "--probabilities", "../maps/a.npy", "-o", "../out", *OPTIONS]) == 0
+    table = (folder / "out" / "summary.csv").read_text()
+    assert "\n./=1+1.npy," in table
+    assert "\n=" not in table

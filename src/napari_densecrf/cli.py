@@ -38,17 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
-        print(f"napari-densecrf: {_sentence(error)}", file=sys.stderr)
+        print(f"napari-densecrf: {batch.sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("napari-densecrf: stopped; the same command goes on with what is finished", file=sys.stderr)
         return 130
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
 
 
 def _demo(arguments: list[str]) -> int:

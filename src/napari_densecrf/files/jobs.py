@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.crf.unary import InputWarning
+from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.refusals import COMMAND, refusal
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import Kind
@@ -59,6 +62,8 @@ class Options:
         float32, or uint8: 255ths.
     params_path : str, optional
         The file that the parameters came from.
+    is_one_of_many : bool
+        Whether nobody looks at this map: it must sum to one then.
     """
 
     params: CRFParams
@@ -73,6 +78,7 @@ class Options:
     marginals: Path | None = None
     marginals_dtype: str = "float32"
     params_path: str | None = None
+    is_one_of_many: bool = False
 
     @property
     def model(self) -> CRFParams:
@@ -145,7 +151,11 @@ def prepare(
         channel_axis=options.channel_axis,
         film=options.time_sigma is not None,
     )
-    frames = _checked(frames, inputs[1]) if options.confidence is None else _from_labels(frames, inputs[1], options)
+    frames = (
+        _checked(frames, inputs[1], is_one_of_many=options.is_one_of_many)
+        if options.confidence is None
+        else _from_labels(frames, inputs[1], options)
+    )
     spacing = _spacing(options, inputs[0], frames.space)
     problem, plan = first_plan(frames, options.model, spacing, options.tile_memory)
     if options.address is not None:
@@ -249,13 +259,35 @@ def _with_frames(spacing: Any, space: str) -> Any:
     return sizes if len(sizes) == len(space) else (1.0, *sizes)
 
 
-def _checked(frames: Frames, source: Contents) -> Frames:
-    """Raise `BadInput` where the map, all frames together, is none of probabilities."""
-    if frames.probabilities.dtype.kind in "biuf":
-        refused = refusal(look_through(frames.probabilities, 0 if frames.has_classes else None), COMMAND)
-        if refused is not None:
-            raise BadInput(f"{source.path}: {refused}")
+def _checked(frames: Frames, source: Contents, *, is_one_of_many: bool) -> Frames:
+    """Raise `BadInput` where the map, all frames together, is none of probabilities; say where that is a guess."""
+    pixels = frames.probabilities
+    if pixels.dtype.kind not in "biuf":
+        return frames
+    seen = look_through(pixels, 0 if frames.has_classes else None)
+    refused = refusal(seen, COMMAND)
+    if refused is not None:
+        raise BadInput(f"{source.path}: {refused}")
+    if frames.has_classes and not seen.sure and is_one_of_many:
+        # Nobody looks at each of many files, and a photo is no map.
+        raise BadInput(f"{source.path} is no map of probabilities: it {seen.why}, and a map to 1")
+    if not frames.has_classes:
+        _refuse_classes_as_frames(frames, source)
+        if not seen.sure:
+            warnings.warn(f"{source.path} is taken for the foreground of two classes; it {seen.why}", InputWarning, 2)
     return frames
+
+
+def _refuse_classes_as_frames(frames: Frames, source: Contents) -> None:
+    """Raise `BadInput` where a foreground map sums to one along an axis that is taken for frames or slices."""
+    for axis, size in enumerate(frames.shape[:-2]):
+        seen = look_through(frames.probabilities, axis) if 2 <= size <= MAX_CLASSES else None
+        if seen is not None and seen.kind is Kind.PROBABILITIES and seen.sure:
+            letter = frames.axes[axis]
+            raise BadInput(
+                f"{source.path} {seen.why.replace('the classes', letter)}, so {letter} counts classes there: say "
+                f"--axes {frames.axes.replace(letter, 'C')} if it counts channels in the image"
+            )
 
 
 def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:

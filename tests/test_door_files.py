@@ -5,6 +5,11 @@ A number behind a case is the public report of a neighbouring tool that describe
 
 import csv
 import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -16,8 +21,10 @@ import napari_densecrf as ndc
 from files_written import written
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.cli import main
+from napari_densecrf.crf.numba import compile
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import Kind
+from napari_densecrf.files.jobs import Options, prepare
 from napari_densecrf.files.read import read
 
 Y, X = np.indices((64, 64))
@@ -47,7 +54,7 @@ def refined(probabilities, image=IMAGE, **options):
         P.astype(np.float16),
         np.round(P * 255).astype(np.uint8),
         np.round(P * 65535).astype("<u2"),
-        # imageio #525, tifffile: files of the other byte order.
+        # Files of the other byte order.
         np.round(P * 65535).astype(">u2"),
         np.ma.array(P, mask=np.zeros(P.shape, bool)),
         np.asfortranarray(P),
@@ -65,7 +72,7 @@ def test_maps_of_any_type_and_order_are_read_right(probabilities):
 @pytest.mark.parametrize(
     ("probabilities", "words"),
     [
-        # A mask or ids saved as an image (napari #2899; QuPath #1001, cellpose #1174 export so).
+        # A mask or ids saved as an image (napari #2899).
         (ROUGH, "holds only true and false.*probabilities_from_labels"),
         (ROUGH.astype(np.uint8), "only 0 and 1 as uint8.*probabilities_from_labels"),
         (ROUGH.astype(np.int64), "only 0 and 1 as int64.*probabilities_from_labels"),
@@ -92,7 +99,7 @@ def test_maps_of_any_type_and_order_are_read_right(probabilities):
         (np.log(P), "negative: it holds logits; apply softmax"),
         (8 * SOFT - 4, "negative: it holds logits; apply softmax .* or the sigmoid"),
         (np.stack([3 + SOFT, 9 * SOFT + 1]), "sums to nothing in common: it holds logits"),
-        # Interpolation of order 3 overshoots (scikit-image #5202).
+        # Interpolation of order 3 overshoots.
         (1.2 * SOFT - 0.1, "from -0.0.* to 1.0.*clip it to 0 to 1"),
         # NaN, a number that stands for no value (rasterio's nodata), masked pixels.
         (np.where(X > 60, np.nan, P), "NaN, infinite or negative at 192 of 4,096"),
@@ -562,3 +569,459 @@ def test_names_are_no_formulas_in_the_table(folder, monkeypatch):
     table = (folder / "out" / "summary.csv").read_text()
     assert "\n./=1+1.npy," in table
     assert "\n=" not in table
+
+
+# ---- faults: one sentence, at once
+
+
+def says_one_sentence(arguments, capsys, *words):
+    """Run the command in process, and tell that it ends with exit code 2, soon and in one sentence."""
+    started = time.monotonic()
+    try:
+        code = main(arguments)
+    except SystemExit as ended:
+        # argparse says how the command is used before.
+        code = ended.code
+    said = capsys.readouterr().err.strip().splitlines()
+    assert code == 2
+    assert time.monotonic() - started < 20
+    assert said[-1].startswith("napari-densecrf")
+    assert len(said) == 1 or said[0].startswith("usage")
+    assert len(said[-1]) < 400
+    for word in words:
+        assert word in said[-1]
+
+
+@pytest.fixture
+def names(tmp_path):
+    """Write a good image and its map; return their names, and where labels go."""
+    np.save(tmp_path / "image.npy", IMAGE)
+    np.save(tmp_path / "map.npy", P)
+    return [str(tmp_path / "image.npy"), str(tmp_path / "map.npy"), "-o", str(tmp_path / "out.tif")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"damping": ' + "9" * 400 + "}", "damping is too large"),
+        ('{"kernels": [{"weight": 1, "position_sigma": ' + "9" * 400 + "}]}", "position_sigma is too large"),
+        ('{"n_iterations": ' + "9" * 400 + "}", "n_iterations is more than 100,000"),
+        ('{"n_iterations": ' + "9" * 5000 + "}", "params.json"),
+        ('{"damping": 1e999}', "damping is inf"),
+        ('{"damping": NaN}', "damping is nan"),
+        ("[" * 100_000, "brackets within brackets"),
+        ('{"kernels": ' * 100_000, "brackets within brackets"),
+        ('{"damping": [0.1]}', "damping is a list"),
+        ("null", "parameters are a NoneType"),
+        ("", "params.json"),
+    ],
+)
+def test_parameters_that_are_none(names, tmp_path, capsys, text, words):
+    (tmp_path / "params.json").write_text(text)
+    says_one_sentence(["refine", *names, "--params", str(tmp_path / "params.json")], capsys, "params.json", words)
+
+
+def test_parameters_that_are_no_text(names, tmp_path, capsys):
+    (tmp_path / "params.json").write_bytes(b"\xff\xfe\x00{")
+    says_one_sentence(["refine", *names, "--params", str(tmp_path / "params.json")], capsys, "params.json")
+
+
+@pytest.mark.parametrize("amount", ["inf", "nan", "-1", "0", "1e300", "much"])
+def test_memory_that_is_no_amount(names, capsys, amount):
+    says_one_sentence(["refine", *names, f"--tile-memory={amount}"], capsys, "--tile-memory", amount)
+
+
+@pytest.mark.parametrize(
+    "options", [["--from-labels", "inf"], ["--from-labels", "1"], ["--damping", "nan"], ["--iterations", "9" * 400]]
+)
+def test_numbers_that_are_none(names, capsys, options):
+    says_one_sentence(["refine", *names, *options], capsys)
+
+
+def test_an_npz_that_is_called_npy(names, tmp_path, capsys):
+    with (tmp_path / "map.npy").open("wb") as file:
+        np.savez(file, a=P, b=P)
+    says_one_sentence(["refine", *names], capsys, "map.npy holds the arrays a, b of an .npz: expected one array")
+
+
+def npy_of(shape):
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00v\x00" + header + bytes(100)
+
+
+def test_an_image_that_says_to_be_larger_than_any_disk(names, tmp_path, capsys):
+    zarr = pytest.importorskip("zarr")
+    (tmp_path / "huge.npy").write_bytes(npy_of((2**31, 2**31)))
+    says_one_sentence(["refine", str(tmp_path / "huge.npy"), *names[1:]], capsys, "huge.npy")
+    huge = str(tmp_path / "huge.zarr")
+    zarr.create_array(huge, shape=(2**31, 2**31), chunks=(1024, 1024), dtype=np.uint8)
+    says_one_sentence(["refine", huge, huge, *names[2:]], capsys, "too little room")
+    says_one_sentence(["refine", huge, *names[1:]], capsys)
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("a", shape=(2**31, 2**31), chunks=(1024, 1024), dtype=np.uint8)
+    says_one_sentence(["refine", str(tmp_path / "huge.h5"), str(tmp_path / "huge.h5"), *names[2:]], capsys, "room")
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.zarr", "a.h5"])
+def test_a_file_that_is_damaged_within(tmp_path, capsys, monkeypatch, name):
+    """MegaDetector #19 and py-feat #96: one damaged file of a batch ends all of it."""
+    from napari_densecrf.files import read as files
+
+    monkeypatch.setattr(files, "AT_ONCE_BYTES", 100)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (256, 256)).astype(np.uint8)
+    path = tmp_path / name
+    if name == "a.tif":
+        tifffile.imwrite(path, noise, compression="zlib", tile=(64, 64))
+        damaged = path
+    elif name == "a.zarr":
+        pytest.importorskip("zarr").create_array(path, data=noise, chunks=(64, 64))
+        damaged = path / "c" / "1" / "1"
+    else:
+        with pytest.importorskip("h5py").File(path, "w") as file:
+            file.create_dataset("a", data=noise, chunks=(64, 64), compression="gzip")
+        damaged = path
+    content = bytearray(damaged.read_bytes())
+    half = len(content) // 2
+    content[half : half + 1500] = bytes(min(1500, len(content) - half))
+    damaged.write_bytes(content[:half] if name == "a.zarr" else content)
+    np.save(tmp_path / "map.npy", rng.dirichlet(np.ones(2), (256, 256)).astype(np.float32))
+    says_one_sentence(["refine", str(path), str(tmp_path / "map.npy"), "-o", str(tmp_path / "out.tif")], capsys)
+    np.save(tmp_path / "z.npy", noise)
+    maps = ["--probabilities", str(tmp_path / "map.npy"), "-o", str(tmp_path / "out")]
+    assert main(["batch", str(path), str(tmp_path / "z.npy"), *maps, *OPTIONS]) == 1
+    assert "1 of 2 images done" in capsys.readouterr().out
+
+
+def test_the_target_of_a_link_is_written(names, tmp_path):
+    (tmp_path / "real.tif").write_bytes(b"earlier")
+    (tmp_path / "out.tif").symlink_to("real.tif")
+    assert main(["refine", *names, *OPTIONS]) == 0
+    assert (tmp_path / "out.tif").is_symlink()
+    assert (tifffile.imread(tmp_path / "real.tif") == TRUTH).mean() > 0.99
+
+
+# ---- faults of the machine
+
+
+def in_process(script, *arguments, **environment):
+    """Run a script in a process of its own; return exit code, output and errors."""
+    root = str(Path(ndc.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+FORK = """
+import os, sys, warnings
+import numpy as np
+import napari_densecrf as ndc
+warnings.simplefilter("ignore", DeprecationWarning)
+image, p = np.load(sys.argv[1]), np.load(sys.argv[2])
+labels = ndc.refine(image, p).labels
+layer = __import__("numba").threading_layer()
+def child():
+    try:
+        assert (ndc.refine(image, p).labels == labels).all()
+        print(layer, "right", flush=True)
+    except RuntimeError as error:
+        print(layer, error, flush=True)
+for generations in (1, 2):
+    pid = os.fork()
+    if not pid:
+        if generations == 2 and os.fork():
+            os.wait()
+            os._exit(0)
+        child()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+assert (ndc.refine(image, p).labels == labels).all()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
+def test_forked_processes_work_or_say_why_not(names, layer):
+    """With OpenMP children were ended (scverse/fast-array-utils #179, numba #7872), also those of children."""
+    code, out, err = in_process(FORK, *names[:2], NUMBA_THREADING_LAYER=layer)
+    if "No threading layer could be loaded" in err:
+        pytest.skip(f"{layer} is not here")
+    assert code == 0, err
+    for line in out.splitlines():
+        assert line.startswith(layer)
+        assert line.endswith("right") or 'multiprocessing.get_context("spawn")' in line
+    assert len(out.splitlines()) == 2
+
+
+SPAWN = """
+import sys, multiprocessing
+import numpy as np
+import napari_densecrf as ndc
+def run(names):
+    return ndc.refine(np.load(names[0]), np.load(names[1])).labels
+if __name__ == "__main__":
+    first = run(sys.argv[1:])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert (pool.map(run, [sys.argv[1:]])[0] == first).all()
+"""
+
+
+def test_what_the_sentence_about_forks_says_is_right(names, tmp_path):
+    (tmp_path / "script.py").write_text(SPAWN)
+    environment = {**os.environ, "PYTHONPATH": str(Path(ndc.__file__).parents[1])}
+    subprocess.run([sys.executable, tmp_path / "script.py", *names[:2]], env=environment, check=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_without_a_place_for_a_cache_all_works(names, tmp_path):
+    """Numba #4032 and #7248, LMCache #4597: in containers importing was a traceback."""
+    package = tmp_path / "site" / "napari_densecrf"
+    shutil.copytree(Path(ndc.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "_napari"))
+    for folder in [package, *(one for one in package.rglob("*") if one.is_dir())]:
+        # A file in its place, as root may write into any folder.
+        (folder / "__pycache__").touch()
+    (tmp_path / "home").touch()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA_CACHE", "XDG_"))}
+    environment |= {"PYTHONPATH": str(tmp_path / "site"), "HOME": str(tmp_path / "home")}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "napari_densecrf.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+
+    asked = run("--help")
+    assert asked.returncode == 0, asked.stderr
+    assert "usage: napari-densecrf" in asked.stdout
+    assert "Traceback" not in asked.stderr
+    assert asked.stderr.count("compiled code cannot be kept on disk") == 1
+    assert "NUMBA_CACHE_DIR" in asked.stderr
+    done = run("refine", *names, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("compiled code cannot be kept on disk") == 1
+    assert (tifffile.imread(names[-1]) == TRUTH).mean() > 0.99
+
+
+def test_a_cache_that_is_full_or_damaged_is_no_reason_to_fail(recwarn):
+    class Broken:
+        def load_overload(self, signature, target_context):
+            raise EOFError("half a file")
+
+        def save_overload(self, signature, data):
+            raise OSError(28, "No space left on device")
+
+    compile._said.clear()
+    cache = compile._ForgivingCache(Broken())
+    assert cache.load_overload(None, None) is None
+    cache.save_overload(None, None)
+    assert [str(one.message) for one in recwarn if "half a file" in str(one.message)]
+    assert len(recwarn) == 1
+    compile._said.clear()
+
+
+TERM = """
+import signal, sys, os
+from napari_densecrf import cli
+from napari_densecrf.files import jobs
+def run(self):
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield from ()
+jobs.FileJob.run = run
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that is caught")
+def test_sigterm_is_as_ctrl_c(names):
+    code, _, err = in_process(TERM, "refine", *names, *OPTIONS)
+    assert err == "napari-densecrf: stopped; the same command goes on with what is finished\n"
+    assert code == 143
+
+
+LIMITED = """
+import resource, sys
+from napari_densecrf.cli import main
+from napari_densecrf.crf.numba import compile
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("ending", [".tif", ".npy"])
+def test_a_full_disk_is_a_sentence_and_the_next_file_goes_on(folder, ending):
+    """Numpy #21964 and memray #116: writing into a memory map of a full disk ends the process by SIGBUS."""
+    np.save(folder / "images" / "m.npy", np.tile(IMAGE, (8, 8)))
+    np.save(folder / "maps" / "m.npy", np.tile(P, (1, 8, 8)))
+    arguments = ["--probabilities", folder / "maps" / "{stem}.npy", "-o", folder / "out", "--format", ending]
+    code, out, err = in_process(LIMITED, 100_000, "batch", folder / "images", *arguments, *OPTIONS)
+    assert code == 1, err
+    assert "2 of 3 images done" in out
+    assert f"m{ending}: File too large" in err
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [f"a{ending}", "summary.csv", f"z{ending}"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a file system of 300 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".npy", ".ome.zarr"])
+def test_a_disk_that_is_full(names, small_disk, tmp_path, ending):
+    np.save(tmp_path / "image.npy", np.tile(IMAGE, (10, 10)))
+    np.save(tmp_path / "map.npy", np.tile(P, (1, 10, 10)))
+    with (small_disk / "other").open("wb") as file:
+        file.write(bytes(270_000 if ending == ".ome.zarr" else 10_000))
+    run = "import sys; from napari_densecrf.cli import main; sys.exit(main(sys.argv[1:]))"
+    code, _, err = in_process(run, "refine", *names[:2], "-o", small_disk / f"out{ending}", *OPTIONS)
+    assert code == 2, err
+    assert "No space left on device" in err or "too little room" in err
+    assert err.count("\n") == 1
+    assert not (small_disk / f"out{ending}").exists()
+
+
+@pytest.mark.parametrize("name", ["out.ome.zarr", "out.npy"])
+def test_two_runs_into_one_place(names, tmp_path, capsys, name):
+    """The second says who holds it; one that was killed holds nothing."""
+    if name.endswith("zarr"):
+        pytest.importorskip("ome_zarr")
+    out = tmp_path / name
+    options = Options(PARAMS)
+    steps = prepare(names[0], names[1], out, options).job.run()
+    next(steps)
+    says_one_sentence(
+        ["refine", *names[:2], "-o", str(out), *OPTIONS, "--iterations", "3"],
+        capsys,
+        f"is in use by process {os.getpid()} on ",
+        "wait for it, or stop it",
+    )
+    for _ in steps:
+        pass
+    assert (written(out) == TRUTH).mean() > 0.99
+    holds = (
+        "import os, sys; from pathlib import Path; from napari_densecrf.files.places import hold_folder; "
+        "held = hold_folder(Path(sys.argv[1])); print('held', flush=True); os.kill(os.getpid(), 9)"
+    )
+    partial = tmp_path / f".{name}.partial"
+    assert in_process(holds, partial)[1] == "held\n"
+    assert partial.exists()
+    assert main(["refine", *names[:2], "-o", str(out), *OPTIONS]) == 0
+    assert not partial.exists()
+
+
+# ---- further reports of neighbouring tools
+
+
+def test_a_map_as_ilastik_exports_it_in_other_types(command):
+    """Ilastik #1473, #2508 and #1341: maps of uint8, uint16 and floats are the same map."""
+    results = []
+    for probabilities in (P, np.round(P * 255).astype(np.uint8), np.round(P * 65535).astype(np.uint16)):
+        code, said, path = command(probabilities)
+        assert (code, said) == (0, "")
+        results.append(tifffile.imread(path))
+    assert (results[0] == results[1]).mean() > 0.999
+    assert (results[0] == results[2]).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        # ilastik #2291 and #2215: its simple segmentation holds 1, 2, ..; it looks black, and is no map.
+        ROUGH + np.uint8(1),
+        # pydensecrf #31: labels of 0 and 1, of which 0 meant "unknown", gave one class everywhere.
+        ROUGH.astype(np.uint8),
+        # ilastik #1961: object masks of uint16, from CellProfiler.
+        IDS.astype(np.uint16),
+    ],
+)
+def test_segmentations_are_no_maps_but_labels(command, labels):
+    code, said, _ = command(labels)
+    assert code == 2
+    assert "--from-labels" in said
+    code, said, path = command(labels, "--from-labels", "0.8")
+    assert (code, said) == (0, "")
+    assert set(np.unique(tifffile.imread(path))) <= set(np.unique(labels))
+
+
+def test_more_than_255_labels_stay_what_they_are(command):
+    """Qubalab #23, scikit-image #7354: ids wrapped at 255."""
+    labels = np.where(ROUGH, 256, 512).astype(np.uint16)
+    labels[0, :40] = 768
+    code, said, path = command(labels, "--from-labels", "0.8")
+    assert (code, said) == (0, "")
+    found = tifffile.imread(path)
+    assert found.dtype == np.uint16
+    assert ((found == 256) == TRUTH).mean() > 0.98
+    assert set(np.unique(found)) <= {256, 512, 768}
+
+
+def test_a_foreground_map_for_two_classes_is_no_single_class(command):
+    """Pydensecrf #63: one class, 1 x N, came out as 0 everywhere."""
+    code, said, path = command(SOFT[None])
+    assert (code, said) == (0, "")
+    assert (tifffile.imread(path) == TRUTH).mean() > 0.98
+
+
+def test_logits_are_said_to_be_so(command):
+    """crfasrnn_keras #4 and SEC-MXNet #11: scores or logs where probabilities are wanted, and the other way round."""
+    for scores in (np.log(P), 5 * P - 2, np.stack([12 * SOFT, 40 * SOFT**2])):
+        code, said, _ = command(scores.astype(np.float32))
+        assert code == 2
+        assert "apply softmax" in said
+
+
+@pytest.mark.parametrize("axes", ["CYX", "YXC", "ZYX", "TYX"])
+def test_axes_in_the_file_are_those_of_the_file(tmp_path, capsys, axes):
+    """Tifffile #50 and #87, ilastik #2688: slices became channels, a time-lapse a stack."""
+    shape = CHANNELS if axes != "YXC" else np.moveaxis(CHANNELS, 0, -1)
+    as_rgb = {"photometric": "rgb"} if axes == "YXC" else {"photometric": "minisblack"}
+    named = "YXS" if axes == "YXC" else axes
+    tifffile.imwrite(tmp_path / "a.ome.tif", shape, metadata={"axes": named}, **as_rgb)
+    np.save(tmp_path / "map.npy", THREE if "C" in axes else np.stack([1 - SOFT, SOFT])[:, None].repeat(3, 1))
+    names = [str(tmp_path / one) for one in ("a.ome.tif", "map.npy")]
+    code = main(["refine", *names, "-o", str(tmp_path / "out.tif"), *OPTIONS])
+    said = capsys.readouterr().err
+    if axes == "ZYX":
+        assert code == 2
+        assert "say --axes ZYX to refine it as a volume, or --axes TYX for each slice by itself" in said
+    else:
+        assert (code, said) == (0, "")
+        assert tifffile.imread(tmp_path / "out.tif").shape == ((64, 64) if "C" in axes else (3, 64, 64))
+
+
+def test_the_scale_of_a_pyramid_reaches_the_result(tmp_path):
+    """napari-ome-zarr #73 and aicsimageio #509: the scale of the whole pyramid was left out."""
+    zarr = pytest.importorskip("zarr")
+    pytest.importorskip("ome_zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=np.stack([IMAGE] * 3))
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    levels = [{"path": "0"} | scale_of([1, 1, 1])]
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": levels, "version": "0.4"} | scale_of([4, 0.5, 0.5])]
+    np.save(tmp_path / "map.npy", np.stack([P] * 3, axis=1))
+    names = [str(tmp_path / one) for one in ("a.zarr", "map.npy")]
+    options = ["--axes", "ZYX", "--spacing", "file", *OPTIONS]
+    assert main(["refine", *names, "-o", str(tmp_path / "out.ome.zarr"), *options]) == 0
+    expected = ndc.refine(np.stack([IMAGE] * 3), np.stack([P] * 3, axis=1), PARAMS, spacing=(4, 0.5, 0.5)).labels
+    np.testing.assert_array_equal(written(tmp_path / "out.ome.zarr"), expected)
+    assert read(tmp_path / "out.ome.zarr").sizes == {"Z": 4, "Y": 0.5, "X": 0.5}
+
+
+def test_brackets_are_globs_only_where_no_file_has_the_name(folder):
+    """Ilastik #2391, difPy #94: such files cannot be opened, or are left out."""
+    for name in ("b[12]", "b1", "b2"):
+        np.save(folder / "images" / f"{name}.npy", IMAGE)
+        np.save(folder / "maps" / f"{name}.npy", P)
+    assert good_in(batch(folder, images=("b[12].npy",))[1]) == ["b[12].npy"]
+    (folder / "images" / "b[12].npy").unlink()
+    assert good_in(batch(folder, images=("b[12].npy",))[1]) == ["b1.npy", "b2.npy"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,13 +38,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _demo(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        with _stopped_by_term():
+            return int(options.run(options))
     except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
         print(f"napari-densecrf: {batch.sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("napari-densecrf: stopped; the same command goes on with what is finished", file=sys.stderr)
-        return 130
+        return 128 + (_stop_signals[-1] if _stop_signals else signal.SIGINT)
+
+
+# Signals other than Ctrl+C that stopped this process.
+_stop_signals: list[int] = []
+
+
+def _stop(number: int, _: Any) -> None:
+    _stop_signals.append(number)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _stopped_by_term() -> Iterator[None]:
+    """Let SIGTERM, which schedulers of clusters send, stop the work as Ctrl+C does; only the main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _stop_signals.clear()
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _demo(arguments: list[str]) -> int:
@@ -62,8 +88,15 @@ def _demo(arguments: list[str]) -> int:
 
 def _numbers(text: str) -> Sigma:
     """Read ``3`` or ``1,2,2``."""
-    values = tuple(float(part) for part in text.split(","))
+    values = tuple(_number(part) for part in text.split(","))
     return values[0] if len(values) == 1 else values
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number") from None
 
 
 def _spacing(text: str) -> Any:
@@ -71,7 +104,10 @@ def _spacing(text: str) -> Any:
 
 
 def _gib(text: str) -> int:
-    return int(float(text) * GIB)
+    amount = _number(text)
+    if not 0 < amount < 2**30:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no amount of memory: expected GiB, as 0.75")
+    return int(amount * GIB)
 
 
 def _parser() -> argparse.ArgumentParser:

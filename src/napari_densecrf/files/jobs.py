@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -151,6 +152,7 @@ def prepare(
         channel_axis=options.channel_axis,
         film=options.time_sigma is not None,
     )
+    places.check_room(path, math.prod(frames.shape))
     frames = (
         _checked(frames, inputs[1], is_one_of_many=options.is_one_of_many)
         if options.confidence is None

@@ -154,7 +154,11 @@ def _reader(name: str) -> Callable[[str], Contents]:
 
 
 def _read_npy(name: str) -> Contents:
-    return Contents(name, np.load(name, mmap_mode="r", allow_pickle=False))
+    pixels = np.load(name, mmap_mode="r", allow_pickle=False)
+    if not isinstance(pixels, np.ndarray):
+        # A zip, whatever it is called.
+        raise BadInput(f"{name} holds the arrays {', '.join(pixels)} of an .npz: expected one array, as np.save writes")
+    return Contents(name, pixels)
 
 
 @dataclass(frozen=True)
@@ -184,8 +188,13 @@ class Slices:
 
     def __getitem__(self, where: Any) -> Any:
         """Read a part."""
-        with self.opened(self.path, self.key) as array:
-            return np.asarray(array[where])
+        try:
+            with self.opened(self.path, self.key) as array:
+                return np.asarray(array[where])
+        except (BadInput, MemoryError):
+            raise
+        except Exception as error:
+            raise BadInput(f"{self.path} cannot be read: {_words(error)}") from None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Read all."""
@@ -344,7 +353,7 @@ def _read_zarr(name: str) -> Contents:
         raise BadInput(f"{name} is no folder")
     node = zarr.open(name, mode="r")
     if isinstance(node, zarr.Array):
-        return Contents(name, node)
+        return Contents(name, _slices_of(node, name, ""))
     attributes = dict(node.attrs)
     attributes = attributes.get("ome", attributes)
     if "multiscales" not in attributes:
@@ -357,7 +366,18 @@ def _read_zarr(name: str) -> Contents:
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", [])]
     letters = "".join(axis["name"].upper() for axis in axes) or None
     sizes, unit = _ngff_sizes(image, level, axes)
-    return Contents(name, node[level["path"]], letters, sizes, unit)
+    return Contents(name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit)
+
+
+def _slices_of(array: Any, path: str, key: str) -> Slices:
+    return Slices(_opened_zarr, path, key, array.shape, array.dtype, array.chunks)
+
+
+@contextmanager
+def _opened_zarr(path: str, key: str) -> Iterator[Any]:
+    import zarr
+
+    yield zarr.open_array(f"{path}/{key}" if key else path, mode="r")
 
 
 def _ngff_sizes(image: Any, level: Any, axes: list[Any]) -> tuple[dict[str, float], str | None]:

@@ -1,8 +1,8 @@
 """Label files, written tile by tile. A stopped run can go on, and a file gets its name only when it is complete.
 
 Unfinished work is in a hidden folder beside the target: the labels so far, and a journal with a line for each finished
-tile, written after its labels. At the end the labels are renamed. No file is open between two calls, as Windows does
-not rename an open file.
+tile, written after its labels. At the end the labels are renamed. No file but the marker, which is locked, is open
+between two calls, as Windows does not rename an open file.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tifffile
@@ -22,7 +23,7 @@ from napari_densecrf.large.job import Piece
 from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid
-from .places import CLAIM, METADATA, begin_folder, put_back, remove_folder
+from .places import CLAIM, METADATA, begin_folder, hold_folder, put_back, remove_folder, reserve
 from .target import TIF, Target
 
 # Larger images are cut into tiles within a tif.
@@ -48,6 +49,7 @@ class FileSink:
         self.target = target
         self.done: dict[str, dict[int, int]] = {}
         self._journal = target.partial / JOURNAL
+        self._hold: IO[str] | None = None
 
     @property
     def wants(self) -> str:
@@ -62,11 +64,22 @@ class FileSink:
         Raises
         ------
         BadInput
-            Where the format has no such axes, or the hidden folder is not of this program.
+            Where the format has no such axes, the hidden folder is not of this program, or another run is at work.
+        OSError
+            Where the disk has not enough room.
         """
+        if self.target.is_zarr:
+            pyramid.check_axes(self.target)
+        self._hold = hold_folder(self.target.partial)
+        try:
+            with self._named_errors():
+                return self._open()
+        except Exception:
+            self.abandon()
+            raise
+
+    def _open(self) -> Collection[str]:
         target = self.target
-        if target.is_zarr:
-            pyramid.check_axes(target)
         claim = json.dumps([JOURNAL, target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
         written = target.partial / CLAIM
         if _text_of(written) == claim and self._labels.exists():
@@ -79,6 +92,7 @@ class FileSink:
             pyramid.create(self._labels, target)
         else:
             np.lib.format.open_memmap(self._labels, "w+", target.dtype, target.shape)
+            reserve(self._labels)
         # The last, so that a folder that has it has all else.
         written.write_text(claim, encoding="utf-8")
         return self.done.keys()
@@ -90,6 +104,10 @@ class FileSink:
 
     def write(self, piece: Piece) -> None:
         """Write a tile, and note it as finished."""
+        with self._named_errors():
+            self._write(piece)
+
+    def _write(self, piece: Piece) -> None:
         where, pixels = self._placed(piece)
         if self.target.is_zarr:
             pyramid.finest(self._labels)[where] = pixels
@@ -121,23 +139,55 @@ class FileSink:
 
     def abandon(self) -> None:
         """Keep what is finished, for a run that goes on; remove the folder where nothing is."""
-        if not self.done:
-            self._remove()
+        try:
+            if not self.done:
+                self._remove()
+        finally:
+            self._let_go()
 
     def finish(self) -> None:
         """Complete the file, and give it its name."""
+        try:
+            with self._named_errors():
+                self._finish()
+        finally:
+            self._let_go()
+
+    def _finish(self) -> None:
         target = self.target
         if target.is_zarr:
             pyramid.finish(self._labels, target, target.partial / SPARE)
         elif target.path.suffix.lower() in TIF:
             made = target.partial / "labels.tif"
-            _write_tif(made, np.load(self._labels, mmap_mode="r"), target)
+            try:
+                _write_tif(made, np.load(self._labels, mmap_mode="r"), target)
+            except OSError:
+                made.unlink(missing_ok=True)
+                raise
             os.replace(made, target.place)
         else:
             os.replace(self._labels, target.place)
         self._remove()
 
+    def _let_go(self) -> None:
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Name the file in errors of the system, as where the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None or error.errno is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), str(self.target.path)) from None
+
     def _remove(self) -> None:
+        if os.name == "nt":
+            # Windows does not remove an open file.
+            self._let_go()
         remove_folder(self.target.partial)
         if self.target.source is not None:
             pyramid.remove_empty(self.target.place.parent)

@@ -4,6 +4,7 @@ A number behind a case is the public report of a neighbouring tool that describe
 """
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -469,6 +470,25 @@ def test_sizes_in_ome_zarr_are_in_one_unit(tmp_path, zarr_format, units, scales,
     contents = read(tmp_path / "a.zarr")
     assert contents.sizes == pytest.approx(sizes)
     assert contents.unit == (unit if unit or units[0] is None else "micrometer")
+
+
+@pytest.mark.parametrize(("unit", "size"), [("nm", 2000), ("um", 2), ("parsec", None)])
+def test_sizes_in_hdf5_are_in_one_unit(tmp_path, unit, size):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("exported_data", data=np.zeros((3, 8, 9), np.uint8))
+        tags = [{"key": key, "resolution": value} for key, value in zip("zyx", (2, 0.5, 0.5), strict=True)]
+        dataset.attrs["axistags"] = json.dumps({"axes": tags})
+        dataset.attrs["axis_units"] = json.dumps({"z": "um", "y": unit, "x": unit})
+    sizes = {"Y": 0.5, "X": 0.5} | ({} if size is None else {"Z": size})
+    assert read(tmp_path / "a.h5").sizes == pytest.approx(sizes)
+
+
+@pytest.mark.parametrize("shape", [(64,), (), (0, 64), (64, 0)])
+def test_what_is_no_image_is_said(command, shape):
+    code, said, _ = command(P, image=np.zeros(shape, np.uint8), name="map.npy")
+    assert code == 2
+    assert "expected an image, of two axes or more" in said or "is empty" in said
 
 
 def scale_of(scale):

@@ -96,7 +96,7 @@ class Look:
     patch : (height, width) array
         A piece of the first plane, with all its pixels.
     values : (n_values,) array
-        The different numbers of the sample; where these are few, of all that was seen.
+        The different numbers of the sample, if they are whole; where these are few, of all that was seen.
     """
 
     dtype: np.dtype[Any]
@@ -147,8 +147,9 @@ def look(planes: NDArray[Any], *, has_classes: bool) -> Look:
     patch = planes[0]
     while patch.ndim > 2:
         patch = patch[len(patch) // 2]
-    values = np.unique(sample)
-    if len(values) <= FEW_VALUES and not np.ma.isMaskedArray(planes):
+    # Of floats, only whole numbers may be labels.
+    values = np.unique(sample) if planes.dtype.kind != "f" or _whole_numbers(sample) else sample[:0].ravel()
+    if 0 < len(values) <= FEW_VALUES and not np.ma.isMaskedArray(planes):
         values = np.unique(known(planes.reshape(len(planes), -1)))
     return Look(planes.dtype, has_classes, sample, low, high, np.asarray(np.atleast_2d(patch)[:PATCH, :PATCH]), values)
 

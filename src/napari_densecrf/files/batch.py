@@ -121,7 +121,7 @@ def files_of(patterns: Sequence[str]) -> list[str]:
     """Return the files that patterns name, sorted: of a folder its pictures; without a match the pattern itself."""
     names: set[str] = set()
     for pattern in patterns:
-        if os.path.isdir(pattern) and not pattern.lower().rstrip("/").endswith(".zarr"):
+        if os.path.isdir(pattern) and not Path(pattern).name.lower().endswith(".zarr"):
             names.update(str(path) for path in Path(pattern).iterdir() if is_picture(path.name))
         elif os.path.lexists(pattern):
             names.add(pattern)

@@ -141,6 +141,8 @@ def _image_axes(
 ) -> tuple[str, Any]:
     """Return the letters of the image's axes, and its pixels; without names, axes of one pixel are left out."""
     pixels = lazy(image.pixels)
+    if pixels.ndim < 2:
+        raise BadInput(f"{image.path} has shape {pixels.shape}: expected an image, of two axes or more")
     if axes is not None:
         return _named("--axes", axes, image), pixels
     if image.axes is not None and channel_axis is None:

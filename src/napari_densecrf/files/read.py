@@ -141,7 +141,7 @@ def _words(error: BaseException) -> str:
 
 
 def _reader(name: str) -> Callable[[str], Contents]:
-    lower = name.lower().rstrip("/")
+    lower = str(Path(name)).lower()
     if _split_hdf5(name) is not None:
         return _read_hdf5
     if ".zarr" in lower:

@@ -427,6 +427,38 @@ def test_axes_of_one_pixel_need_not_be_in_both(command, shape):
     assert (written(path) == TRUTH).mean() > 0.99
 
 
+def test_an_image_is_not_its_own_map(names, folder, capsys):
+    says_one_sentence(["refine", names[0], names[0], *names[2:]], capsys, "as the image and as its map")
+    images = str(folder / "images" / "{stem}.npy")
+    arguments = ["batch", str(folder / "images"), "--probabilities", images, "-o", str(folder / "out")]
+    says_one_sentence(arguments, capsys, "names the image", "itself: expected the pattern of its map")
+
+
+def test_pictures_of_masks(command):
+    """A mask that was saved as RGB or with an alpha channel is no map of three or two classes."""
+    mask = ROUGH * np.uint8(255)
+    code, said, _ = command(np.stack([mask] * 3, axis=-1), photometric="rgb")
+    assert code == 2
+    assert "has 3 equal planes: it holds a picture; save one of its planes" in said
+    few = mask * (Y < 8)
+    for options in ([], ["--from-labels", "0.8"]):
+        code, said, _ = command(np.stack([few, np.full_like(few, 255)], axis=-1), *options, name="map.npy")
+        assert code == 2, said
+    black = np.stack([mask, 255 - mask, 0 * mask]) * (X > 5).astype(np.uint8)
+    code, said, _ = command(black, "--from-labels", "0.8", name="map.npy")
+    assert code == 2
+    assert "has no class, or several, at 384 pixels" in said
+
+
+def test_the_first_of_several_images_is_said_to_be_it(names, tmp_path, capsys):
+    """As in imageio #681, where pages, series and stacks were mixed up."""
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as file:
+        file.write(IMAGE)
+        file.write(IMAGE[:20, :30])
+    assert main(["refine", str(tmp_path / "two.ome.tif"), *names[1:], *OPTIONS]) == 0
+    assert "two.ome.tif holds 2 images, of which the first is read" in capsys.readouterr().err
+
+
 def test_integers_that_may_be_a_map_are_said_to_be_taken_for_one(command):
     code, said, path = command(np.round(SOFT * 255).astype(np.uint8))
     assert code == 0
@@ -674,13 +706,16 @@ def test_an_image_that_says_to_be_larger_than_any_disk(names, tmp_path, capsys):
     (tmp_path / "huge.npy").write_bytes(npy_of((2**31, 2**31)))
     says_one_sentence(["refine", str(tmp_path / "huge.npy"), *names[1:]], capsys, "huge.npy")
     huge = str(tmp_path / "huge.zarr")
-    zarr.create_array(huge, shape=(2**31, 2**31), chunks=(1024, 1024), dtype=np.uint8)
-    says_one_sentence(["refine", huge, huge, *names[2:]], capsys, "too little room")
+    for name in (huge, huge.replace("huge", "map")):
+        zarr.create_array(name, shape=(2**31, 2**31), chunks=(1024, 1024), dtype=np.uint8)
+    says_one_sentence(["refine", huge, name, *names[2:]], capsys, "too little room")
     says_one_sentence(["refine", huge, *names[1:]], capsys)
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "huge.h5", "w") as file:
-        file.create_dataset("a", shape=(2**31, 2**31), chunks=(1024, 1024), dtype=np.uint8)
-    says_one_sentence(["refine", str(tmp_path / "huge.h5"), str(tmp_path / "huge.h5"), *names[2:]], capsys, "room")
+        for name in "ab":
+            file.create_dataset(name, shape=(2**31, 2**31), chunks=(1024, 1024), dtype=np.uint8)
+    inside = [str(tmp_path / "huge.h5" / name) for name in "ab"]
+    says_one_sentence(["refine", *inside, *names[2:]], capsys, "too little room")
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.zarr", "a.h5"])

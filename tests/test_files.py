@@ -10,7 +10,7 @@ import zarr
 from numpy.testing import assert_array_equal
 
 from files_written import written
-from napari_densecrf import CRFParams, PairwiseKernel
+from napari_densecrf import CRFParams, InputWarning, PairwiseKernel
 from napari_densecrf.files.frames import lay_out
 from napari_densecrf.files.read import BadInput, Contents, read
 from napari_densecrf.files.target import Target
@@ -128,7 +128,8 @@ def test_ome_tif_of_several_images_and_units_tells_those_of_the_first(tmp_path):
         units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "nm"}
         file.write(np.zeros((3, 8, 9), np.uint8), metadata=first | units)
         file.write(np.zeros((8, 9), np.uint8), metadata={"axes": "YX", "PhysicalSizeX": 7})
-    contents = read(tmp_path / "a.ome.tif")
+    with pytest.warns(InputWarning, match="holds 2 images, of which the first is read"):
+        contents = read(tmp_path / "a.ome.tif")
     assert (contents.axes, contents.unit) == ("ZYX", "µm")
     assert contents.sizes == pytest.approx({"X": 0.25, "Y": 0.25, "Z": 0.5})
     with tifffile.TiffWriter(tmp_path / "b.ome.tif", ome=True) as file:

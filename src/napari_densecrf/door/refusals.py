@@ -14,6 +14,7 @@ PYTHON: Mapping[Kind, str] = {
     Kind.ONE_HOT: "pass probabilities_from_labels of its argmax over the classes",
     Kind.SCALED: "divide it by {scale:g} to have floats from 0 to 1",
     Kind.OVERSHOT: "clip it to 0 to 1 with np.clip",
+    Kind.PICTURE: "take one of its planes",
     Kind.LOGITS: "apply softmax over the classes first, or the sigmoid function to a foreground map",
 }
 COMMAND: Mapping[Kind, str] = {
@@ -23,6 +24,7 @@ COMMAND: Mapping[Kind, str] = {
     Kind.ONE_HOT: "say --from-labels 0.9",
     Kind.SCALED: "divide it by {scale:g} and save it as floats from 0 to 1",
     Kind.OVERSHOT: "clip it to 0 to 1 and save it again",
+    Kind.PICTURE: "save one of its planes, as a gray image",
     Kind.LOGITS: "apply softmax over the classes, or the sigmoid function to a foreground map, and save it again",
 }
 

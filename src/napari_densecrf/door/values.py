@@ -42,6 +42,7 @@ class Kind(Enum):
     ONE_HOT = "classes, one plane of 0 and 1 each"
     SCALED = "probabilities of another scale"
     OVERSHOT = "probabilities that were interpolated"
+    PICTURE = "a picture"
     LOGITS = "logits"
 
 
@@ -76,6 +77,7 @@ class Values:
             Kind.ONE_HOT: "take the number of the plane as the class of a rough segmentation",
             Kind.SCALED: f"divide it by {self.scale:g}",
             Kind.OVERSHOT: "clip it to 0 to 1",
+            Kind.PICTURE: "take one of its planes",
             Kind.LOGITS: "apply softmax over the classes first, or the sigmoid function to a foreground map",
         }[self.kind]
 
@@ -233,8 +235,12 @@ def _integers(seen: Look) -> Values:
 
 def _planes_of_integers(seen: Look) -> Values:
     sample, high, top, dtype = seen.sample, int(seen.high), seen.top, name_of(seen.dtype)
+    if len(seen.values) > 1 and (sample == sample[0]).all():
+        return Values(Kind.PICTURE, True, f"has {len(sample)} equal planes")
+    if len(seen.values) > 1 and high == top and (sample == top).all(axis=1).any():
+        return Values(Kind.PICTURE, True, f"has a plane of {top} everywhere, as opacity is")
     total = _common_sum(sample)
-    if total is not None and seen.low == 0 and len(seen.values) == 2:
+    if seen.low == 0 and len(seen.values) == 2 and np.isin((sample > 0).sum(axis=0), (0, 1)).all():
         return Values(Kind.ONE_HOT, True, f"holds one {high} a pixel along the classes, and 0 otherwise")
     if total is not None and abs(total - top) <= SAME_SUM * top and _is_unsigned(seen.dtype):
         return Values(Kind.PROBABILITIES, True, f"sums to {top} along the classes, the largest {dtype}", top)

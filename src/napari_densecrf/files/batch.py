@@ -98,6 +98,9 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
         Where nothing matches, or two images would be written to one file.
     """
     names = files_of(images)
+    for name in names:
+        if os.path.normpath(probabilities.replace("{stem}", stem(name))) == os.path.normpath(name):
+            raise BadInput(f"{probabilities} names the image {name} itself: expected the pattern of its map")
     maps = {os.path.normpath(probabilities.replace("{stem}", stem(name))) for name in names}
     names = [name for name in names if os.path.normpath(name) not in maps]
     if not any(os.path.exists(name) for name in names):

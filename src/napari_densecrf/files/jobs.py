@@ -143,6 +143,8 @@ def prepare(
         if image_of_labels(options.marginals) is not None:
             raise BadInput(f"{options.marginals} is for labels: give the marginals a file of their own")
     places.check(inputs_of(image, probabilities, strokes, options), outputs_of(path, options))
+    if os.path.realpath(image) == os.path.realpath(probabilities):
+        raise BadInput(f"{image} is given as the image and as its map: expected two files")
     names = [image, probabilities] + ([] if strokes is None else [strokes])
     inputs = tuple(read(name) for name in names)
     frames = lay_out(
@@ -307,10 +309,22 @@ def _labels_of(frames: Frames, source: Contents) -> Any:
     if frames.has_classes:
         if look_through(labels, 0).kind is not Kind.ONE_HOT:
             raise BadInput(f"{source.path} has shape {source.pixels.shape}: expected {frames.shape}, one label a pixel")
-        return labels.argmax(axis=0).astype(np.uint8 if len(labels) <= 256 else np.uint16)
+        whole = labels.rechunk({0: -1})
+        return whole.map_blocks(
+            partial(_plane_numbers, source.path), dtype=_label_type(len(labels)), drop_axis=0, chunks=whole.chunks[1:]
+        )
     if labels.dtype.kind == "f":
         return labels.map_blocks(partial(_whole_numbers, source.path), dtype=np.int32)
     return labels
+
+
+def _plane_numbers(name: str, planes: NDArray[Any]) -> NDArray[Any]:
+    """Return which of the planes, (n_classes, *spatial), is not 0 at each pixel."""
+    n_wrong = np.count_nonzero((planes > 0).sum(axis=0) != 1)
+    if n_wrong:
+        raise BadInput(f"{name} has no class, or several, at {n_wrong:,} pixels: expected one plane above 0 at each")
+    numbers: NDArray[Any] = planes.argmax(axis=0).astype(_label_type(len(planes)))
+    return numbers
 
 
 def _whole_numbers(name: str, floats: NDArray[Any]) -> NDArray[np.int32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.params import CRFParams
 
 HDF5 = (".h5", ".hdf5", ".ilp")
@@ -215,6 +217,8 @@ def _opened_tif(path: str, key: str) -> Iterator[Any]:
 def _read_tif(name: str) -> Contents:
     with tifffile.TiffFile(name) as file:
         series = file.series[0]
+        if len(file.series) > 1:
+            warnings.warn(f"{name} holds {len(file.series)} images, of which the first is read", InputWarning, 2)
         # Samples of a pixel are channels; other letters that tifffile does not know mean nothing.
         axes = series.axes.replace("S", "C") if set(series.axes) <= set("TCZYXS") else None
         sizes, unit = _tif_sizes(file)

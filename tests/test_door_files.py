@@ -974,6 +974,28 @@ def test_two_runs_into_one_place(names, tmp_path, capsys, name):
     assert not partial.exists()
 
 
+def test_labels_that_two_runs_add_to_one_image_are_both_in_its_list(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from napari_densecrf.files.places import alone_in
+    from napari_densecrf.files.pyramid import _list_labels
+
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.attrs["multiscales"] = [{"version": "0.4"}]
+    labels = tmp_path / "a.zarr" / "labels"
+    labels.mkdir()
+
+    def add(number):
+        with alone_in(labels):
+            _list_labels(labels / f"run {number}", tmp_path / "a.zarr")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, range(40)))
+    if os.name != "nt":
+        assert len(json.loads((labels / ".zattrs").read_text())["labels"]) == 40
+
+
 # ---- further reports of neighbouring tools
 
 

@@ -285,6 +285,17 @@ def test_labels_appear_when_they_are_whole_and_go_on_after_a_stop(tmp_path, name
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
+def test_a_run_that_is_stopped_in_the_middle_of_a_line_twice_goes_on(tmp_path):
+    path = tmp_path / "a.npy"
+    write_all(target(path), LABELS, stop_after=1)
+    for done in (1, 2, 3):
+        with (tmp_path / ".a.npy.partial" / "tiles.txt").open("a") as journal:
+            journal.write("1.384.320:0=17,5")
+        assert write_all(target(path), LABELS, stop_after=1) == done
+    assert write_all(target(path), LABELS) == 4
+    assert_array_equal(written(path), LABELS)
+
+
 def test_another_run_does_not_go_on_with_the_labels_of_one(tmp_path):
     path = tmp_path / "a.npy"
     write_all(target(path), LABELS, stop_after=3)

@@ -83,6 +83,7 @@ class FileSink:
         claim = json.dumps([JOURNAL, target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
         written = target.partial / CLAIM
         if _text_of(written) == claim and self._labels.exists():
+            _drop_half_line(self._journal)
             self.done = dict(_finished_lines(self._journal))
             return self.done.keys()
         self.done = {}
@@ -203,6 +204,14 @@ def _areas(labels: NDArray[Any]) -> dict[int, int]:
 
 def _text_of(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _drop_half_line(journal: Path) -> None:
+    """Remove the end of a journal that was not written to its end: the next line would be a part of it."""
+    content = journal.read_bytes() if journal.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(journal, len(whole))
 
 
 def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, int]]]:

@@ -308,7 +308,10 @@ def _labels_of(frames: Frames, source: Contents) -> Any:
     labels = frames.probabilities
     if frames.has_classes:
         if look_through(labels, 0).kind is not Kind.ONE_HOT:
-            raise BadInput(f"{source.path} has shape {source.pixels.shape}: expected {frames.shape}, one label a pixel")
+            raise BadInput(
+                f"{source.path} has shape {source.pixels.shape}: expected {frames.shape}, one label a pixel; leave out "
+                "--from-labels where these are probabilities"
+            )
         whole = labels.rechunk({0: -1})
         return whole.map_blocks(
             partial(_plane_numbers, source.path), dtype=_label_type(len(labels)), drop_axis=0, chunks=whole.chunks[1:]
@@ -330,7 +333,10 @@ def _plane_numbers(name: str, planes: NDArray[Any]) -> NDArray[Any]:
 def _whole_numbers(name: str, floats: NDArray[Any]) -> NDArray[np.int32]:
     labels: NDArray[np.int32] = np.clip(np.nan_to_num(floats), -(2**31), 2**31 - 128).astype(np.int32)
     if not (labels == floats).all():
-        raise BadInput(f"{name} holds floats that are no whole numbers: expected one label a pixel")
+        raise BadInput(
+            f"{name} holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels "
+            "where these are probabilities"
+        )
     return labels
 
 

@@ -10,7 +10,7 @@ import zarr
 from numpy.testing import assert_array_equal
 
 from files_written import written
-from napari_densecrf import CRFParams, PairwiseKernel
+from napari_densecrf import CRFParams, InputWarning, PairwiseKernel
 from napari_densecrf.files.frames import lay_out
 from napari_densecrf.files.read import BadInput, Contents, read
 from napari_densecrf.files.target import Target
@@ -128,7 +128,8 @@ def test_ome_tif_of_several_images_and_units_tells_those_of_the_first(tmp_path):
         units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "nm"}
         file.write(np.zeros((3, 8, 9), np.uint8), metadata=first | units)
         file.write(np.zeros((8, 9), np.uint8), metadata={"axes": "YX", "PhysicalSizeX": 7})
-    contents = read(tmp_path / "a.ome.tif")
+    with pytest.warns(InputWarning, match="holds 2 images, of which the first is read"):
+        contents = read(tmp_path / "a.ome.tif")
     assert (contents.axes, contents.unit) == ("ZYX", "µm")
     assert contents.sizes == pytest.approx({"X": 0.25, "Y": 0.25, "Z": 0.5})
     with tifffile.TiffWriter(tmp_path / "b.ome.tif", ome=True) as file:
@@ -263,7 +264,7 @@ def write_all(a_target, labels, stop_after=None):
                 inner = slice(y, min(y + 384, labels.shape[1])), slice(x, min(x + 320, labels.shape[2]))
                 sink.write(Piece(key, (t,), inner, labels[(t, *inner)]))
                 written += 1
-    assert sink.areas() == np.bincount(labels.ravel()).tolist()
+    assert sink.areas() == dict(enumerate(np.bincount(labels.ravel()).tolist()))
     sink.finish()
     return before
 
@@ -277,11 +278,22 @@ def test_labels_appear_when_they_are_whole_and_go_on_after_a_stop(tmp_path, name
     assert write_all(target(path), LABELS, stop_after=3) == 0
     assert not path.exists()
     # The line of a tile that was being noted counts for nothing.
-    with (tmp_path / f".{name}.partial" / "journal.txt").open("a") as journal:
-        journal.write("1.384.320:17,5")
+    with (tmp_path / f".{name}.partial" / "tiles.txt").open("a") as journal:
+        journal.write("1.384.320:0=17,5")
     assert write_all(target(path), LABELS) == 3
     assert_array_equal(written(path), LABELS)
     assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_a_run_that_is_stopped_in_the_middle_of_a_line_twice_goes_on(tmp_path):
+    path = tmp_path / "a.npy"
+    write_all(target(path), LABELS, stop_after=1)
+    for done in (1, 2, 3):
+        with (tmp_path / ".a.npy.partial" / "tiles.txt").open("a") as journal:
+            journal.write("1.384.320:0=17,5")
+        assert write_all(target(path), LABELS, stop_after=1) == done
+    assert write_all(target(path), LABELS) == 4
+    assert_array_equal(written(path), LABELS)
 
 
 def test_another_run_does_not_go_on_with_the_labels_of_one(tmp_path):

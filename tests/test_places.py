@@ -271,7 +271,7 @@ def test_what_a_killed_run_left_is_taken_over_at_whatever_moment(at):
     folder.mkdir()
     (folder / MARKER).touch()
     run()
-    for remove in (["labels.npy"], ["about.json"], ["about.json", "journal.txt"]):
+    for remove in (["labels.npy"], ["about.json"], ["about.json", "tiles.txt"]):
         write(labels * 2)
         for name in remove:
             (folder / name).unlink()
@@ -286,9 +286,13 @@ def test_a_run_that_ends_between_any_two_steps_leaves_the_earlier_labels_or_the_
 
     def run(labels, version):
         sink = FileSink(replace(target(path), about={"version": version}))
-        if not sink.open():
-            sink.write(Piece("0", (), (slice(None), slice(None)), labels))
-        sink.finish()
+        try:
+            if not sink.open():
+                sink.write(Piece("0", (), (slice(None), slice(None)), labels))
+            sink.finish()
+        finally:
+            # As the system does where a process ends.
+            sink._let_go()
 
     def found():
         if path.suffix == ".tif":

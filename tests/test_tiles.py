@@ -331,7 +331,7 @@ print(plan.n_tiles, (memory("VmHWM") - before) / plan.tile_bytes)
             r"shape \(2, 300, 250\): expected \(n_labels, 300, 260",
         ),
         ({"probabilities": np.zeros((300, 260), bool)}, "probabilities_from_labels"),
-        ({"probabilities": np.ones((300, 260), np.uint8)}, "only 0 and 1 as uint8"),
+        ({"probabilities": np.eye(300, 260, dtype=np.uint8)}, "only 0 and 1 as uint8"),
         ({"strokes": np.zeros((300, 250), int)}, r"strokes have shape \(300, 250\)"),
         ({"spacing": (1.0, 2.0, 3.0)}, "spacing has 3 numbers: expected 2"),
         ({"channel_axis": 0}, r"expected \(n_labels, 260\)"),

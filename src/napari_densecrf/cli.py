@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,21 +36,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
         return _demo(arguments[1:])
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold what a terminal cannot show.
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        with _stopped_by_term():
+            return int(options.run(options))
     except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
-        print(f"napari-densecrf: {_sentence(error)}", file=sys.stderr)
+        print(f"napari-densecrf: {batch.sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("napari-densecrf: stopped; the same command goes on with what is finished", file=sys.stderr)
-        return 130
+        return 128 + (_stop_signals[-1] if _stop_signals else signal.SIGINT)
 
 
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+# Signals other than Ctrl+C that stopped this process.
+_stop_signals: list[int] = []
+
+
+def _stop(number: int, _: Any) -> None:
+    _stop_signals.append(number)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _stopped_by_term() -> Iterator[None]:
+    """Let SIGTERM, which schedulers of clusters send, stop the work as Ctrl+C does; only the main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _stop_signals.clear()
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _demo(arguments: list[str]) -> int:
@@ -68,8 +92,15 @@ def _demo(arguments: list[str]) -> int:
 
 def _numbers(text: str) -> Sigma:
     """Read ``3`` or ``1,2,2``."""
-    values = tuple(float(part) for part in text.split(","))
+    values = tuple(_number(part) for part in text.split(","))
     return values[0] if len(values) == 1 else values
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number") from None
 
 
 def _spacing(text: str) -> Any:
@@ -77,7 +108,10 @@ def _spacing(text: str) -> Any:
 
 
 def _gib(text: str) -> int:
-    return int(float(text) * GIB)
+    amount = _number(text)
+    if not 0 < amount < 2**30:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no amount of memory: expected GiB, as 0.75")
+    return int(amount * GIB)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +135,11 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", required=True, metavar="LABELS",
         help=".tif, .npy or .ome.zarr; SOURCE.ome.zarr/labels/NAME adds them to that image",
     )  # fmt: skip
-    refine.add_argument("--strokes", metavar="FILE", help="0 = free, k = this pixel is class k - 1")
+    refine.add_argument(
+        "--strokes",
+        metavar="FILE",
+        help="0 = free, k = this pixel is class k - 1; with --from-labels, the k-th of its labels",
+    )
     refine.add_argument(
         "--marginals", metavar="FILE", help="write the probabilities of the classes too, classes first: .tif, .npy, ..."
     )
@@ -163,7 +201,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--from-labels",
         type=float,
         metavar="P",
-        help="the map is a rough segmentation, whose classes have probability P",
+        help="the map is a rough segmentation of any integers, whose classes have probability P (0.9 is usual)",
     )
     machine = command.add_argument_group("machine")
     machine.add_argument(

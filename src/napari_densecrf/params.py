@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 Sigma: TypeAlias = "float | tuple[float, ...]"
 
 DEFAULT_N_ITERATIONS = 5
+MOST_ITERATIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,10 @@ class CRFParams:
         ValueError
             Where the text is not JSON, a name is unknown or a value is not acceptable.
         """
-        return cls.from_dict(json.loads(text))
+        try:
+            return cls.from_dict(json.loads(text))
+        except RecursionError:
+            raise ValueError("the text has brackets within brackets too deep for parameters") from None
 
 
 def _reference_kernels() -> tuple[PairwiseKernel, ...]:
@@ -184,6 +188,8 @@ def _number(name: str, value: Any) -> float:
         raise TypeError(f"{name} is {value!r}: expected a number")
     try:
         return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large: expected a number below 1e308") from None
     except (TypeError, ValueError):
         raise TypeError(f"{name} is a {type(value).__name__}: expected a number") from None
 
@@ -195,6 +201,8 @@ def _count(name: str, value: Any) -> int:
         raise TypeError(f"{name} is {value!r}: expected a whole number") from None
     if count < 0:
         raise ValueError(f"{name} is {count}: expected 0 or more")
+    if count > MOST_ITERATIONS:
+        raise ValueError(f"{name} is more than {MOST_ITERATIONS:,}: a few are enough, as 5 or 10")
     return count
 
 

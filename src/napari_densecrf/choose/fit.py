@@ -140,15 +140,17 @@ def fit_steps(
     *,
     spacing: Sequence[float] | float | None = None,
     channel_axis: int | None = None,
+    is_part: bool = False,
 ) -> Iterator[FitStep]:
     """Search step by step: each `FitStep` is progress, and a place to stop and keep the best so far.
 
-    Parameters and errors are those of `fit`; only the last step has a fit.
+    Parameters and errors are those of `fit`; only the last step has a fit. With ``is_part`` these are a part of an
+    image and of its map, and the map's numbers are taken as they are: a part does not tell what the whole holds.
     """
     start = CRFParams() if start is None else start
     if not start.kernels:
         raise ValueError("start has no kernels: expected at least one, whose numbers are searched")
-    subject = Subject(image, probabilities, spacing, channel_axis)
+    subject = Subject(image, probabilities, spacing, channel_axis, is_part=is_part)
     drawn = _drawn(strokes, subject)
     if drawn.reason_against is not None:
         nothing = Fit(start, None, None, 0, drawn.reason_against)

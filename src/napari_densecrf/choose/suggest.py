@@ -158,12 +158,14 @@ def suggest_steps(
     *,
     spacing: Sequence[float] | float | None = None,
     channel_axis: int | None = None,
+    is_part: bool = False,
 ) -> Iterator[SuggestStep]:
     """Propose step by step: each `SuggestStep` is progress, and a place to stop.
 
-    Parameters and errors are those of `suggest`; only the last step has a suggestion.
+    Parameters and errors are those of `suggest`; only the last step has a suggestion. With ``is_part`` these are a part
+    of an image and of its map, and the map's numbers are taken as they are: a part does not tell what the whole holds.
     """
-    subject = Subject(image, probabilities, spacing, channel_axis)
+    subject = Subject(image, probabilities, spacing, channel_axis, is_part=is_part)
     yield SuggestStep(0.0, "how the classes look", None)
     parts = [subject.cut(box) for box in _boxes(subject)]
     units = units_of(parts)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import Grid, robust_range
 from napari_densecrf.crf.refine import Refiner
-from napari_densecrf.crf.unary import is_foreground
+from napari_densecrf.crf.unary import check_values, is_foreground
 from napari_densecrf.numbers import Units
 from napari_densecrf.params import CRFParams
 
@@ -76,11 +76,13 @@ class Subject:
     spacing : float or sequence of float, optional
     channel_axis : int, optional
         As `refine` takes them.
+    is_part : bool
+        Whether these are a part of an image and of its map, whose numbers alone do not tell what the map holds.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit each other. What the arrays hold is looked at where a part is cut.
+        Where the shapes do not fit each other, or the map is none of probabilities.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Subject:
         probabilities: ArrayLike,
         spacing: Sequence[float] | float | None,
         channel_axis: int | None,
+        *,
+        is_part: bool = False,
     ) -> None:
         self._image: Any = image if hasattr(image, "shape") else np.asarray(image)
         self._probabilities: Any = probabilities if hasattr(probabilities, "shape") else np.asarray(probabilities)
@@ -98,6 +102,8 @@ class Subject:
         grid = Grid(self.shape, (1.0,) * len(self.shape), (0,) * len(self.shape))
         foreground = is_foreground(tuple(self._probabilities.shape), grid)
         self.n_labels: int = 2 if foreground else self._probabilities.shape[0]
+        if not is_part:
+            check_values(self._probabilities, grid)
 
     @property
     def n_points(self) -> int:
@@ -114,14 +120,14 @@ class Subject:
         of_image = list(box)
         if self._channel_axis is not None:
             of_image.insert(self._channel_axis % self._image.ndim, slice(None))
-        image = np.asarray(self._image[tuple(of_image)])
+        image = np.asanyarray(self._image[tuple(of_image)])
         refiner = Refiner(
             image,
             spacing=self._spacing,
             channel_axis=self._channel_axis,
             origin=[along.start for along in box],
         )
-        probabilities = np.asarray(self._probabilities[(..., *box)])
+        probabilities = np.asanyarray(self._probabilities[(..., *box)])
         return Part(image, self._channel_axis, refiner, refiner.refine(probabilities, AS_THEY_ARE).marginals, box)
 
     def _spatial_shape(self) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from .grid_gaussian import GridGaussian
 from .meanfield import compatibility_arrays, iterate, most_probable
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .probe import Probe, take_probe
-from .unary import unary_energies
+from .unary import check_values, unary_energies, without_mask
 
 # What a term is built from: everything of its kernel but the weight.
 _Sigmas = tuple[object, object]
@@ -126,8 +126,9 @@ class Refiner:
         probe: Probe | None = None,
     ) -> None:
         self.grid: Grid
-        self.grid, self._intensities = from_image(image, spacing, channel_axis, origin)
+        self.grid, self._intensities = from_image(without_mask(image), spacing, channel_axis, origin)
         self._probe = take_probe(image, channel_axis) if probe is None else probe
+        self._is_part = origin is not None or probe is not None
         self._terms: dict[_Sigmas, PairwiseTerm] = {}
 
     def refine(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Refinement:
@@ -137,7 +138,9 @@ class Refiner:
         ----------
         probabilities : array_like
             (n_labels, *spatial), or (*spatial): the foreground of two classes. Floats from 0 to 1, or uint8 or
-            uint16, which are divided by the largest number of their type.
+            uint16, which are divided by the largest number of their type. Numbers that are no probabilities (a mask,
+            ids, percent, logits) are refused; but of a part of an image, with ``origin`` or ``probe``, they are taken
+            as they are, as a part does not tell what the whole holds.
         params : CRFParams
         strokes : (*spatial) array_like of int, optional
             0 = free, k = this pixel is class k - 1.
@@ -163,7 +166,10 @@ class Refiner:
 
         Parameters and errors are those of `refine`; only the last step has a refinement.
         """
-        unary = unary_energies(probabilities, self.grid, strokes)
+        array = np.asanyarray(probabilities)
+        if not self._is_part:
+            check_values(array, self.grid)
+        unary = unary_energies(array, self.grid, strokes)
         compatibility_arrays(params, unary.n_labels)
         active = [kernel for kernel in params.kernels if kernel.weight > 0]
         n_steps = len(active) + params.n_iterations + 1

@@ -18,6 +18,9 @@ from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.simd import padded
 from napari_densecrf.crf.numba.vectormath import logf
+from napari_densecrf.door.axes import MAX_CLASSES
+from napari_densecrf.door.refusals import PYTHON, refusal
+from napari_densecrf.door.spread import look_through
 
 from .grid import Grid
 
@@ -29,6 +32,10 @@ SUM_TOLERANCE = 0.02
 RULED_OUT = 1e9
 # How probable the classes of a rough segmentation are, where nobody says it.
 CONFIDENCE = 0.9
+
+# Labels above this are class indices only where not too many of them are missing.
+FEW_INDICES, MOST_INDICES_EACH = 32, 4
+_RANKS = "; the inverse that np.unique(labels, return_inverse=True) returns has them"
 
 BLOCK = 512
 BAD, ZERO_SUM, OFF_SUM = range(3)
@@ -64,7 +71,7 @@ def probabilities_from_labels(
     Parameters
     ----------
     labels : (*spatial) array_like of bool or int
-        Class indices from 0 on.
+        Class indices from 0 on. Of other labels, as ids, ``np.unique(labels, return_inverse=True)`` makes indices.
     confidence : float
         Probability of the given class, above ``1 / n_labels`` and below 1; the others share the rest.
     n_labels : int, optional
@@ -80,13 +87,17 @@ def probabilities_from_labels(
         With one sentence that names what came and what is expected.
     """
     array = np.asarray(labels)
+    if np.ma.is_masked(labels):
+        raise ValueError("labels are masked at some pixels: expected a class at each; fill them, as with 0")
     if array.dtype.kind not in "biu":
         raise ValueError(f"labels hold {array.dtype} values: expected integers, the index of the class")
     if array.size == 0:
         raise ValueError(f"labels are empty, of shape {array.shape}: expected at least one pixel")
     if array.dtype.kind == "i" and array.min() < 0:
-        raise ValueError(f"labels go down to {array.min()}: expected class indices from 0 on")
+        raise ValueError(f"labels go down to {array.min()}: expected class indices from 0 on{_RANKS}")
     count = max(2, int(array.max()) + 1) if n_labels is None else n_labels
+    if n_labels is None and count > FEW_INDICES:
+        _refuse_ids(array, count)
     if count < 2 or array.max() >= count:
         raise ValueError(f"labels go up to {array.max()} with {count} classes: expected indices from 0 to {count - 1}")
     if not 1 / count < confidence < 1:
@@ -94,6 +105,18 @@ def probabilities_from_labels(
     probabilities = np.full((count, *array.shape), (1 - confidence) / (count - 1), np.float32)
     np.put_along_axis(probabilities, array[None].astype(np.intp), np.float32(confidence), axis=0)
     return probabilities
+
+
+def _refuse_ids(labels: NDArray[np.integer], count: int) -> None:
+    """Raise ValueError where most indices up to the largest belong to no pixel, or to too many for classes."""
+    values = np.unique(labels)
+    if len(values) * MOST_INDICES_EACH < count or count > MAX_CLASSES:
+        named = [str(value) for value in values]
+        shown = ", ".join(named if len(named) < 5 else [*named[:3], "…", named[-1]])
+        raise ValueError(
+            f"labels hold {len(values):,} different values, {shown}: expected class indices from 0 on, at most "
+            f"{MAX_CLASSES} classes{_RANKS}"
+        )
 
 
 def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | None = None) -> Unary:
@@ -161,7 +184,7 @@ def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> in
         Where its shape or type is not that of a map on the grid.
     """
     foreground = is_foreground(shape, grid)
-    if dtype.kind == "b" or (dtype.kind in "iu" and dtype not in (np.uint8, np.uint16)):
+    if dtype.kind == "b" or (dtype.kind in "iu" and (dtype.kind == "i" or dtype.itemsize > 2)):
         raise ValueError(
             f"probabilities hold {dtype} values: expected floats from 0 to 1, uint8 or uint16; a rough "
             "segmentation goes through probabilities_from_labels"
@@ -171,31 +194,41 @@ def count_labels(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> in
     return 2 if foreground else shape[0]
 
 
+def check_values(probabilities: Any, grid: Grid) -> None:
+    """Raise ValueError where the numbers of a whole map are no probabilities; of a lazy one, a few parts are read.
+
+    A part of a map does not tell: that of a background holds no number but 0.
+    """
+    foreground = is_foreground(tuple(probabilities.shape), grid)
+    if probabilities.dtype.kind not in "biuf":
+        # `count_labels` names what is wrong.
+        return
+    refused = refusal(look_through(probabilities, None if foreground else 0), PYTHON)
+    if refused is not None:
+        raise ValueError(refused)
+
+
 def scaled(probabilities: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    """Return floats from 0 to 1, where integers came divided by the largest number of their type."""
-    if probabilities.dtype.kind == "f":
-        return probabilities
-    return probabilities * np.float32(1 / np.iinfo(probabilities.dtype).max)
+    """Return floats from 0 to 1: integers divided by the largest number of their type, NaN where they are masked."""
+    if probabilities.dtype.kind != "f":
+        probabilities = probabilities * np.float32(1 / np.iinfo(probabilities.dtype).max)
+    return without_mask(probabilities)
 
 
-def refuse_labels(largest: int, dtype: np.dtype[Any]) -> None:
-    """Raise ValueError where a foreground map of integers goes up to 1 only: a rough segmentation."""
-    if dtype.kind == "u" and largest == 1:
-        raise ValueError(
-            f"the foreground map holds only 0 and 1 as {dtype}, of {np.iinfo(dtype).max}: a rough "
-            "segmentation goes through probabilities_from_labels"
-        )
+def without_mask(array: Any) -> NDArray[Any]:
+    """Return a plain array, with NaN where it was masked."""
+    if not np.ma.is_masked(array):
+        return np.asarray(array)
+    filled: NDArray[Any] = array.astype(np.result_type(array.dtype, np.float32)).filled(np.nan)
+    return filled
 
 
 def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
-    array = np.asarray(probabilities)
+    array = np.asanyarray(probabilities)
     count_labels(array.shape, array.dtype, grid)
-    foreground = is_foreground(array.shape, grid)
-    if foreground and array.dtype.kind == "u":
-        refuse_labels(int(array.max()), array.dtype)
-    planes = array.reshape(1 if foreground else len(array), -1)
-    return np.ascontiguousarray(scaled(planes), dtype=np.float32)
+    planes = scaled(array).reshape(1 if is_foreground(array.shape, grid) else len(array), -1)
+    return np.ascontiguousarray(planes, dtype=np.float32)
 
 
 def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
@@ -341,7 +374,7 @@ def check_strokes(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> N
 
 def stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
     """Return (n_points,) integers, 0 = free, k = class k - 1, or say what is wrong with them."""
-    array = np.asarray(strokes)
+    array = np.ma.filled(np.asanyarray(strokes), 0)
     check_strokes(array.shape, array.dtype, grid)
     if array.min() < 0 or array.max() > n_labels:
         wrong = int(array.min() if array.min() < 0 else array.max())

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# So many values are looked at, spread over the array.
-SAMPLE = 1 << 16
+# So many values are looked at, spread over the array; of ids, a square of so many pixels.
+SAMPLE, PATCH = 1 << 16, 1024
 # Integers of fewer different values than this are classes, not probabilities.
 FEW_VALUES = 16
 # Probabilities that were saved as integers reach at least this part of their type's range somewhere.
@@ -25,8 +25,11 @@ SAME_SUM, MOST_PIXELS = 0.03, 0.9
 SLACK = 1e-3
 # What 1 may be in maps that were scaled: percent, per mille, and the ranges of cameras and file types.
 SCALES = (100, 255, 1000, 1023, 4095, 16383, 65535)
-# Of neighbours that differ from 0 and from the largest value, so many are equal in images of ids.
-ALIKE_NEIGHBOURS = 0.6
+# Of neighbours that differ from 0 and from the largest value, so many are equal in images of ids; and of an id there is
+# one patch, or hardly more.
+ALIKE_NEIGHBOURS, PATCHES_EACH = 0.6, 1.5
+# Interpolation overshoots by as much; sums along the classes that are off by such a factor are only said.
+OVERSHOOT, MOST_OFF = 0.3, 2.0
 
 
 class Kind(Enum):
@@ -38,6 +41,8 @@ class Kind(Enum):
     OBJECTS = "objects, one number each"
     ONE_HOT = "classes, one plane of 0 and 1 each"
     SCALED = "probabilities of another scale"
+    OVERSHOT = "probabilities that were interpolated"
+    PICTURE = "a picture"
     LOGITS = "logits"
 
 
@@ -71,8 +76,43 @@ class Values:
             Kind.OBJECTS: "take it as a rough segmentation",
             Kind.ONE_HOT: "take the number of the plane as the class of a rough segmentation",
             Kind.SCALED: f"divide it by {self.scale:g}",
+            Kind.OVERSHOT: "clip it to 0 to 1",
+            Kind.PICTURE: "take one of its planes",
             Kind.LOGITS: "apply softmax over the classes first, or the sigmoid function to a foreground map",
         }[self.kind]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a map.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+    has_classes : bool
+        Whether an axis holds classes; else it is the foreground alone.
+    sample : (n_planes, n) array
+        Values of pixels spread over the map.
+    low, high : float
+        Of all values that were seen, NaN left out.
+    patch : (height, width) array
+        A piece of the first plane, with all its pixels.
+    values : (n_values,) array
+        The different numbers of the sample, if they are whole; where these are few, of all that was seen.
+    """
+
+    dtype: np.dtype[Any]
+    has_classes: bool
+    sample: NDArray[Any]
+    low: float
+    high: float
+    patch: NDArray[Any]
+    values: NDArray[Any]
+
+    @property
+    def top(self) -> int:
+        """The largest number of a type of integers."""
+        return int(np.iinfo(self.dtype).max)
 
 
 def look_at(array: NDArray[Any], class_axis: int | None) -> Values:
@@ -81,7 +121,7 @@ def look_at(array: NDArray[Any], class_axis: int | None) -> Values:
     Parameters
     ----------
     array : array of bool, int or float
-        The map, or a part of it that has what the whole has. NaN is left out.
+        The map, or a part of it that has what the whole has. NaN and masked pixels are left out.
     class_axis : int, optional
         Axis of the classes; None for the foreground alone.
 
@@ -90,83 +130,145 @@ def look_at(array: NDArray[Any], class_axis: int | None) -> Values:
     Values
     """
     planes = array[None] if class_axis is None else np.moveaxis(array, class_axis, 0)
-    sample = _sample(planes)
-    if array.dtype.kind == "b":
+    return judge(look(planes, has_classes=class_axis is not None))
+
+
+def judge(seen: Look) -> Values:
+    """Tell what numbers are, from what was seen of them."""
+    if seen.dtype.kind == "b":
         return Values(Kind.MASK, True, "holds only true and false")
-    if array.dtype.kind == "f":
-        finite = sample[:, np.isfinite(sample).all(axis=0)]
-        return _floats(finite, class_axis is not None) if finite.size else _unknown(sample)
-    return _integers(planes, sample, class_axis is not None)
+    if seen.dtype.kind == "f":
+        return _floats(seen) if seen.sample.size else _unknown()
+    return _integers(seen) if seen.sample.size else _unknown()
+
+
+def look(planes: NDArray[Any], *, has_classes: bool) -> Look:
+    """Look at a map in memory, (n_planes, *spatial)."""
+    sample = _sample(planes)
+    low, high = _extremes(planes, sample)
+    patch = planes[0]
+    while patch.ndim > 2:
+        patch = patch[len(patch) // 2]
+    # Of floats, only whole numbers may be labels.
+    values = np.unique(sample) if planes.dtype.kind != "f" or _whole_numbers(sample) else sample[:0].ravel()
+    if 0 < len(values) <= FEW_VALUES and not np.ma.isMaskedArray(planes):
+        values = np.unique(known(planes.reshape(len(planes), -1)))
+    return Look(planes.dtype, has_classes, sample, low, high, np.asarray(np.atleast_2d(patch)[:PATCH, :PATCH]), values)
 
 
 def _sample(planes: NDArray[Any]) -> NDArray[Any]:
-    """Return (n_planes, n) values, spread over the pixels."""
-    flat = planes.reshape(len(planes), -1)
-    # An odd step does not fall on the same columns again and again.
-    step = max(1, flat.size // SAMPLE) | 1
-    return flat[:, ::step]
+    """Return (n_planes, n) values, spread over the pixels; without a copy of all of them, whatever their order."""
+    step = max(1, planes.size // SAMPLE)
+    if planes.flags.c_contiguous:
+        # An odd step does not fall on the same columns again and again.
+        sample = planes.reshape(len(planes), -1)[:, :: step | 1]
+    else:
+        steps = [1] * planes.ndim
+        # Every so many rows and columns.
+        for axis in sorted(range(1, planes.ndim), key=lambda one: -planes.shape[one])[:2]:
+            steps[axis] = max(1, min(planes.shape[axis] // 16, round(step**0.5))) | 1
+        sample = planes[tuple(slice(None, None, one) for one in steps)].reshape(len(planes), -1)
+    return known(sample)
 
 
-def _unknown(sample: NDArray[Any]) -> Values:
+def known(sample: NDArray[Any]) -> NDArray[Any]:
+    """Return (n_planes, n) values without the pixels that are masked or no numbers in any plane."""
+    if isinstance(sample, np.ma.MaskedArray):
+        sample = sample.data[:, ~np.ma.getmaskarray(sample).any(axis=0)]
+    return sample[:, np.isfinite(sample).all(axis=0)] if sample.dtype.kind == "f" else sample
+
+
+def _extremes(planes: NDArray[Any], sample: NDArray[Any]) -> tuple[float, float]:
+    """Return the lowest and the highest number, exact also for large integers; of all pixels where that is quick."""
+    if not sample.size:
+        return 0.0, 0.0
+    if planes.dtype.kind == "b" or np.ma.isMaskedArray(planes):
+        return sample.min(), sample.max()
+    low, high = np.fmin.reduce(planes, axis=None), np.fmax.reduce(planes, axis=None)
+    if planes.dtype.kind == "f":
+        return (float(low), float(high)) if np.isfinite([low, high]).all() else (sample.min(), sample.max())
+    return int(low), int(high)
+
+
+def _unknown() -> Values:
     return Values(Kind.PROBABILITIES, False, "holds no finite numbers where it was looked at")
 
 
-def _floats(sample: NDArray[Any], has_classes: bool) -> Values:
-    low, high = float(sample.min()), float(sample.max())
-    total = _common_sum(sample) if has_classes and len(sample) > 1 else None
+def _floats(seen: Look) -> Values:
+    sample, low, high = seen.sample, float(seen.low), float(seen.high)
+    total = _common_sum(sample) if seen.has_classes and len(sample) > 1 else None
     if low >= -SLACK and high <= 1 + SLACK:
-        if total is None:
-            sums = sample.sum(axis=0)
-            said = (
-                f"sums to {sums.min():.3g} to {sums.max():.3g} along the classes" if has_classes else "lies in 0 to 1"
-            )
-            return Values(Kind.PROBABILITIES, not has_classes, said)
+        if total != 1:
+            said = _sums(sample) if seen.has_classes else "lies in 0 to 1"
+            return Values(Kind.PROBABILITIES, not seen.has_classes, said)
         return Values(Kind.PROBABILITIES, True, "sums to 1 along the classes")
-    if low >= 0 and total is not None:
+    if low >= -SLACK and total is not None and 1 / MOST_OFF <= total <= MOST_OFF:
+        return Values(Kind.PROBABILITIES, total == 1, f"sums to {total:g} along the classes")
+    if low < 0 and _is_marked(sample, low):
+        return Values(Kind.PROBABILITIES, False, f"holds {low:g} at some pixels, which is negative, and else 0 to 1")
+    if low >= 0 and total not in (None, 1):
         return Values(Kind.SCALED, True, f"sums to {total:g} along the classes", total)
     if low >= 0 and _whole_numbers(sample):
-        return _labels(sample, high, "floats")
+        return _labels(seen, "floats")
+    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT and (seen.has_classes is False or total == 1):
+        return Values(Kind.OVERSHOT, False, f"goes from {low:.3g} to {high:.3g}")
     if low >= 0 and high <= SCALES[-1] and _next_scale(high) / 2 < high:
-        scale = _next_scale(high)
-        return Values(Kind.SCALED, False, f"goes up to {high:.4g}", scale)
-    end = f"goes down to {low:.3g}" if low < 0 else f"goes up to {high:.3g}"
-    return Values(Kind.LOGITS, True, f"{end}, where probabilities lie from 0 to 1: negative numbers are logits")
-
-
-def _integers(planes: NDArray[Any], sample: NDArray[Any], has_classes: bool) -> Values:
-    top = int(np.iinfo(planes.dtype).max)
-    low, high = int(planes.min()), int(planes.max())
+        return Values(Kind.SCALED, False, f"goes up to {high:.4g}", _next_scale(high))
     if low < 0:
-        return Values(Kind.OBJECTS, True, f"goes down to {low}, as {planes.dtype}")
-    if has_classes and len(planes) > 1:
-        return _planes_of_integers(sample, high, top, planes.dtype)
-    return _one_plane_of_integers(planes, sample, high, top)
+        return Values(Kind.LOGITS, True, f"goes down to {low:.3g}, and no probability is negative")
+    return Values(Kind.LOGITS, True, f"goes up to {high:.3g}, and sums to nothing in common")
 
 
-def _planes_of_integers(sample: NDArray[Any], high: int, top: int, dtype: np.dtype[Any]) -> Values:
+def _is_marked(sample: NDArray[Any], low: float) -> bool:
+    """Tell whether one negative number stands for pixels without a value, and all others are probabilities."""
+    others = sample[sample >= 0]
+    return bool(others.size and (sample[sample < 0] == low).all() and others.max() <= 1 + SLACK)
+
+
+def _integers(seen: Look) -> Values:
+    if seen.low < 0:
+        return Values(Kind.OBJECTS, True, f"goes down to {seen.low}, as {name_of(seen.dtype)}")
+    if seen.has_classes and len(seen.sample) > 1:
+        return _planes_of_integers(seen)
+    return _one_plane_of_integers(seen)
+
+
+def _planes_of_integers(seen: Look) -> Values:
+    sample, high, top, dtype = seen.sample, int(seen.high), seen.top, name_of(seen.dtype)
+    if len(seen.values) > 1 and (sample == sample[0]).all():
+        return Values(Kind.PICTURE, True, f"has {len(sample)} equal planes")
+    if len(seen.values) > 1 and high == top and (sample == top).all(axis=1).any():
+        return Values(Kind.PICTURE, True, f"has a plane of {top} everywhere, as opacity is")
     total = _common_sum(sample)
-    if total is not None and len(np.unique(sample)) == 2:
+    if seen.low == 0 and len(seen.values) == 2 and np.isin((sample > 0).sum(axis=0), (0, 1)).all():
         return Values(Kind.ONE_HOT, True, f"holds one {high} a pixel along the classes, and 0 otherwise")
-    if total is not None and abs(total - top) <= SAME_SUM * top and _is_unsigned(dtype):
+    if total is not None and abs(total - top) <= SAME_SUM * top and _is_unsigned(seen.dtype):
         return Values(Kind.PROBABILITIES, True, f"sums to {top} along the classes, the largest {dtype}", top)
     if total is not None:
         return Values(Kind.SCALED, True, f"sums to {total:g} along the classes, of {dtype} up to {top}", total)
-    if high >= REACHED * top and _is_unsigned(dtype):
+    if high >= REACHED * top and _is_unsigned(seen.dtype):
         return Values(Kind.PROBABILITIES, False, _sums(sample / top), top)
     return Values(Kind.SCALED, False, f"goes up to {high} of {top}, and sums to nothing in common", _next_scale(high))
 
 
-def _one_plane_of_integers(planes: NDArray[Any], sample: NDArray[Any], high: int, top: int) -> Values:
-    dtype = planes.dtype
-    values = np.unique(sample)
-    if len(values) <= FEW_VALUES or high == 1:
-        return _labels(sample, high, str(dtype))
-    if _neighbours_alike(planes, high) > ALIKE_NEIGHBOURS:
+def _one_plane_of_integers(seen: Look) -> Values:
+    high, top, dtype = int(seen.high), seen.top, name_of(seen.dtype)
+    fits = _is_unsigned(seen.dtype) and high >= REACHED * top
+    if high == 0:
+        # Whatever it is, all of it is background.
+        return Values(Kind.PROBABILITIES, False, "holds only 0", top)
+    if len(seen.values) <= FEW_VALUES and not (fits and 0 < seen.low < high):
+        return _labels(seen, dtype, top if fits else 1)
+    if _holds_ids(seen.patch, high):
         return Values(Kind.OBJECTS, True, f"holds patches of one number each, up to {high}, as {dtype}")
-    if not _is_unsigned(dtype) or high < REACHED * top:
-        said = f"goes up to {high}, and {dtype} to {top}"
-        return Values(Kind.SCALED, False, said, _next_scale(high))
+    if not fits:
+        return Values(Kind.SCALED, False, f"goes up to {high}, and {dtype} to {top}", _next_scale(high))
     return Values(Kind.PROBABILITIES, False, f"goes up to {high} of {top}", top)
+
+
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return the name of a type, without its byte order."""
+    return dtype.newbyteorder("=").name
 
 
 def _is_unsigned(dtype: np.dtype[Any]) -> bool:
@@ -174,14 +276,14 @@ def _is_unsigned(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "u" and dtype.itemsize <= 2
 
 
-def _labels(sample: NDArray[Any], high: float, words: str) -> Values:
-    values = np.unique(sample)
+def _labels(seen: Look, words: str, scale: float = 1.0) -> Values:
+    values = seen.values
     shown = ", ".join(f"{value:g}" for value in values[:4]) + (" …" if len(values) > 4 else "")
     if len(values) <= 2:
         return Values(Kind.MASK, True, f"holds only {shown.replace(', ', ' and ')} as {words}")
     if len(values) <= FEW_VALUES:
-        return Values(Kind.CLASSES, True, f"holds only the values {shown} as {words}")
-    return Values(Kind.OBJECTS, False, f"holds whole numbers up to {high:g} as {words}")
+        return Values(Kind.CLASSES, True, f"holds only the values {shown} as {words}", scale)
+    return Values(Kind.OBJECTS, False, f"holds whole numbers up to {seen.high:g} as {words}")
 
 
 def _sums(sample: NDArray[Any]) -> str:
@@ -192,7 +294,9 @@ def _sums(sample: NDArray[Any]) -> str:
 def _common_sum(sample: NDArray[Any]) -> float | None:
     """Return what the planes sum to at most pixels, or None; 1, or a known scale, exactly."""
     sums = sample.sum(axis=0, dtype=np.float64)
-    middle = float(np.median(sums))
+    # Pixels without a value have 0 in all planes.
+    sums = sums[sums != 0]
+    middle = float(np.median(sums)) if sums.size else 0.0
     # Integers are rounded, each of the planes by a half at most.
     slack = SAME_SUM * abs(middle) + (0.5 * len(sample) if sample.dtype.kind in "iu" and middle > 10 else 0.0)
     if middle <= 0 or (np.abs(sums - middle) <= slack).mean() < MOST_PIXELS:
@@ -209,10 +313,13 @@ def _next_scale(high: float) -> float:
     return float(next((scale for scale in SCALES if high <= scale), high))
 
 
-def _neighbours_alike(planes: NDArray[Any], high: int) -> float:
-    """Return how many of the neighbours along the last axis are equal, where neither is 0 nor the largest value."""
-    rows = planes.reshape(-1, planes.shape[-1])
-    rows = rows[:: max(1, rows.size // (4 * SAMPLE))]
-    left, right = rows[:, :-1], rows[:, 1:]
+def _holds_ids(patch: NDArray[Any], high: int) -> bool:
+    """Tell whether a piece of an image holds ids: neighbours are alike, and each number makes one patch."""
+    left, right = patch[:, :-1], patch[:, 1:]
     inside = (left > 0) & (left < high)
-    return float((left == right)[inside].mean()) if inside.any() else 0.0
+    if not inside.any() or (left == right)[inside].mean() <= ALIKE_NEIGHBOURS:
+        return False
+    from skimage.measure import label
+
+    n_patches = int(label(patch.astype(np.int64), background=0, connectivity=1).max())
+    return n_patches <= PATCHES_EACH * int(np.count_nonzero(np.unique(patch)))

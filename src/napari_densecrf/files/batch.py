@@ -7,15 +7,18 @@ import glob
 import os
 import re
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
+from napari_densecrf.crf.unary import InputWarning
+
 from . import places
-from .jobs import Options, inputs_of, prepare
+from .jobs import FileJob, Options, inputs_of, prepare
 from .places import Use
 from .read import BadInput
 
@@ -24,6 +27,8 @@ HEADS = ("image", "probabilities", "labels", "status", "milliseconds")
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 # Files with these endings are images, where a folder is named.
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
+# A cell of a table that begins so is taken for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Words in the names of maps; so many images are enough to guess the pattern.
 MAP_WORDS = ("prob", "map", "pred")
 GUESS_FROM = 10
@@ -50,15 +55,18 @@ class Outcome:
         "done", "failed" or "there already".
     error : str
         One sentence, where it failed.
-    areas : list of int
-        Pixels of each class.
+    remarks : list of str
+        What was a guess, or mended.
+    areas : dict
+        From each label to its number of pixels.
     elapsed_ms : float
     """
 
     entry: Entry
     status: str = "failed"
     error: str = ""
-    areas: list[int] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    areas: dict[int, int] = field(default_factory=dict)
     elapsed_ms: float = 0.0
 
 
@@ -90,6 +98,9 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
         Where nothing matches, or two images would be written to one file.
     """
     names = files_of(images)
+    for name in names:
+        if os.path.normpath(probabilities.replace("{stem}", stem(name))) == os.path.normpath(name):
+            raise BadInput(f"{probabilities} names the image {name} itself: expected the pattern of its map")
     maps = {os.path.normpath(probabilities.replace("{stem}", stem(name))) for name in names}
     names = [name for name in names if os.path.normpath(name) not in maps]
     if not any(os.path.exists(name) for name in names):
@@ -113,11 +124,22 @@ def files_of(patterns: Sequence[str]) -> list[str]:
     """Return the files that patterns name, sorted: of a folder its pictures; without a match the pattern itself."""
     names: set[str] = set()
     for pattern in patterns:
-        if os.path.isdir(pattern) and not pattern.lower().rstrip("/").endswith(".zarr"):
+        if os.path.isdir(pattern) and not Path(pattern).name.lower().endswith(".zarr"):
             names.update(str(path) for path in Path(pattern).iterdir() if is_picture(path.name))
+        elif os.path.lexists(pattern):
+            names.add(pattern)
         else:
-            names.update(glob.glob(pattern, recursive=True) or [pattern])
+            names.update(glob.glob(_with_folders_as_they_are(pattern), recursive=True) or [pattern])
     return sorted(names)
+
+
+def _with_folders_as_they_are(pattern: str) -> str:
+    """Return a pattern in which the brackets of folders that exist, as in ``exp [1]/*.tif``, mean themselves."""
+    path = Path(pattern)
+    for folder in path.parents:
+        if folder.is_dir():
+            return os.path.join(glob.escape(str(folder)), path.relative_to(folder))
+    return pattern
 
 
 def is_picture(name: str) -> bool:
@@ -226,16 +248,40 @@ def run_all(
             continue
         started = time.perf_counter()
         try:
-            job = prepare(entry.image, entry.probabilities, entry.output, options, entry.strokes)
+            job = _prepare(entry, options, outcome.remarks)
             for _ in job.run():
                 yield outcome, False
             outcome.areas = job.labels.areas()
             outcome.status = "done"
         except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
-            outcome.error = " ".join(str(error).split())
+            outcome.error = sentence(error)
+        except Exception as error:
+            # Whatever a damaged file makes a library raise.
+            outcome.error = f"{type(error).__name__}: {sentence(error)}"
         outcome.elapsed_ms = 1e3 * (time.perf_counter() - started)
         write_table(folder / TABLE, outcomes)
         yield outcome, True
+
+
+def _prepare(entry: Entry, options: Options, remarks: list[str]) -> FileJob:
+    """Prepare a job, and note the warnings about its input."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        job = prepare(
+            entry.image, entry.probabilities, entry.output, replace(options, is_one_of_many=True), entry.strokes
+        )
+    for warning in caught:
+        warnings.warn(warning.message, stacklevel=3)
+        if issubclass(warning.category, InputWarning):
+            remarks.append(str(warning.message))
+    return job
+
+
+def sentence(error: BaseException) -> str:
+    """Return what is wrong in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
@@ -247,27 +293,33 @@ def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
         raise BadInput(f"{table} is no table of napari-densecrf: choose another folder for the labels")
 
 
+def _path_cell(path: object) -> str:
+    """Return a path that no program for tables takes for a formula: ``=1+1.tif`` is ``./=1+1.tif``."""
+    return f".{os.sep}{path}" if str(path).startswith(FORMULA) else str(path)
+
+
+def _cell(words: str) -> str:
+    return f"'{words}" if words.startswith(FORMULA) else words
+
+
 def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the table under a unique name beside its place, then rename."""
-    most = max(len(outcome.areas) for outcome in outcomes)
+    labels = sorted({label for outcome in outcomes for label in outcome.areas})
     # A unique name, so that no file of the user has it.
     path = places.real(path)
     made = path.with_name(f".{path.name}.{uuid4().hex}")
-    with made.open("x", newline="", encoding="utf-8") as file:
+    with made.open("x", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
-        table.writerow([*HEADS, *(f"pixels_{k}" for k in range(most)), "error"])
+        table.writerow([*HEADS, *(f"pixels_{label}" for label in labels), "error", "remarks"])
         for outcome in outcomes:
-            areas = outcome.areas if outcome.status == "done" else []
             table.writerow(
                 [
-                    outcome.entry.image,
-                    outcome.entry.probabilities,
-                    outcome.entry.output,
+                    *map(_path_cell, (outcome.entry.image, outcome.entry.probabilities, outcome.entry.output)),
                     outcome.status,
                     round(outcome.elapsed_ms),
-                    *areas,
-                    *[""] * (most - len(areas)),
-                    outcome.error,
+                    *(outcome.areas.get(label, 0) if outcome.areas else "" for label in labels),
+                    _cell(outcome.error),
+                    _cell("; ".join(outcome.remarks)),
                 ]
             )
     os.replace(made, path)

@@ -6,9 +6,15 @@ else there is, counts images that have nothing to do with each other; T joins th
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import NDArray
+
+from napari_densecrf.crf.unary import InputWarning
+from napari_densecrf.door.axes import Brought, arrangements
+from napari_densecrf.door.spread import look_through
 from napari_densecrf.large.dask_arrays import lazy
 from napari_densecrf.large.job import Frame
 
@@ -34,6 +40,8 @@ class Frames:
     strokes : dask array, optional
         (*independent, *space).
     has_channels, has_classes : bool
+    values : (n_labels,) array of int, optional
+        The label of each class; None = the index of the class.
     """
 
     independent: str
@@ -43,6 +51,7 @@ class Frames:
     strokes: Any
     has_channels: bool
     has_classes: bool
+    values: NDArray[Any] | None = None
 
     @property
     def axes(self) -> str:
@@ -63,7 +72,7 @@ class Frames:
         """Return one frame."""
         of_map = (slice(None), *index) if self.has_classes else index
         strokes = None if self.strokes is None else self.strokes[index]
-        return Frame(self.image[index], self.probabilities[of_map], strokes)
+        return Frame(self.image[index], self.probabilities[of_map], strokes, self.values)
 
     @property
     def channel_axis(self) -> int | None:
@@ -132,6 +141,8 @@ def _image_axes(
 ) -> tuple[str, Any]:
     """Return the letters of the image's axes, and its pixels; without names, axes of one pixel are left out."""
     pixels = lazy(image.pixels)
+    if pixels.ndim < 2:
+        raise BadInput(f"{image.path} has shape {pixels.shape}: expected an image, of two axes or more")
     if axes is not None:
         return _named("--axes", axes, image), pixels
     if image.axes is not None and channel_axis is None:
@@ -155,13 +166,41 @@ def _image_axes(
         return "YX", pixels[kept]
     if pixels.ndim == 2:
         return "YX", pixels
-    raise _ambiguous(image, "ZYX" if pixels.ndim == 3 else "TZYX"[-pixels.ndim :])
+    channels = _told_channels(image, probabilities)
+    if channels is not None and pixels.ndim == 3:
+        return "YX"[:channels] + "C" + "YX"[channels:], pixels
+    axes = "ZYX" if pixels.ndim == 3 else "TZYX"[-pixels.ndim :]
+    if channels is not None and pixels.ndim <= 5:
+        axes = "TZYX"[5 - pixels.ndim :]
+        axes = axes[:channels] + "C" + axes[channels:]
+    raise _ambiguous(image, axes)
+
+
+def _told_channels(image: Contents, probabilities: Contents) -> int | None:
+    """Return the axis of the image that holds channels, where the map fits no other way, or sums to one so only."""
+    pixels = lazy(probabilities.pixels)
+    source = Brought(
+        probabilities.path, pixels.shape, _letters(probabilities), look=lambda axis: look_through(pixels, axis)
+    )
+    fits = arrangements(Brought(image.path, tuple(image.pixels.shape)), source)
+    if not fits or fits[0].doubt or fits[0].class_axis is None:
+        return None
+    values = fits[0].values
+    told = len(fits) == 1 or "C" in source.letters or (values is not None and values.sure)
+    return fits[0].channel_axis if told else None
+
+
+def _letters(contents: Contents) -> tuple[str, ...]:
+    """Return the names of axes that tell what they are; none where the file names none."""
+    return tuple(letter if letter in "TCZYX" else "" for letter in contents.axes or "")
 
 
 def _ambiguous(image: Contents, axes: str) -> BadInput:
+    frames = axes.replace("Z", "T", 1) if "T" not in axes else axes.replace("Z", "I", 1)
+    channels = f", or --axes {axes.replace('Z', 'C', 1)} where these are channels" if "C" not in axes else ""
     return BadInput(
         f"{image.path} has shape {image.pixels.shape}: say --axes {axes} to refine it as a volume, or "
-        f"--axes {axes.replace('Z', 'T', 1) if 'T' not in axes else axes.replace('Z', 'I', 1)} for each slice by itself"
+        f"--axes {frames} for each slice by itself{channels}"
     )
 
 
@@ -179,17 +218,15 @@ def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str |
     """Return whether a map has an axis of classes, and the map: (*order), or with classes first."""
     pixels = lazy(contents.pixels)
     if axes is not None:
-        letters: str | None = _named("--map-axes", axes, contents)
-    else:
-        letters = contents.axes
-    long = [(letter, size) for letter, size in zip(order, shape, strict=True) if size > 1 or letter in "YX"]
-    by_shape = _by_shape(pixels.shape, order, shape) or _by_shape(
-        pixels.shape, "".join(letter for letter, _ in long), tuple(size for _, size in long)
-    )
-    for found in (letters, by_shape):
-        if found is None:
-            continue
-        fitted = _fit(pixels, found, order, shape)
+        fitted = _fit(pixels, _named("--map-axes", axes, contents), order, shape)
+        if fitted is None:
+            raise BadInput(
+                f"{contents.path} has shape {pixels.shape}, with --map-axes {axes}: expected {shape} along {order}, to "
+                "match the image"
+            )
+        return fitted
+    for letters in (contents.axes, _by_values(contents, order, shape), _by_shape(pixels.shape, order, shape)):
+        fitted = None if letters is None else _fit(pixels, letters, order, shape)
         if fitted is not None:
             return fitted
     if len(order) == 2:
@@ -199,6 +236,27 @@ def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str |
         f"{contents.path} has shape {pixels.shape}: expected {shape}, or with an axis for the classes, to match the "
         f"image's {order}"
     )
+
+
+def _by_values(contents: Contents, order: str, shape: tuple[int, ...]) -> str | None:
+    """Name the axes of a map with classes, which are where it sums to one; axes of one pixel do not count."""
+    long = [(letter, size) for letter, size in zip(order, shape, strict=True) if size > 1]
+    pixels = lazy(contents.pixels)
+    squeezed = pixels[tuple(0 if size == 1 else slice(None) for size in pixels.shape)]
+    if squeezed.ndim != len(long) + 1 or len(long) < 2:
+        return None
+    image = Brought("image", tuple(size for _, size in long), tuple(letter for letter, _ in long))
+    source = Brought(contents.path, squeezed.shape, look=lambda axis: look_through(squeezed, axis))
+    # The image has no channels here: its names and its axes are settled.
+    fits = [fit for fit in arrangements(image, source) if fit.channel_axis is None and fit.class_axis is not None]
+    if not fits:
+        return None
+    if fits[0].doubt:
+        warnings.warn(f"{contents.path}: {fits[0].doubt}; --map-axes tells", InputWarning, 2)
+    letters = [letter for letter, _ in long]
+    letters.insert(fits[0].class_axis or 0, "C")
+    rest, spare = iter(letters), iter("abcdefghij")
+    return "".join(next(spare) if size == 1 else next(rest) for size in pixels.shape)
 
 
 def _by_shape(found: tuple[int, ...], order: str, shape: tuple[int, ...]) -> str | None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_densecrf.large.dask_arrays import map_of_labels
+from napari_densecrf.crf.unary import InputWarning
+from napari_densecrf.door.axes import MAX_CLASSES
+from napari_densecrf.door.refusals import COMMAND, refusal
+from napari_densecrf.door.spread import look_through
+from napari_densecrf.door.values import Kind
+from napari_densecrf.large.dask_arrays import classes_in, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.scheduling import least_worker_memory
 from napari_densecrf.large.tiles import TILE_MEMORY
@@ -54,6 +63,8 @@ class Options:
         float32, or uint8: 255ths.
     params_path : str, optional
         The file that the parameters came from.
+    is_one_of_many : bool
+        Whether nobody looks at this map: it must sum to one then.
     """
 
     params: CRFParams
@@ -68,6 +79,7 @@ class Options:
     marginals: Path | None = None
     marginals_dtype: str = "float32"
     params_path: str | None = None
+    is_one_of_many: bool = False
 
     @property
     def model(self) -> CRFParams:
@@ -131,6 +143,8 @@ def prepare(
         if image_of_labels(options.marginals) is not None:
             raise BadInput(f"{options.marginals} is for labels: give the marginals a file of their own")
     places.check(inputs_of(image, probabilities, strokes, options), outputs_of(path, options))
+    if os.path.realpath(image) == os.path.realpath(probabilities):
+        raise BadInput(f"{image} is given as the image and as its map: expected two files")
     names = [image, probabilities] + ([] if strokes is None else [strokes])
     inputs = tuple(read(name) for name in names)
     frames = lay_out(
@@ -140,8 +154,12 @@ def prepare(
         channel_axis=options.channel_axis,
         film=options.time_sigma is not None,
     )
-    if options.confidence is not None:
-        frames = _from_labels(frames, options.confidence)
+    places.check_room(path, math.prod(frames.shape))
+    frames = (
+        _checked(frames, inputs[1], is_one_of_many=options.is_one_of_many)
+        if options.confidence is None
+        else _from_labels(frames, inputs[1], options)
+    )
     spacing = _spacing(options, inputs[0], frames.space)
     problem, plan = first_plan(frames, options.model, spacing, options.tile_memory)
     if options.address is not None:
@@ -149,12 +167,13 @@ def prepare(
     target = Target(
         path,
         frames.shape,
-        np.dtype(np.uint8 if problem.n_labels <= 256 else np.uint16),
+        _label_type(problem.n_labels) if frames.values is None else _type_in(path, frames.values),
         frames.axes,
         (1,) * len(frames.counts) + plan.tile_shape,
         {letter: size for letter, size in inputs[0].sizes.items() if letter in frames.axes},
         inputs[0].unit,
-        _about(inputs, options),
+        _about(inputs, frames.values, options),
+        values=None if frames.values is None else tuple(frames.values.tolist()),
     )
     labels = FileSink(target)
     marginals = None if options.marginals is None else FileSink(_beside(target, options, problem.n_labels))
@@ -203,6 +222,7 @@ def _beside(target: Target, options: Options, n_labels: int) -> Target:
         axes=with_classes(target.axes, "C"),
         tile_shape=with_classes(target.tile_shape, (n_labels,)),
         holds_labels=False,
+        values=None,
     )
 
 
@@ -243,16 +263,98 @@ def _with_frames(spacing: Any, space: str) -> Any:
     return sizes if len(sizes) == len(space) else (1.0, *sizes)
 
 
-def _from_labels(frames: Frames, confidence: float) -> Frames:
+def _checked(frames: Frames, source: Contents, *, is_one_of_many: bool) -> Frames:
+    """Raise `BadInput` where the map, all frames together, is none of probabilities; say where that is a guess."""
+    pixels = frames.probabilities
+    if pixels.dtype.kind not in "biuf":
+        return frames
+    seen = look_through(pixels, 0 if frames.has_classes else None)
+    refused = refusal(seen, COMMAND)
+    if refused is not None:
+        raise BadInput(f"{source.path}: {refused}")
+    if frames.has_classes and not seen.sure and is_one_of_many:
+        # Nobody looks at each of many files, and a photo is no map.
+        raise BadInput(f"{source.path} is no map of probabilities: it {seen.why}, and a map to 1")
+    if not frames.has_classes:
+        _refuse_classes_as_frames(frames, source)
+        if not seen.sure:
+            warnings.warn(f"{source.path} is taken for the foreground of two classes; it {seen.why}", InputWarning, 2)
+    return frames
+
+
+def _refuse_classes_as_frames(frames: Frames, source: Contents) -> None:
+    """Raise `BadInput` where a foreground map sums to one along an axis that is taken for frames or slices."""
+    for axis, size in enumerate(frames.shape[:-2]):
+        seen = look_through(frames.probabilities, axis) if 2 <= size <= MAX_CLASSES else None
+        if seen is not None and seen.kind is Kind.PROBABILITIES and seen.sure:
+            letter = frames.axes[axis]
+            raise BadInput(
+                f"{source.path} {seen.why.replace('the classes', letter)}, so {letter} counts classes there: say "
+                f"--axes {frames.axes.replace(letter, 'C')} if it counts channels in the image"
+            )
+
+
+def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:
+    """Return frames whose map is made of a rough segmentation: its classes are the values of all frames."""
+    labels = _labels_of(frames, source)
+    values = classes_in(labels, source.path)
+    assert options.confidence is not None
+    probabilities = map_of_labels(labels, options.confidence, values)
+    return replace(frames, probabilities=probabilities, has_classes=True, values=values)
+
+
+def _labels_of(frames: Frames, source: Contents) -> Any:
+    """Return one integer a pixel: of planes of 0 and 1, the number of the plane; of floats, whole numbers."""
+    labels = frames.probabilities
     if frames.has_classes:
-        raise BadInput(f"the rough segmentation has shape {frames.probabilities.shape}: expected {frames.shape}")
-    probabilities = map_of_labels(frames.probabilities, confidence)
-    return Frames(
-        frames.independent, frames.space, frames.image, probabilities, frames.strokes, frames.has_channels, True
-    )
+        if look_through(labels, 0).kind is not Kind.ONE_HOT:
+            raise BadInput(
+                f"{source.path} has shape {source.pixels.shape}: expected {frames.shape}, one label a pixel; leave out "
+                "--from-labels where these are probabilities"
+            )
+        whole = labels.rechunk({0: -1})
+        return whole.map_blocks(
+            partial(_plane_numbers, source.path), dtype=_label_type(len(labels)), drop_axis=0, chunks=whole.chunks[1:]
+        )
+    if labels.dtype.kind == "f":
+        return labels.map_blocks(partial(_whole_numbers, source.path), dtype=np.int32)
+    return labels
 
 
-def _about(inputs: tuple[Contents, ...], options: Options) -> dict[str, Any]:
+def _plane_numbers(name: str, planes: NDArray[Any]) -> NDArray[Any]:
+    """Return which of the planes, (n_classes, *spatial), is not 0 at each pixel."""
+    n_wrong = np.count_nonzero((planes > 0).sum(axis=0) != 1)
+    if n_wrong:
+        raise BadInput(f"{name} has no class, or several, at {n_wrong:,} pixels: expected one plane above 0 at each")
+    numbers: NDArray[Any] = planes.argmax(axis=0).astype(_label_type(len(planes)))
+    return numbers
+
+
+def _whole_numbers(name: str, floats: NDArray[Any]) -> NDArray[np.int32]:
+    labels: NDArray[np.int32] = np.clip(np.nan_to_num(floats), -(2**31), 2**31 - 128).astype(np.int32)
+    if not (labels == floats).all():
+        raise BadInput(
+            f"{name} holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels "
+            "where these are probabilities"
+        )
+    return labels
+
+
+def _label_type(n_labels: int) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if n_labels <= 256 else np.uint16)
+
+
+def _type_in(path: Path, values: NDArray[Any]) -> np.dtype[Any]:
+    """Return the type for labels of these values: their own; OME-TIFF has none of 64 bit, so there the smallest."""
+    if values.dtype.itemsize < 8 or not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return values.dtype
+    for smaller in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32):
+        if np.iinfo(smaller).min <= values[0] and values[-1] <= np.iinfo(smaller).max:
+            return np.dtype(smaller)
+    raise BadInput(f"{path} cannot hold labels of {values[0]} to {values[-1]}, of 64 bit: expected .tif or .npy")
+
+
+def _about(inputs: tuple[Contents, ...], values: NDArray[Any] | None, options: Options) -> dict[str, Any]:
     """Return inputs and options; a stopped run goes on only if all of them are the same."""
     kinds = ("image", "probabilities", "strokes")
     files = {}
@@ -265,6 +367,7 @@ def _about(inputs: tuple[Contents, ...], options: Options) -> dict[str, Any]:
         "params": options.params.to_dict(),
         "spacing": list(options.spacing) if isinstance(options.spacing, tuple) else options.spacing,
         "confidence": options.confidence,
+        "classes": None if values is None else values.tolist(),
         "axes": options.axes,
         "map_axes": options.map_axes,
         "channel_axis": options.channel_axis,

@@ -5,17 +5,19 @@ Checked before the first byte is written, and again before a finished folder rep
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import platform
 import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from .read import BadInput, files_behind
 
@@ -142,15 +144,124 @@ def check_unfinished(folder: Path) -> None:
         raise BadInput(f"{folder} was not made by napari-densecrf, which needs this name: give it another one")
 
 
+def hold_folder(folder: Path) -> IO[str]:
+    """Make a folder for unfinished work, if there is none, and lock it for this process.
+
+    Returns
+    -------
+    file
+        The marker, to be closed at the end. The system lets go of it too where a process is killed.
+
+    Raises
+    ------
+    BadInput
+        Where another run holds it; says which.
+    """
+    while True:
+        check_unfinished(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        marker = folder / MARKER
+        file = marker.open("a+", encoding="utf-8")
+        if not _locked(file):
+            file.seek(0)
+            holder = file.read() or "another process"
+            file.close()
+            raise BadInput(f"{folder} is in use by {holder}, which writes to the same place: wait for it, or stop it")
+        # One that has ended in this moment may have removed the folder.
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(marker)):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {platform.node()}")
+                file.flush()
+                return file
+        file.close()
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock an open file, if no other process has; where the system has no locks, tell that it is."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            # A byte that nobody reads, far behind the text.
+            file.seek(1 << 20)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process does the same in a folder; Windows, which locks no folders, does not wait."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some file systems have no locks.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def reserve(path: Path) -> None:
+    """Take the room on the disk that a sparse file may need; raises OSError where there is not enough.
+
+    Writing into a memory map of a full disk ends the process without a word.
+    """
+    with path.open("r+b") as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                    raise
+        free = shutil.disk_usage(path.parent).free
+        if free < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def check_room(path: Path, n_pixels: int) -> None:
+    """Raise `BadInput` where labels of so many pixels have no room, however well they are compressed in a zarr."""
+    folder = real(path).parent
+    while not folder.is_dir():
+        folder = folder.parent
+    least = n_pixels // 1000 if path.name.lower().endswith(".zarr") or image_of_labels(path) else n_pixels
+    free = shutil.disk_usage(folder).free
+    if least > free:
+        raise BadInput(
+            f"{path} would have {n_pixels:,} pixels, for which {folder} has too little room: {free / 2**30:.1f} GiB"
+        )
+
+
 def begin_folder(folder: Path) -> None:
-    """Make an empty folder for unfinished work; an earlier one of this program is removed."""
-    remove_folder(folder)
-    folder.mkdir(parents=True)
+    """Make a folder for unfinished work, which may be there and held, empty but for its marker."""
+    _empty(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
 
 
 def remove_folder(folder: Path) -> None:
     """Remove unfinished work, if there is any: its claim first, its marker last."""
+    if not os.path.lexists(folder):
+        return
+    _empty(folder)
+    (folder / MARKER).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     check_unfinished(folder)
@@ -160,8 +271,6 @@ def remove_folder(folder: Path) -> None:
             shutil.rmtree(one)
         elif one.name != MARKER:
             one.unlink()
-    (folder / MARKER).unlink(missing_ok=True)
-    folder.rmdir()
 
 
 # ---- zarr

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from .places import METADATA, put, zarr_attributes
+from .places import METADATA, alone_in, put, zarr_attributes
 from .read import BadInput
 from .target import Target
 
@@ -62,7 +62,8 @@ def finish(folder: Path, target: Target, spare: Path) -> None:
         add_metadata(group, {"image-label": {"version": _version(target.source), "source": {"image": "../../"}}})
     put(folder, target.place, spare)
     if target.source is not None:
-        _list_labels(target.place, target.source)
+        with alone_in(target.place.parent):
+            _list_labels(target.place, target.source)
 
 
 def remove_empty(labels: Path) -> None:

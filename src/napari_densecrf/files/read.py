@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,13 +20,16 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.params import CRFParams
 
 HDF5 = (".h5", ".hdf5", ".ilp")
 # Files up to this size are read at once; larger ones piece by piece.
 AT_ONCE_BYTES = 2**27
-# Units of length that OME-XML may name.
+# Units of length that OME-XML may name, and OME-Zarr.
 METRES = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "Å": 1e-10, "pm": 1e-12}
+METRES |= {"nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0}
+METRES |= {"angstrom": 1e-10, "picometer": 1e-12, "um": 1e-6, "micron": 1e-6}
 # Where ilastik puts what it exports.
 ILASTIK_DATASET = "exported_data"
 
@@ -139,7 +143,7 @@ def _words(error: BaseException) -> str:
 
 
 def _reader(name: str) -> Callable[[str], Contents]:
-    lower = name.lower().rstrip("/")
+    lower = str(Path(name)).lower()
     if _split_hdf5(name) is not None:
         return _read_hdf5
     if ".zarr" in lower:
@@ -152,7 +156,11 @@ def _reader(name: str) -> Callable[[str], Contents]:
 
 
 def _read_npy(name: str) -> Contents:
-    return Contents(name, np.load(name, mmap_mode="r", allow_pickle=False))
+    pixels = np.load(name, mmap_mode="r", allow_pickle=False)
+    if not isinstance(pixels, np.ndarray):
+        # A zip, whatever it is called.
+        raise BadInput(f"{name} holds the arrays {', '.join(pixels)} of an .npz: expected one array, as np.save writes")
+    return Contents(name, pixels)
 
 
 @dataclass(frozen=True)
@@ -182,8 +190,13 @@ class Slices:
 
     def __getitem__(self, where: Any) -> Any:
         """Read a part."""
-        with self.opened(self.path, self.key) as array:
-            return np.asarray(array[where])
+        try:
+            with self.opened(self.path, self.key) as array:
+                return np.asarray(array[where])
+        except (BadInput, MemoryError):
+            raise
+        except Exception as error:
+            raise BadInput(f"{self.path} cannot be read: {_words(error)}") from None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Read all."""
@@ -204,6 +217,8 @@ def _opened_tif(path: str, key: str) -> Iterator[Any]:
 def _read_tif(name: str) -> Contents:
     with tifffile.TiffFile(name) as file:
         series = file.series[0]
+        if len(file.series) > 1:
+            warnings.warn(f"{name} holds {len(file.series)} images, of which the first is read", InputWarning, 2)
         # Samples of a pixel are channels; other letters that tifffile does not know mean nothing.
         axes = series.axes.replace("S", "C") if set(series.axes) <= set("TCZYXS") else None
         sizes, unit = _tif_sizes(file)
@@ -240,17 +255,24 @@ def _ome_sizes(xml: str) -> tuple[dict[str, float], str | None]:
         # Damaged XML is no reason not to read the pixels.
         return {}, None
     pixels = (images[0] if isinstance(images, list) else images).get("Pixels", {})
-    named = [letter for letter in "XYZ" if f"PhysicalSize{letter}" in pixels]
-    units = {letter: str(pixels.get(f"PhysicalSize{letter}Unit", "µm")) for letter in named}
-    unit = units[named[0]] if named else None
+    return _in_one_unit(
+        {
+            letter: (float(pixels[f"PhysicalSize{letter}"]), str(pixels.get(f"PhysicalSize{letter}Unit", "µm")))
+            for letter in "XYZ"
+            if f"PhysicalSize{letter}" in pixels
+        }
+    )
+
+
+def _in_one_unit(named: dict[str, tuple[float, str | None]]) -> tuple[dict[str, float], str | None]:
+    """Return sizes in the unit of the first, and that unit. A size without a common measure is left out."""
+    unit = next((unit for _, unit in named.values()), None)
     sizes = {}
-    for letter in named:
-        size = float(pixels[f"PhysicalSize{letter}"])
-        if units[letter] == unit:
+    for letter, (size, own) in named.items():
+        if own == unit:
             sizes[letter] = size
-        elif unit in METRES and units[letter] in METRES:
-            sizes[letter] = size * METRES[units[letter]] / METRES[unit]
-        # A size without a common measure, as in "reference frame", is left out.
+        elif unit in METRES and own in METRES:
+            sizes[letter] = size * METRES[own] / METRES[unit]
     return sizes, unit
 
 
@@ -310,6 +332,9 @@ def _hdf5_labels(dataset: Any) -> tuple[str | None, dict[str, float], str | None
     if "axis_units" in dataset.attrs:
         units = {key.upper(): value for key, value in json.loads(dataset.attrs["axis_units"]).items() if value}
         unit = units.get("X")
+        spatial = {letter: (sizes[letter], units.get(letter)) for letter in "XYZ" if letter in sizes}
+        sizes = {**sizes, **dict.fromkeys(spatial, np.nan), **_in_one_unit(spatial)[0]}
+        sizes = {letter: size for letter, size in sizes.items() if np.isfinite(size)}
     if "element_size_um" in dataset.attrs:
         found = np.asarray(dataset.attrs["element_size_um"], float)
         sizes, unit = dict(zip("ZYX"[-len(found) :], found.tolist(), strict=True)), "µm"
@@ -332,23 +357,46 @@ def _read_zarr(name: str) -> Contents:
         raise BadInput(f"{name} is no folder")
     node = zarr.open(name, mode="r")
     if isinstance(node, zarr.Array):
-        return Contents(name, node)
+        return Contents(name, _slices_of(node, name, ""))
     attributes = dict(node.attrs)
     attributes = attributes.get("ome", attributes)
     if "multiscales" not in attributes:
-        raise BadInput(f"{name} is a zarr group without multiscales: expected an OME-Zarr image or a zarr array")
+        inside = f", as {name}/0" if "bioformats2raw.layout" in attributes else ""
+        raise BadInput(
+            f"{name} is a zarr group without multiscales: expected an OME-Zarr image or a zarr array{inside}"
+        )
     image = attributes["multiscales"][0]
     level = image["datasets"][0]
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", [])]
     letters = "".join(axis["name"].upper() for axis in axes) or None
-    scales = [one["scale"] for one in level.get("coordinateTransformations", []) if one["type"] == "scale"]
-    sizes = {
-        axis["name"].upper(): float(scale)
-        for axis, scale in zip(axes, scales[0] if scales else [], strict=False)
-        if axis.get("type") == "space"
+    sizes, unit = _ngff_sizes(image, level, axes)
+    return Contents(name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit)
+
+
+def _slices_of(array: Any, path: str, key: str) -> Slices:
+    return Slices(_opened_zarr, path, key, array.shape, array.dtype, array.chunks)
+
+
+@contextmanager
+def _opened_zarr(path: str, key: str) -> Iterator[Any]:
+    import zarr
+
+    yield zarr.open_array(f"{path}/{key}" if key else path, mode="r")
+
+
+def _ngff_sizes(image: Any, level: Any, axes: list[Any]) -> tuple[dict[str, float], str | None]:
+    """Return the pixel sizes of a level of an OME-Zarr, all in one unit: its scale, then that of the whole pyramid."""
+    scale = np.ones(len(axes))
+    for described in (level, image):
+        for one in described.get("coordinateTransformations", []):
+            if one.get("type") == "scale":
+                scale = scale * np.asarray(one["scale"], float)
+    spatial = {
+        axis["name"].upper(): (float(size), axis.get("unit"))
+        for axis, size in zip(axes, scale, strict=True)
+        if axis.get("type", "space" if axis["name"].upper() in "ZYX" else "") == "space"
     }
-    units = {axis.get("unit") for axis in axes if axis["name"] == "x"} - {None}
-    return Contents(name, node[level["path"]], letters, sizes, units.pop() if units else None)
+    return _in_one_unit({letter: spatial[letter] for letter in "XYZ" if letter in spatial})
 
 
 # ---- what napari plugins read

@@ -36,6 +36,8 @@ class Target:
         Parameters, versions and inputs, which are kept with the labels.
     holds_labels : bool
         Or else marginals, with an axis C for the classes.
+    values : tuple of int, optional
+        The label of each class; None = the index of the class.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Target:
     unit: str | None
     about: dict[str, Any]
     holds_labels: bool = True
+    values: tuple[int, ...] | None = None
 
     @property
     def place(self) -> Path:

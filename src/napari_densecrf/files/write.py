@@ -1,17 +1,19 @@
 """Label files, written tile by tile. A stopped run can go on, and a file gets its name only when it is complete.
 
 Unfinished work is in a hidden folder beside the target: the labels so far, and a journal with a line for each finished
-tile, written after its labels. At the end the labels are renamed. No file is open between two calls, as Windows does
-not rename an open file.
+tile, written after its labels. At the end the labels are renamed. No file but the marker, which is locked, is open
+between two calls, as Windows does not rename an open file.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tifffile
@@ -21,13 +23,13 @@ from napari_densecrf.large.job import Piece
 from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid
-from .places import CLAIM, METADATA, begin_folder, put_back, remove_folder
+from .places import CLAIM, METADATA, begin_folder, hold_folder, put_back, remove_folder, reserve
 from .target import TIF, Target
 
 # Larger images are cut into tiles within a tif.
 MOST_UNCUT = 1024
 # In the hidden folder: finished tiles, and labels of an earlier run that are being replaced.
-JOURNAL, SPARE = "journal.txt", "earlier"
+JOURNAL, SPARE = "tiles.txt", "earlier"
 
 
 class FileSink:
@@ -40,13 +42,14 @@ class FileSink:
     Attributes
     ----------
     done : dict
-        From the keys of the tiles that are finished to their number of pixels a class.
+        From the keys of the tiles that are finished to the number of pixels of each label there.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.done: dict[str, list[int]] = {}
+        self.done: dict[str, dict[int, int]] = {}
         self._journal = target.partial / JOURNAL
+        self._hold: IO[str] | None = None
 
     @property
     def wants(self) -> str:
@@ -61,14 +64,26 @@ class FileSink:
         Raises
         ------
         BadInput
-            Where the format has no such axes, or the hidden folder is not of this program.
+            Where the format has no such axes, the hidden folder is not of this program, or another run is at work.
+        OSError
+            Where the disk has not enough room.
         """
+        if self.target.is_zarr:
+            pyramid.check_axes(self.target)
+        self._hold = hold_folder(self.target.partial)
+        try:
+            with self._named_errors():
+                return self._open()
+        except Exception:
+            self.abandon()
+            raise
+
+    def _open(self) -> Collection[str]:
         target = self.target
-        if target.is_zarr:
-            pyramid.check_axes(target)
-        claim = json.dumps([target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
+        claim = json.dumps([JOURNAL, target.about, target.shape, target.tile_shape, str(target.dtype)], sort_keys=True)
         written = target.partial / CLAIM
         if _text_of(written) == claim and self._labels.exists():
+            _drop_half_line(self._journal)
             self.done = dict(_finished_lines(self._journal))
             return self.done.keys()
         self.done = {}
@@ -78,6 +93,7 @@ class FileSink:
             pyramid.create(self._labels, target)
         else:
             np.lib.format.open_memmap(self._labels, "w+", target.dtype, target.shape)
+            reserve(self._labels)
         # The last, so that a folder that has it has all else.
         written.write_text(claim, encoding="utf-8")
         return self.done.keys()
@@ -89,6 +105,10 @@ class FileSink:
 
     def write(self, piece: Piece) -> None:
         """Write a tile, and note it as finished."""
+        with self._named_errors():
+            self._write(piece)
+
+    def _write(self, piece: Piece) -> None:
         where, pixels = self._placed(piece)
         if self.target.is_zarr:
             pyramid.finest(self._labels)[where] = pixels
@@ -96,9 +116,9 @@ class FileSink:
             array = np.lib.format.open_memmap(self._labels, "r+")
             array[where] = pixels
             array.flush()
-        areas = np.bincount(pixels.ravel()).tolist() if self.target.holds_labels else []
+        areas = _areas(pixels) if self.target.holds_labels else {}
         with self._journal.open("a", encoding="utf-8") as journal:
-            journal.write(f"{piece.key}:{','.join(map(str, areas))};\n")
+            journal.write(f"{piece.key}:{','.join(f'{label}={count}' for label, count in areas.items())};\n")
         self.done[piece.key] = areas
 
     def _placed(self, piece: Piece) -> tuple[tuple[slice | int, ...], NDArray[Any]]:
@@ -110,49 +130,99 @@ class FileSink:
         where.insert(at, slice(None))
         return tuple(where), np.moveaxis(piece.pixels, 0, max(at - len(piece.frame), 0))
 
-    def areas(self) -> list[int]:
-        """Return the number of pixels of each class in what is finished."""
-        total = np.zeros(max((len(areas) for areas in self.done.values()), default=0), np.int64)
+    def areas(self) -> dict[int, int]:
+        """Return the number of pixels of each label in what is finished; 0 for classes that are nowhere."""
+        found: Counter[int] = Counter()
         for areas in self.done.values():
-            total[: len(areas)] += areas
-        return total.tolist()
+            found.update(areas)
+        values = self.target.values or range(max(found, default=-1) + 1)
+        return {label: found[label] for label in values}
 
     def abandon(self) -> None:
         """Keep what is finished, for a run that goes on; remove the folder where nothing is."""
-        if not self.done:
-            self._remove()
+        try:
+            if not self.done:
+                self._remove()
+        finally:
+            self._let_go()
 
     def finish(self) -> None:
         """Complete the file, and give it its name."""
+        try:
+            with self._named_errors():
+                self._finish()
+        finally:
+            self._let_go()
+
+    def _finish(self) -> None:
         target = self.target
         if target.is_zarr:
             pyramid.finish(self._labels, target, target.partial / SPARE)
         elif target.path.suffix.lower() in TIF:
             made = target.partial / "labels.tif"
-            _write_tif(made, np.load(self._labels, mmap_mode="r"), target)
+            try:
+                _write_tif(made, np.load(self._labels, mmap_mode="r"), target)
+            except OSError:
+                made.unlink(missing_ok=True)
+                raise
             os.replace(made, target.place)
         else:
             os.replace(self._labels, target.place)
         self._remove()
 
+    def _let_go(self) -> None:
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Name the file in errors of the system, as where the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None or error.errno is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), str(self.target.path)) from None
+
     def _remove(self) -> None:
+        if os.name == "nt":
+            # Windows does not remove an open file.
+            self._let_go()
         remove_folder(self.target.partial)
         if self.target.source is not None:
             pyramid.remove_empty(self.target.place.parent)
+
+
+def _areas(labels: NDArray[Any]) -> dict[int, int]:
+    if labels.dtype == np.uint8:
+        counts = np.bincount(labels.ravel(), minlength=1)
+        return {label: int(counts[label]) for label in np.flatnonzero(counts).tolist()}
+    values, counts = np.unique(labels, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _text_of(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def _finished_lines(journal: Path) -> Iterator[tuple[str, list[int]]]:
+def _drop_half_line(journal: Path) -> None:
+    """Remove the end of a journal that was not written to its end: the next line would be a part of it."""
+    content = journal.read_bytes() if journal.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(journal, len(whole))
+
+
+def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, int]]]:
     """Yield the tiles in a journal; its last line may be incomplete."""
     if not journal.is_file():
         return
     for line in journal.read_text(encoding="utf-8").split("\n"):
         if line.endswith(";"):
             key, areas = line[:-1].split(":")
-            yield key, [int(area) for area in areas.split(",") if area]
+            pairs = (pair.split("=") for pair in areas.split(",") if pair)
+            yield key, {int(label): int(count) for label, count in pairs}
 
 
 def _write_tif(path: Path, labels: NDArray[Any], target: Target) -> None:

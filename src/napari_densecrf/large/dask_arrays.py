@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.unary import probabilities_from_labels
+from napari_densecrf.door.axes import MAX_CLASSES
 
 # Bytes of a file that are read at once; beside the tile that is refined, so many are read or wait to be written.
 PIECE_BYTES = 2**23
@@ -29,42 +30,85 @@ def lazy(array: Any) -> da.Array:
     return da.from_array(array, chunks=chunks)
 
 
-def labels_in(labels: Any) -> NDArray[np.int64]:
-    """Return the different values of a lazy array of integers, sorted."""
-    found: NDArray[np.int64] = da.unique(lazy(labels)).compute(scheduler="threads").astype(np.int64)
+def labels_in(labels: Any, most: int | None = None) -> NDArray[Any]:
+    """Return the different values of a lazy array of integers, sorted, in its type; read piece by piece.
+
+    With ``most``, reading ends where more values than that are known, which are then not all.
+    """
+    pixels = lazy(labels)
+    pieces = da.core.normalize_chunks(
+        "auto", pixels.shape, limit=PIECE_BYTES, dtype=pixels.dtype, previous_chunks=pixels.chunks
+    )
+    found = np.empty(0, pixels.dtype.newbyteorder("="))
+    for where in da.core.slices_from_chunks(pieces):
+        piece = np.ma.compressed(pixels[where].compute(scheduler="threads")).astype(found.dtype, copy=False)
+        # Most neighbours are equal, and one of them is enough.
+        starts = np.flatnonzero(piece[1:] != piece[:-1]) + 1
+        found = np.union1d(found, np.append(piece[starts], piece[:1]))
+        if most is not None and len(found) > most:
+            break
     return found
 
 
-def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | None = None) -> da.Array:
-    """Return the lazy map of a rough segmentation. Without ``values``, all labels are read first to find the largest.
+def classes_in(labels: Any, name: str) -> NDArray[Any]:
+    """Return the values of a rough segmentation that are its classes, sorted, at least two, in its type.
+
+    Parameters
+    ----------
+    labels : lazy array of bool or int
+        All of it, whatever part is refined: so that a class is the same in all parts.
+    name : str
+        As errors name it.
+
+    Raises
+    ------
+    ValueError
+        Where it holds no integers, or more than `MAX_CLASSES` of them.
+    """
+    dtype = labels.dtype
+    if dtype.kind not in "biu":
+        raise ValueError(f"{name} holds {dtype} values: expected integers, one for each class")
+    values = labels_in(labels, MAX_CLASSES)
+    if len(values) > MAX_CLASSES:
+        raise ValueError(
+            f"{name} holds more than {MAX_CLASSES} different labels, as {dtype}, from {values[0]} to {values[-1]}: "
+            "expected classes, not one label an object; its mask, 1 where there is an object, can be refined"
+        )
+    if dtype.kind == "b":
+        return np.array([0, 1], np.uint8)
+    if len(values) < 2:
+        # A class that no pixel has: 0, or 1 beside it.
+        only = values[0] if len(values) else 0
+        return np.unique(np.array([only, 0 if only else 1], values.dtype))
+    return values
+
+
+def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | NDArray[Any]) -> da.Array:
+    """Return the lazy map of a rough segmentation.
 
     Parameters
     ----------
     labels : (*spatial) lazy array of bool or int
     confidence : float
         As `probabilities_from_labels` takes it.
-    values : sequence of int, optional
-        The label of each class, sorted; None = the index of the class.
+    values : sequence of int
+        The label of each class, sorted, as `classes_in` finds them.
 
     Returns
     -------
     (n_labels, *spatial) dask array of float32
     """
     pixels = lazy(labels)
-    if pixels.dtype.kind not in "biu":
-        raise ValueError(f"labels hold {pixels.dtype} values: expected integers, the index of the class")
-    if values is not None:
-        known = np.asarray(values)
-        pixels = pixels.map_blocks(lambda block: np.searchsorted(known, block), dtype=np.intp)
-    n_labels = len(values) if values else max(2, int(pixels.max().compute(scheduler="threads")) + 1)
+    known = np.asarray(values)
+    ranks = pixels.map_blocks(lambda block: np.searchsorted(known, block), dtype=np.intp)
     # Raises now where it does not accept the arguments.
-    probabilities_from_labels(np.zeros((1,), np.uint8), confidence, n_labels)
+    probabilities_from_labels(np.zeros((1,), np.uint8), confidence, len(known))
     return da.map_blocks(
         probabilities_from_labels,
-        pixels,
+        ranks,
         confidence,
-        n_labels,
+        len(known),
         dtype=np.float32,
         new_axis=0,
-        chunks=((n_labels,), *pixels.chunks),
+        chunks=((len(known),), *pixels.chunks),
     )

@@ -42,7 +42,7 @@ class Frame:
 
 
 class Source(Protocol):
-    """Gives the frames of a job."""
+    """Gives the frames of a job; that their maps hold probabilities, its maker has seen to."""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -180,7 +180,13 @@ class Job:
                 continue
             frame = self.frames.frame(number)
             problem = problem_of(
-                frame.image, frame.probabilities, self.params, self.spacing, self.frames.channel_axis, frame.strokes
+                frame.image,
+                frame.probabilities,
+                self.params,
+                self.spacing,
+                self.frames.channel_axis,
+                frame.strokes,
+                is_part=True,
             )
             plan = self._plan_of(problem)
             count.n_all += plan.n_tiles - self.plan.n_tiles
@@ -218,5 +224,7 @@ def first_plan(
 ) -> tuple[Problem, TilePlan]:
     """Return the problem of the first frame, and the plan for all frames."""
     first = frames.frame((0,) * len(frames.counts))
-    problem = problem_of(first.image, first.probabilities, params, spacing, frames.channel_axis, first.strokes)
+    problem = problem_of(
+        first.image, first.probabilities, params, spacing, frames.channel_axis, first.strokes, is_part=True
+    )
     return problem, planning.plan(problem, AGREEMENT, tile_memory)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.refine import Refiner
-from napari_densecrf.crf.unary import InputWarning, refuse_labels, scaled
+from napari_densecrf.crf.unary import InputWarning, scaled
 
 from .problem import Problem
 from .tiling import GIB, TilePlan, cut, where
@@ -57,8 +57,6 @@ def _cost(problem: Problem) -> tuple[float, float]:
     windows = list(_windows(problem.grid.shape))
     images = [_read(problem.image[window]) for window in windows]
     maps = [_read(problem.part(window)[1]) for window in windows]
-    if problem.foreground:
-        refuse_labels(max(int(part.max()) for part in maps), problem.probabilities.dtype)
     sizes, seconds = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
@@ -77,7 +75,7 @@ def _cost(problem: Problem) -> tuple[float, float]:
 
 
 def _read(part: da.Array) -> NDArray[Any]:
-    return np.asarray(part.compute(scheduler="threads"))
+    return np.asanyarray(part.compute(scheduler="threads"))
 
 
 def _windows(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

@@ -15,7 +15,7 @@ from napari_densecrf.crf.grid import Grid
 from napari_densecrf.crf.meanfield import compatibility_arrays
 from napari_densecrf.crf.probe import Probe, take_probe
 from napari_densecrf.crf.refine import Refiner
-from napari_densecrf.crf.unary import check_strokes, count_labels
+from napari_densecrf.crf.unary import check_strokes, check_values, count_labels
 from napari_densecrf.params import CRFParams
 
 from .dask_arrays import lazy
@@ -98,12 +98,19 @@ def problem_of(
     spacing: Sequence[float] | float | None,
     channel_axis: int | None,
     strokes: Any,
+    *,
+    is_part: bool,
 ) -> Problem:
-    """Check the shapes of the inputs, and read the probe; parameters are those of `refine_tiles`."""
+    """Check the shapes of the inputs, and read the probe; parameters are those of `refine_tiles`.
+
+    What the numbers of the map are is looked at too, unless it is a part, as a frame is: that does not tell.
+    """
     lazy_image, lazy_map = lazy(image), lazy(probabilities)
     lazy_strokes = None if strokes is None else lazy(strokes)
     params = CRFParams() if params is None else params
     whole = grid.of_shape(lazy_image.shape, lazy_image.dtype, spacing, channel_axis)
+    if not is_part:
+        check_values(probabilities if hasattr(probabilities, "dtype") else lazy_map, whole)
     n_labels = count_labels(lazy_map.shape, lazy_map.dtype, whole)
     compatibility_arrays(params, n_labels)
     if lazy_strokes is not None:

@@ -7,6 +7,7 @@ fineness), and its halo is cut off.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,16 @@ IN_255THS = "marginals in 255ths"
 
 # One tile has all threads of its process, and the memory of one is what a plan states.
 _one_tile = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    """Make the lock anew, which a thread may hold that the child has not."""
+    global _one_tile
+    _one_tile = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def refine_tiles(
@@ -87,7 +98,7 @@ def refine_tiles(
     The same bits on every scheduler and any number of threads, for the same plan. An image that fits one tile gives
     the bits of `refine`.
     """
-    problem = problem_of(image, probabilities, params, spacing, channel_axis, strokes)
+    problem = problem_of(image, probabilities, params, spacing, channel_axis, strokes, is_part=False)
     wanted = _wanted(result)
     if plan is None:
         plan = planning.plan(problem, agreement, tile_memory)
@@ -118,7 +129,7 @@ def plan_tiles(
     ValueError, MemoryError
         As `refine_tiles`.
     """
-    problem = problem_of(image, probabilities, params, spacing, channel_axis, None)
+    problem = problem_of(image, probabilities, params, spacing, channel_axis, None, is_part=False)
     return planning.plan(problem, agreement, tile_memory)
 
 

@@ -101,7 +101,7 @@ def suggesting(engine: Engine, request: Request) -> Steps:
     """Propose numbers for a request; for a film, from the frame that is shown."""
     alone = request.alone()
     inputs = engine.inputs(alone)
-    places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis}
+    places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis, "is_part": True}
     for step in suggest_steps(inputs.image, inputs.probabilities, **places):
         if step.suggestion is not None:
             yield Done(step.suggestion)
@@ -116,7 +116,7 @@ def fitting(engine: Engine, request: Request) -> Steps:
     """
     alone = request.alone()
     inputs = engine.inputs(alone)
-    places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis}
+    places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis, "is_part": True}
     shown: CRFParams = request.params
     for step in fit_steps(inputs.image, inputs.probabilities, alone.strokes, request.params, **places):
         if step.fit is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, update_wrapper
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numba as nb
 from numba.core.cpu_options import ParallelOptions
@@ -26,14 +27,71 @@ R = TypeVar("R")
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
 # the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0. No
 # wrapper for C, which nothing calls and which takes its time to compile.
-_compiled = partial(
-    nb.njit,
-    nogil=True,
-    cache=True,
-    no_cfunc_wrapper=True,
-    error_model="numpy",
-    fastmath={"contract", "nsz", "reassoc"},
-)
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "no_cfunc_wrapper": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz", "reassoc"},
+}
+_said: list[str] = []
+
+
+def _compiled(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function, and keep it on disk where that can be written."""
+
+    def compile_it(function: Callable[..., Any]) -> Any:
+        if not cache:
+            return nb.njit(**_OPTIONS, **options)(function)
+        try:
+            made = nb.njit(cache=True, **_OPTIONS, **options)(function)
+        except (RuntimeError, OSError) as error:
+            # In containers and on clusters neither the package nor the home may be writable.
+            _say_uncached(error)
+            return nb.njit(**_OPTIONS, **options)(function)
+        made._cache = _ForgivingCache(made._cache)
+        return made
+
+    return compile_it
+
+
+class _ForgivingCache:
+    """Numba's cache of a kernel, without which all works: a full disk or a damaged file is no reason to fail."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what Numba's own has."""
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Return the compiled kernel, or None where there is none that can be used."""
+        try:
+            return self._cache.load_overload(signature, target_context)
+        except Exception as error:
+            _say_uncached(error)
+            return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        """Keep a compiled kernel, where that is possible."""
+        try:
+            self._cache.save_overload(signature, data)
+        except OSError as error:
+            _say_uncached(error)
+
+
+def _say_uncached(error: Exception) -> None:
+    """Say once that kernels are compiled anew in this process."""
+    if not _said:
+        _said.append(" ".join(str(error).split()))
+        warnings.warn(
+            f"compiled code cannot be kept on disk ({_said[0]}): napari-densecrf compiles it anew in each process, "
+            "which takes up to a minute; set NUMBA_CACHE_DIR to a folder that can be written",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
 # Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself, in another where
 # it compiles its caller, and which of the two runs would depend on what a process compiled and what it found on disk.
 kernel = partial(_compiled, forceinline=True)
@@ -50,6 +108,29 @@ inlined = partial(_compiled, inline="always")
 one_at_a_time = threading.RLock()
 
 
+_forked_from_openmp = False
+
+
+def _before_fork() -> None:
+    one_at_a_time.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    one_at_a_time.release()
+
+
+def _after_fork_in_child() -> None:
+    """Make the lock anew, which a thread may hold that the child has not, and note what threads the parent had."""
+    global one_at_a_time, _forked_from_openmp
+    one_at_a_time = threading.RLock()
+    with suppress(ValueError):
+        _forked_from_openmp = _forked_from_openmp or nb.threading_layer() == "omp"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
 class ParallelKernel(Generic[P, R]):
     """A parallel kernel that holds `one_at_a_time` while it runs, so that no caller has to.
 
@@ -61,7 +142,18 @@ class ParallelKernel(Generic[P, R]):
         update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Wait until no other parallel kernel runs, then run."""
+        """Wait until no other parallel kernel runs, then run.
+
+        Raises
+        ------
+        RuntimeError
+            In a process that was forked from one that has threads of OpenMP, which Numba would end without a word.
+        """
+        if _forked_from_openmp:
+            raise RuntimeError(
+                "this process was forked after napari-densecrf or other Numba code had run in parallel, and the "
+                'threads of OpenMP are not forked: start processes with multiprocessing.get_context("spawn")'
+            )
         with one_at_a_time:
             result: R = self._compiled(*args, **kwargs)
         return result

@@ -170,10 +170,11 @@ class DenseCRFWidget(Container):
 
     def _show_inputs(self, understood: Problem | Misfit) -> None:
         set_text(self.understood, str(understood))
-        self._misfit = understood if isinstance(understood, Misfit) and understood.source is not None else None
-        if self._misfit is not None and self._misfit.values is not None:
-            self.remedy.text = remedies.words(self._misfit.values)
-        self.panel.show_row(self.remedy, self._misfit is not None)
+        values = understood.values if isinstance(understood, Misfit) and understood.source is not None else None
+        words = "" if values is None else remedies.words(values)
+        self._misfit = understood if isinstance(understood, Misfit) and words else None
+        self.remedy.text = words
+        self.panel.show_row(self.remedy, bool(words))
         doubted = isinstance(understood, Problem) and bool(understood.doubt)
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):

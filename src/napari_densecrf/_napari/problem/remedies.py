@@ -14,10 +14,12 @@ from .axes import levels_of
 
 
 def words(values: Values) -> str:
-    """Return what the button says."""
+    """Return what the button says; nothing where there is no such remedy."""
     if values.kind is Kind.SCALED:
         return f"Divide by {values.scale:g}"
-    return "Make probabilities of it" if values.kind is Kind.LOGITS else "Take it as classes"
+    return {Kind.LOGITS: "Make probabilities of it", Kind.OVERSHOT: "Clip it to 0 to 1", Kind.PICTURE: ""}.get(
+        values.kind, "Take it as classes"
+    )
 
 
 def remedied(layer: Layer, values: Values, class_axis: int | None) -> Layer:
@@ -34,6 +36,8 @@ def remedied(layer: Layer, values: Values, class_axis: int | None) -> Layer:
     data = levels_of(layer)[0]
     if values.kind is Kind.SCALED:
         return Image(np.asarray(data, np.float32) / np.float32(values.scale), **_like(layer, "probabilities"))
+    if values.kind is Kind.OVERSHOT:
+        return Image(np.clip(np.asarray(data, np.float32), 0, 1), **_like(layer, "probabilities"))
     if values.kind is Kind.LOGITS:
         numbers = np.asarray(data, np.float32)
         made = expit(numbers) if class_axis is None else softmax(numbers, axis=class_axis)

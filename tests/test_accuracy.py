@@ -8,6 +8,9 @@ import reference
 from cases import all_cases
 from napari_densecrf import CRFParams, PairwiseKernel
 
+# Another implementation is compiled and run beside ours.
+pytestmark = pytest.mark.slow
+
 CASES = {case.name: case for case in all_cases()}
 
 

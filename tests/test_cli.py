@@ -254,6 +254,7 @@ def test_marginals_have_a_file_of_their_own(files, capsys):
     assert "give the marginals a file of their own" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_its_marginals(large):
     options = Options(PARAMS, tile_memory=int(0.0015 * 2**30), marginals=large / "q.npy")
     job = prepare(str(large / "image.tif"), str(large / "map.npy"), large / "out.npy", options)
@@ -295,6 +296,7 @@ def whole(path):
     return np.load(path) if path.suffix == ".npy" else tifffile.imread(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.tif", "out.ome.zarr"])
 def test_a_killed_run_leaves_nothing_that_looks_whole_and_goes_on(large, name):
     if name.endswith("zarr"):
@@ -322,6 +324,7 @@ def test_a_killed_run_leaves_nothing_that_looks_whole_and_goes_on(large, name):
     assert not journal.parent.exists()
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_file_or_says_that_its_workers_are_too_small(large, monkeypatch, capsys):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:

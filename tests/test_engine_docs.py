@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Draws pictures with the engine.
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[1] / "docs"
 TEXT = (DOCS / "engine.md").read_text(encoding="utf-8")
 

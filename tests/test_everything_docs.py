@@ -19,6 +19,9 @@ import napari_densecrf as ndc
 from napari_densecrf.cli import main
 from test_files import write_ilastik, write_ome_zarr
 
+# Runs all commands of a page, a cluster among them.
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ome_zarr")
 pytest.importorskip("distributed")
 

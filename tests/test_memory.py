@@ -16,6 +16,9 @@ from napari_densecrf.crf.numba.memory import (
     whole_empty,
 )
 
+# Measures whole processes.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("n_bytes", [64, LARGE, 3 * LARGE])
 def test_zeros_are_zero_and_can_be_written(n_bytes):

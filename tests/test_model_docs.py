@@ -13,6 +13,9 @@ import reference
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.crf.meanfield import compatibility_arrays
 
+# Draws pictures with the engine.
+pytestmark = pytest.mark.slow
+
 TEXT = (Path(__file__).parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
 
 

@@ -250,6 +250,7 @@ def test_a_hidden_folder_of_somebody_else_is_left_alone(at, capsys):
     assert hashes(at) == before
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_taken_over_at_whatever_moment(at):
     path, folder = at / "new.npy", at / ".new.npy.partial"
     labels = np.ones((4, 4), np.uint8)

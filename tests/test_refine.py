@@ -172,6 +172,7 @@ print(hashlib.sha256(result.marginals.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_same_bits_in_other_processes():
     hashes = set()
     for threads in ("1", "2"):

@@ -66,6 +66,7 @@ def call_all_at_once(n_python_threads, n_rounds):
             np.testing.assert_array_equal(found, alone[name], name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_python_threads", [2, 4, 8])
 def test_calls_at_once_under_the_layer_that_aborts(n_python_threads):
     code = f"import test_threads; test_threads.call_all_at_once({n_python_threads}, 3)"

@@ -41,6 +41,7 @@ def volume():
     return image, noisy_map(truth.astype(int), 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile_memory", [0.8 * MIB, 2 * MIB, 4 * MIB])
 def test_labels_are_those_of_the_whole_whatever_the_tiling(tile_memory):
     image, probabilities = gray()
@@ -152,6 +153,7 @@ def test_zarr_to_zarr(tmp_path):
     assert_array_equal(written, ndc.refine_tiles(image, probabilities, NEAR, tile_memory=2 * MIB))
 
 
+@pytest.mark.slow
 def test_the_same_bits_with_threads_and_processes():
     image, probabilities = gray()
     marginals = ndc.refine_tiles(image, probabilities, NEAR, result="marginals", tile_memory=2 * MIB)
@@ -173,6 +175,7 @@ print(numba.threading_layer(), hashlib.sha256(marginals.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_many_threads_are_safe_under_every_threading_layer():
     running = {
         layer: subprocess.Popen(
@@ -212,12 +215,14 @@ def client(cluster):
         yield connected
 
 
+@pytest.mark.slow
 def test_a_cluster_of_two_processes_gives_the_same_bits(client):
     image, probabilities = gray()
     marginals = ndc.refine_tiles(image, probabilities, NEAR, result="marginals", tile_memory=2 * MIB)
     assert_array_equal(marginals.compute(), marginals.compute(scheduler="synchronous"))
 
 
+@pytest.mark.slow
 def test_workers_use_their_own_threads_only(client):
     assert client.submit(tiles._fair_threads, pure=False).result() == 1
     assert tiles._fair_threads() is None
@@ -227,12 +232,14 @@ def test_workers_use_their_own_threads_only(client):
     assert shares == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_nothing_listens_beyond_this_machine(client):
     pids = [os.getpid(), *client.run(os.getpid).values()]
     heard = {at.laddr.ip for pid in pids for at in psutil.Process(pid).net_connections("inet") if at.status == "LISTEN"}
     assert heard == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(client, cluster):
     image, probabilities = gray((512, 360))
     labels = ndc.refine_tiles(image, probabilities, NEAR, tile_memory=2 * MIB)
@@ -288,12 +295,14 @@ def test_axes_that_are_not_cut_have_no_halo():
     assert 0 in plan.halo
 
 
+@pytest.mark.slow
 def test_too_little_memory_says_what_is_needed():
     image, probabilities = gray()
     with pytest.raises(MemoryError, match=r"with its halo of .* above the 0.0 GiB of tile_memory: allow more"):
         ndc.refine_tiles(image, probabilities, NEAR, tile_memory=1000)
 
 
+@pytest.mark.slow
 def test_a_tile_takes_no_more_memory_than_its_plan_says():
     script = """
 import sys

@@ -261,4 +261,4 @@ def test_a_class_that_loses_much_makes_it_amber(start):
     flat = Image(np.full(T.shape, 100, np.uint8), name="image")
     session = start(flat, Image(probabilities, name="map", metadata={"classes": ["ground", "vessel"]}))
     assert session.statuses[-1].light is Light.AMBER
-    assert "vessel lost 100 % of its area" in session.statuses[-1].words
+    assert "vessel lost 100\N{NO-BREAK SPACE}% of its area" in session.statuses[-1].words

@@ -19,6 +19,8 @@ from napari_densecrf.crf.numba.compile import n_threads
 MUCH_LOST = 0.1
 # Fewer pixels than this come and go with noise.
 FEW_PIXELS = 50
+# It stays with its number at the end of a line.
+PERCENT = "\N{NO-BREAK SPACE}%"
 # So many classes are named in the line.
 NAMED = 2
 
@@ -76,7 +78,7 @@ def _doubts(result: Result, remarks: Sequence[str], extent: Extent) -> Iterator[
     yield from remarks[:1]
     for name, before, after in _areas(result):
         if before - after > max(MUCH_LOST * before, FEW_PIXELS):
-            yield f"{name} lost {100 * (before - after) / before:.0f} % of its area"
+            yield f"{name} lost {100 * (before - after) / before:.0f}{PERCENT} of its area"
     if result.request.region.step > 1:
         yield f"1/{result.request.region.step} of the resolution, as shown"
     elif not result.request.is_whole_slice:
@@ -89,11 +91,11 @@ def _changes(result: Result) -> Iterator[str]:
     share = 1 - np.trace(result.counts) / max(1, result.counts.sum())
     moved = sorted(_areas(result), key=lambda area: -abs(area[2] - area[1]))[:NAMED]
     parts = [
-        f"{name} {100 * (after - before) / before:+.0f} %"
+        f"{name} {100 * (after - before) / before:+.0f}{PERCENT}"
         for name, before, after in moved
         if before and after != before
     ]
-    yield f"{100 * share:.1f} % changed" + (f": {', '.join(parts)}" if parts else "")
+    yield f"{100 * share:.1f}{PERCENT} changed" + (f": {', '.join(parts)}" if parts else "")
 
 
 def _areas(result: Result) -> list[tuple[str, int, int]]:

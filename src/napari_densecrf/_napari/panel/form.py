@@ -82,7 +82,7 @@ def make_controls(images: Offer, maps: Offer, joins: Offer) -> dict[str, Widget]
         combo("probabilities", "Probabilities", maps, nullable=True),
         Label(name="understood", label=""),
         combo("leading", "First axes are", [UNSAID, SLICES, CHANNELS], value=chosen.leading),
-        PushButton(name="remedy", text="", tooltip=TIPS["remedy"]),
+        PushButton(name="remedy", label="", text="", tooltip=TIPS["remedy"]),
         slider("appearance_weight", 0.1, 100.0, zero=True),
         slider("appearance_position_sigma", 1.0, 500.0),
         slider("appearance_intensity_sigma", 0.5, 255.0),

@@ -58,6 +58,8 @@ class Convergence(Section):
 
     def _show(self, *_: object) -> None:
         result = self.session.result
+        for plot in (self.energy, self.change):
+            self.fold.reveal(plot, result is not None)
         if not self.fold.open:
             return
         if result is None:

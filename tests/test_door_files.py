@@ -1102,3 +1102,13 @@ def test_brackets_are_globs_only_where_no_file_has_the_name(folder):
     assert good_in(batch(folder, images=("b[12].npy",))[1]) == ["b[12].npy"]
     (folder / "images" / "b[12].npy").unlink()
     assert good_in(batch(folder, images=("b[12].npy",))[1]) == ["b1.npy", "b2.npy"]
+
+
+def test_arrays_of_other_libraries():
+    """Dask and masked arrays and matrices are arrays too; masked strokes are free."""
+    expected = refined(SOFT)
+    np.testing.assert_array_equal(refined(np.asmatrix(SOFT), np.asmatrix(IMAGE)), expected)
+    np.testing.assert_array_equal(refined(da.from_array(SOFT), da.from_array(IMAGE)), expected)
+    np.testing.assert_array_equal(refined(np.ma.array(SOFT), np.ma.array(IMAGE)), expected)
+    strokes = np.ma.array(np.full(SOFT.shape, 2), mask=(Y != 5) | (X != 5))
+    assert refined(SOFT, strokes=strokes)[5, 5] == 1

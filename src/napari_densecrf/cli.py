@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from napari_densecrf.crf.numba.compile import CacheWarning
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.files import batch
 from napari_densecrf.files.jobs import FROM_FILE, Options, prepare
@@ -27,7 +28,7 @@ from napari_densecrf.large.tiling import GIB
 
 from .params import CRFParams, PairwiseKernel, Sigma
 
-# Remarks on the input that are printed; tiles may have the same one many times.
+# Remarks that are printed; tiles and files may have the same one many times.
 MOST_REMARKS = 3
 
 
@@ -274,13 +275,14 @@ def _remarks(quiet: bool) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    said = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, InputWarning)))
+    ours = [one for one in caught if issubclass(one.category, (InputWarning, CacheWarning))]
+    said = list(dict.fromkeys(str(one.message) for one in ours))
     if quiet or not said:
         return
     for remark in said[:MOST_REMARKS]:
         print(f"napari-densecrf: {remark}", file=sys.stderr)
     if len(said) > MOST_REMARKS:
-        print(f"napari-densecrf: and the like in {len(said) - MOST_REMARKS} more tiles", file=sys.stderr)
+        print(f"napari-densecrf: and {len(said) - MOST_REMARKS} more remarks of this kind", file=sys.stderr)
 
 
 def _params(options: argparse.Namespace) -> CRFParams:

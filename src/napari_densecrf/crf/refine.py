@@ -18,7 +18,7 @@ from .grid_gaussian import GridGaussian
 from .meanfield import compatibility_arrays, iterate, most_probable
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .probe import Probe, take_probe
-from .unary import check_values, unary_energies, without_mask
+from .unary import as_array, check_values, unary_energies, without_mask
 
 # What a term is built from: everything of its kernel but the weight.
 _Sigmas = tuple[object, object]
@@ -166,7 +166,7 @@ class Refiner:
 
         Parameters and errors are those of `refine`; only the last step has a refinement.
         """
-        array = np.asanyarray(probabilities)
+        array = as_array(probabilities)
         if not self._is_part:
             check_values(array, self.grid)
         unary = unary_energies(array, self.grid, strokes)

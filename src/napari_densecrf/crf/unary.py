@@ -215,6 +215,11 @@ def scaled(probabilities: NDArray[Any]) -> NDArray[np.floating[Any]]:
     return without_mask(probabilities)
 
 
+def as_array(array: ArrayLike) -> NDArray[Any]:
+    """Return a plain array, or a masked one."""
+    return array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+
+
 def without_mask(array: Any) -> NDArray[Any]:
     """Return a plain array, with NaN where it was masked."""
     if not np.ma.is_masked(array):
@@ -225,7 +230,7 @@ def without_mask(array: Any) -> NDArray[Any]:
 
 def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
-    array = np.asanyarray(probabilities)
+    array = as_array(probabilities)
     count_labels(array.shape, array.dtype, grid)
     planes = scaled(array).reshape(1 if is_foreground(array.shape, grid) else len(array), -1)
     return np.ascontiguousarray(planes, dtype=np.float32)
@@ -374,7 +379,7 @@ def check_strokes(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid) -> N
 
 def stroke_classes(strokes: ArrayLike, grid: Grid, n_labels: int) -> NDArray[np.integer]:
     """Return (n_points,) integers, 0 = free, k = class k - 1, or say what is wrong with them."""
-    array = np.ma.filled(np.asanyarray(strokes), 0)
+    array = np.asarray(np.ma.filled(strokes, 0))
     check_strokes(array.shape, array.dtype, grid)
     if array.min() < 0 or array.max() > n_labels:
         wrong = int(array.min() if array.min() < 0 else array.max())

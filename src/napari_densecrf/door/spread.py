@@ -104,4 +104,5 @@ def _together(looks: list[Look]) -> Look:
 def _read(array: Any, where: tuple[slice, ...]) -> NDArray[Any]:
     part = array[where]
     # In threads of this process, whatever the scheduler of the rest of the work.
-    return np.asanyarray(part.compute(scheduler="threads") if hasattr(part, "compute") else part)
+    part = part.compute(scheduler="threads") if hasattr(part, "compute") else part
+    return part if isinstance(part, np.ma.MaskedArray) else np.asarray(part)

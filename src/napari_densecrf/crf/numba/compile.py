@@ -54,6 +54,10 @@ def _compiled(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., 
     return compile_it
 
 
+class CacheWarning(RuntimeWarning):
+    """Compiled code cannot be kept on disk."""
+
+
 class _ForgivingCache:
     """Numba's cache of a kernel, without which all works: a full disk or a damaged file is no reason to fail."""
 
@@ -87,7 +91,7 @@ def _say_uncached(error: Exception) -> None:
         warnings.warn(
             f"compiled code cannot be kept on disk ({_said[0]}): napari-densecrf compiles it anew in each process, "
             "which takes up to a minute; set NUMBA_CACHE_DIR to a folder that can be written",
-            RuntimeWarning,
+            CacheWarning,
             stacklevel=2,
         )
 

@@ -29,7 +29,7 @@ test: $(VENV)/installed $(VENV)/reference
 # What a change wants to know at once: two processes, and none of what is slow.
 quick: $(VENV)/installed
 	tools/system-libraries.sh xvfb qt
-	$(DISPLAYED) --virtual $(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(DISPLAYED) --virtual $(BIN)/python -m pytest -m "not slow and (smoke or not window)" -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # Tests on real images that are not in the repository: make data-test DATA=FOLDER
 data-test: $(VENV)/installed

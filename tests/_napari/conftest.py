@@ -8,6 +8,13 @@ from qtpy.QtCore import QSettings
 from driving import WAIT_MS, settle
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the tests that open a window; `make quick` runs those that are marked smoke alone."""
+    for item in items:
+        if "make_napari_viewer" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.window)
+
+
 @pytest.fixture(autouse=True)
 def collected():
     """Free the canvases of a test before the next opens its own: a late one may take live GL objects with it."""

@@ -63,6 +63,7 @@ def switch_on(qtbot, widget, toggles):
     settle(qtbot, widget)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("toggles", [(), ("influence", "confidence", "swipe", "areas")])
 def test_nothing_is_left_of_a_dock_that_is_closed(make_napari_viewer, qtbot, toggles):
     image, probabilities = picture()
@@ -114,6 +115,7 @@ def test_a_dock_that_is_floated_or_moved_goes_on(dock, qtbot):
     assert not widget.session.is_closed
 
 
+@pytest.mark.smoke
 def test_closing_and_opening_again_works(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))

@@ -54,6 +54,7 @@ def influenced(dock, qtbot):
     return make
 
 
+@pytest.mark.smoke
 def test_influence_is_what_a_script_gives(influenced, qtbot):
     image, probabilities = picture()
     _, widget, layer = influenced(*layers(image, probabilities))

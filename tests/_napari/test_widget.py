@@ -15,6 +15,7 @@ from napari_densecrf import CRFParams
 from napari_densecrf._napari.problem import understand as plans
 
 
+@pytest.mark.smoke
 def test_a_result_appears_and_follows_the_sliders(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
@@ -38,6 +39,7 @@ def test_a_result_appears_and_follows_the_sliders(dock, qtbot):
     assert layer.opacity == pytest.approx(0.6)
 
 
+@pytest.mark.smoke
 def test_the_last_of_many_requests_wins(dock, qtbot):
     image, probabilities = picture((200, 220))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
@@ -93,6 +95,7 @@ def test_stacks_are_refined_slice_by_slice_on_arrival(dock, qtbot):
     assert "4 slices of 30 x 32" in widget.understood.value
 
 
+@pytest.mark.smoke
 def test_the_place_in_the_world_is_kept(dock):
     image, probabilities = picture()
     place = {
@@ -235,6 +238,7 @@ def test_new_data_in_a_layer_refreshes(dock, qtbot):
     assert_array_equal(result_of(viewer).data, expected(widget, flipped, probabilities))
 
 
+@pytest.mark.smoke
 def test_strokes_hold(dock, qtbot):
     from napari.layers import Labels
 

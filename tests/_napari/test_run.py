@@ -1,6 +1,7 @@
 """All slices and whole volumes, live and in the background, in a real window."""
 
 import numpy as np
+import pytest
 from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc

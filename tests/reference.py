@@ -12,7 +12,7 @@ def positions(shape, spacing=None):
 
 
 def features(kernel: PairwiseKernel, coordinates, intensities):
-    """Return (n_points, n_dims): f of DESIGN section 2, already divided by the sigmas."""
+    """Return (n_points, n_dims): f of docs/model.md, already divided by the sigmas."""
     scaled = coordinates / np.asarray(kernel.position_sigma, dtype=float)
     if kernel.intensity_sigma is None:
         return scaled
@@ -50,7 +50,7 @@ def softmax(energies):
 
 
 def free_energy(marginals, unary, pairwise, mu):
-    """Return F(Q) of DESIGN section 2."""
+    """Return F(Q) of docs/model.md."""
     q_log_q = np.where(marginals > 0, marginals * np.log(np.maximum(marginals, 1e-300)), 0.0)
     data = np.where(marginals > 0, marginals * np.where(np.isfinite(unary), unary, 0.0), 0.0)
     return data.sum() + 0.5 * (marginals * (pairwise @ marginals @ mu)).sum() + q_log_q.sum()

@@ -118,6 +118,14 @@ class Choice:
         """
         return tuple(find([self.images], self.maps, None, self.folder, LABELS))
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there are images, and a pattern for their maps."""
+        try:
+            return bool(self.maps) and bool(self.entries())
+        except BadInput:
+            return False
+
     def __str__(self) -> str:
         """Describe in a line which images and maps there are."""
         try:

@@ -117,7 +117,7 @@ class FolderForm:
     def _describe(self) -> None:
         words = str(self.choice) if self.choice.images else "Choose the folder of the images."
         set_text(self.found, words)
-        self.start.enabled = self.copy.enabled = bool(self.choice.maps) and "image" in words and words[0].isdigit()
+        self.start.enabled = self.copy.enabled = self.choice.is_ready
 
     def _start(self) -> None:
         self._run(FolderRun(self.choice.entries(), self.choice.folder, self._options()))

@@ -223,6 +223,27 @@ def test_a_number_is_one_class_on_all_slices(start):
         assert session.result.inputs.values.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_data_that_are_not_in_memory_are_looked_at_too(start, several):
+    import dask.array as da
+
+    mask = da.from_array(ROUGH.astype(np.uint16) * 255, chunks=32)
+    source = Image(mask, name="mask", contrast_limits=(0, 255))
+    if several:
+        source = Image([mask, mask[::2, ::2]], name="mask", multiscale=True, contrast_limits=(0, 255))
+    session = start(Image(IMG, name="image"), source)
+    session.choose(by=USER, image=session.viewer.layers["image"], map=source)
+    rest(session)
+    assert session.result is None
+    assert "mask" in str(session.said[-1])
+    good = Image(da.from_array(P, chunks=(2, 32, 32)), name="map", contrast_limits=(0, 1))
+    session.viewer.add_layer(good)
+    session.choose(by=USER, map=good)
+    rest(session)
+    assert session.problem.values.sure
+    assert (session.result.labels == T).mean() > 0.95
+
+
 def test_empty_labels_are_there_to_paint_on(start):
     session = start(Image(IMG, name="image"), Labels(np.zeros(T.shape, int), name="Labels"))
     assert session.result is None

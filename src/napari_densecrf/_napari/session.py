@@ -277,7 +277,7 @@ class Session:
             request = self._resolved()
             problem = self.problem = request.problem
             self.inputs_changed.emit(problem)
-            if self.measured is None or not self.measured.is_of(problem):
+            if self.measured is None or not self.measured.is_of(problem) or problem.is_unseen:
                 region = whole_slice(problem, self.viewer.dims.point)
                 self._submit(lambda: measure(problem, region), done=self._take_measured, long=False)
             elif self.chosen.live or forced:

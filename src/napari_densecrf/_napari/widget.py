@@ -111,8 +111,7 @@ class DenseCRFWidget(Container):
         """Offer the layers that there are; napari calls this when they come, go, or have another name."""
         session = getattr(self, "session", None)
         if session is not None and not session.is_closed:
-            with self._quiet(*form.CHOICES):
-                super().reset_choices()
+            # Which tells `_show_chosen`, where the combos are filled.
             session.layers_changed()
 
     def _connect(self) -> None:

@@ -37,8 +37,9 @@ def look(layers: Sequence[Layer], class_axis: int | None) -> Values | None:
 
 
 def remember(layers: Sequence[Layer], class_axis: int | None, parts: Sequence[NDArray[Any]]) -> None:
-    """Take down what a part of data that are not in memory holds."""
-    _seen.setdefault(layers[0], {})[_key(layers, class_axis)] = _look(parts, class_axis)
+    """Take down what a part of data that are not in memory holds; in a part the classes come first."""
+    first = None if class_axis is None else 0
+    _seen.setdefault(layers[0], {})[_key(layers, class_axis)] = _look(parts, first)
 
 
 def _look(data: Sequence[NDArray[Any]], class_axis: int | None) -> Values:

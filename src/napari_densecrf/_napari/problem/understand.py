@@ -142,6 +142,11 @@ class Problem:
         return abs(float(self.image.scale[self.spatial_axes[-3]])), *self.spacing
 
     @property
+    def is_unseen(self) -> bool:
+        """Whether the map's numbers are still to be looked at: they are not in memory."""
+        return self.values is None and not isinstance(layers_of_map(self.map)[0], Labels)
+
+    @property
     def image_axes(self) -> LayerAxes:
         """The axes of the image's data."""
         return LayerAxes(self.image, self.spatial_axes, self.channel_axis)

@@ -38,8 +38,6 @@ class Areas(Toggled):
 
     def show(self, result: Result) -> None:
         """Fill the table."""
-        if result.counts is None:
-            return
         region, problem = result.request.region, result.request.problem
         set_text(self.table, table(result.counts, result.inputs.names, problem, region), rich=True)
 

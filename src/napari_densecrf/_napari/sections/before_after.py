@@ -77,11 +77,6 @@ class BeforeAfter(Toggled):
         self.held = held
         if held and not self.in_2d:
             self.session.viewer.status = FLAT_ONLY
-        last = self.session.result
-        if held and not self.active and last is not None and last.said is None:
-            self.session.request_extra(CHANGES, by=self.button)
-        elif not held:
-            self.session.release_extra(by=self.button)
         self._compare()
 
     def start(self) -> None:
@@ -127,14 +122,13 @@ class BeforeAfter(Toggled):
         if not (self.active or self.held) or not self.in_2d:
             self._line.clear()
             self._give_back()
-        elif result is not None and result.said is not None and result.request.problem.image in layers:
+        elif result is not None and result.request.problem.image in layers:
             self._draw_line(result)
             with self.session.writing():
                 self._write(result, self._composed(result))
 
     def _composed(self, result: Result) -> NDArray[Any]:
         """Return the map's labels left of the column, and the result's right of it."""
-        assert result.said is not None
         region = result.request.region
         if self.held or self.column is None:
             return result.said
@@ -226,7 +220,6 @@ class BeforeAfter(Toggled):
 
 def _stand_in(result: Result) -> Labels:
     """Make the layer that stands in for the result, of the region that is shown."""
-    assert result.said is not None
     layer = Labels(
         result.said.copy(),
         name=f"{result.request.problem.image.name} compared",

@@ -117,9 +117,14 @@ def _read(axes: LayerAxes, region: Region, *, vector_to: int) -> NDArray[Any]:
     return part if vector is None else np.moveaxis(part, vector, vector_to)
 
 
+def read_map_layers(problem: Problem, region: Region) -> list[NDArray[Any]]:
+    """Read each layer of the map as it is, its classes first."""
+    return [_read(axes, region, vector_to=0) for axes in problem.map_axes]
+
+
 def _read_map(problem: Problem, region: Region) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Read probabilities, classes first or of the foreground alone, and the value of each class."""
-    parts = [_read(axes, region, vector_to=0) for axes in problem.map_axes]
+    parts = read_map_layers(problem, region)
     if isinstance(problem.map, tuple):
         return np.stack(parts), np.arange(len(parts))
     if isinstance(problem.map, Labels):

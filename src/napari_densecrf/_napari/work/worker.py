@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of
+from napari_densecrf._napari.problem.seen import remember
+from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of, layers_of_map
 from napari_densecrf.crf.grid import robust_range
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
 from napari_densecrf.numbers import Units
 
-from .reading import Inputs, inputs_of, probe, read, read_image
+from .reading import Inputs, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .stroke_maps import StrokeMaps
 
@@ -208,10 +209,12 @@ def warm_up(n_channels: int) -> Steps:
 
 
 def measure(problem: Problem, region: Region) -> Steps:
-    """Find what 255 is to an 8-bit image: the span of intensities without the rarest, from a few pixels."""
+    """Look at a few pixels: what 255 is to an 8-bit image, and what the numbers of a map are that is not in memory."""
     yield Stage("looking at the image", 0.0)
     height, width = problem.shape[-2:]
     y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
     middle = Region(region.index, (y, min(height, y + 512)), (x, min(width, x + 512)))
+    if problem.is_unseen:
+        remember(layers_of_map(problem.map), problem.class_axis, read_map_layers(problem, middle))
     sample = read_image(problem, middle)[::4, ::4]
     yield Done(Measured(problem, 255.0 if problem.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))

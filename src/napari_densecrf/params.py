@@ -68,6 +68,9 @@ class CRFParams:
         Mean-field updates, 0 or more. 0 gives back the probabilities themselves.
     damping : float
         In [0, 1): share of the old natural parameters that each update keeps. 0 is the classic update.
+    label_bias : sequence of float, optional
+        ``(n_labels,)`` finite log-odds ``b_l`` that favour each class: ``psi_i(l) = -log p_i(l) - b_l``. Only their
+        differences count. For objects there are two: background, objects. None is 0 for all.
 
     Raises
     ------
@@ -79,6 +82,7 @@ class CRFParams:
     compatibility: tuple[tuple[float, ...], ...] | None = None
     n_iterations: int = DEFAULT_N_ITERATIONS
     damping: float = 0.0
+    label_bias: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Freeze what came and refuse what cannot be meant."""
@@ -94,6 +98,8 @@ class CRFParams:
         if not 0 <= damping < 1:
             raise ValueError(f"damping is {damping!r}: expected a number from 0 up to, but not including, 1")
         object.__setattr__(self, "damping", damping)
+        if self.label_bias is not None:
+            object.__setattr__(self, "label_bias", _label_bias(self.label_bias))
 
     def coupled_in_time(self, time_sigma: float) -> CRFParams:
         """Return parameters for a film (T, Y, X) whose frames hold each other's labels.
@@ -215,6 +221,15 @@ def _sigma(name: str, value: Any) -> Sigma:
         if not (math.isfinite(sigma) and sigma > 0):
             raise ValueError(f"{name} is {value!r}: expected positive, finite numbers")
     return sigmas[0] if scalar else sigmas
+
+
+def _label_bias(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
+        raise TypeError(f"label_bias is {value!r}: expected a number for each class")
+    bias = tuple(_number("label_bias", number) for number in value)
+    if len(bias) < 2 or not all(math.isfinite(number) for number in bias):
+        raise ValueError(f"label_bias is {bias!r}: expected a finite number for each class")
+    return bias
 
 
 def _compatibility(value: Any) -> tuple[tuple[float, ...], ...]:

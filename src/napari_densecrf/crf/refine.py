@@ -18,7 +18,7 @@ from .grid_gaussian import GridGaussian
 from .meanfield import compatibility_arrays, iterate, most_probable
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .probe import Probe, take_probe
-from .unary import as_array, check_values, unary_energies, without_mask
+from .unary import as_array, check_values, favoured, unary_energies, without_mask
 
 # What a term is built from: everything of its kernel but the weight.
 _Sigmas = tuple[object, object]
@@ -92,6 +92,60 @@ class Step:
     refinement: Refinement | None = None
 
 
+class Terms:
+    """The kernels on one image, kept until parameters name them no more.
+
+    Parameters
+    ----------
+    grid : Grid
+    intensities : (n_points, n_channels) float32
+    probe : Probe, optional
+        Of the whole image, where the grid is a part of one. None = from the intensities themselves.
+    """
+
+    def __init__(self, grid: Grid, intensities: NDArray[np.float32], probe: Probe | None = None) -> None:
+        self.grid, self._intensities = grid, intensities
+        self._probe = take_probe(intensities.reshape(*grid.shape, -1), -1) if probe is None else probe
+        self._kept: dict[_Sigmas, PairwiseTerm] = {}
+
+    def has(self, kernel: PairwiseKernel) -> bool:
+        """Tell whether the kernel is built; its weight does not count."""
+        return _sigmas(kernel) in self._kept
+
+    def build(self, kernel: PairwiseKernel) -> None:
+        """Build the kernel.
+
+        Raises
+        ------
+        ValueError, MemoryError
+            Where it fits neither the image nor the memory.
+        """
+        self._kept[_sigmas(kernel)] = self._build(kernel)
+
+    def __getitem__(self, kernel: PairwiseKernel) -> PairwiseTerm:
+        """Return the kernel, which has been built."""
+        return self._kept[_sigmas(kernel)]
+
+    @property
+    def lattices(self) -> tuple[Lattice, ...]:
+        """The lattices that are kept."""
+        return tuple(term.lattice for term in self._kept.values() if isinstance(term, LatticeGaussian))
+
+    def _build(self, kernel: PairwiseKernel) -> PairwiseTerm:
+        if kernel.intensity_sigma is None:
+            return GridGaussian(self.grid.shape, self.grid.pixel_sigmas(kernel.position_sigma))
+        steps = 1 / self.grid.pixel_sigmas(kernel.position_sigma)
+        channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self._intensities.shape[1])
+        blur = suited_blur(self._probe, steps, channel_steps)
+        lattice = Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self._intensities, channel_steps, blur)
+        return LatticeGaussian(lattice)
+
+    def forget_others(self, params: CRFParams) -> None:
+        """Keep no kernel that these parameters do not name; one switched off stays."""
+        named = {_sigmas(kernel) for kernel in params.kernels}
+        self._kept = {sigmas: term for sigmas, term in self._kept.items() if sigmas in named}
+
+
 class Refiner:
     """Refines maps of one image again and again, and builds only what a change of parameters makes invalid.
 
@@ -125,11 +179,10 @@ class Refiner:
         origin: Sequence[int] | None = None,
         probe: Probe | None = None,
     ) -> None:
-        self.grid: Grid
-        self.grid, self._intensities = from_image(without_mask(image), spacing, channel_axis, origin)
-        self._probe = take_probe(image, channel_axis) if probe is None else probe
+        grid, intensities = from_image(without_mask(image), spacing, channel_axis, origin)
+        self.grid: Grid = grid
+        self.terms = Terms(grid, intensities, take_probe(image, channel_axis) if probe is None else probe)
         self._is_part = origin is not None or probe is not None
-        self._terms: dict[_Sigmas, PairwiseTerm] = {}
 
     def refine(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Refinement:
         """Refine a probability map.
@@ -169,16 +222,16 @@ class Refiner:
         array = as_array(probabilities)
         if not self._is_part:
             check_values(array, self.grid)
-        unary = unary_energies(array, self.grid, strokes)
+        unary = favoured(unary_energies(array, self.grid, strokes), params.label_bias)
         compatibility_arrays(params, unary.n_labels)
         active = [kernel for kernel in params.kernels if kernel.weight > 0]
         n_steps = len(active) + params.n_iterations + 1
         for done, kernel in enumerate(active):
-            if _sigmas(kernel) not in self._terms:
+            if not self.terms.has(kernel):
                 yield Step("building the lattice" if kernel.intensity_sigma else "smoothing", done / n_steps)
-                self._terms[_sigmas(kernel)] = self._build(kernel)
-        self._forget_others(params)
-        terms = [(kernel.weight, self._terms[_sigmas(kernel)]) for kernel in active]
+                self.terms.build(kernel)
+        self.terms.forget_others(params)
+        terms = [(kernel.weight, self.terms[kernel]) for kernel in active]
         for state in iterate(unary, terms, params):
             done = len(active) + state.iteration
             if state.iteration < params.n_iterations:
@@ -199,21 +252,7 @@ class Refiner:
     @property
     def lattices(self) -> tuple[Lattice, ...]:
         """The lattices that are kept, whose sizes tell what memory they take."""
-        return tuple(term.lattice for term in self._terms.values() if isinstance(term, LatticeGaussian))
-
-    def _build(self, kernel: PairwiseKernel) -> PairwiseTerm:
-        if kernel.intensity_sigma is None:
-            return GridGaussian(self.grid.shape, self.grid.pixel_sigmas(kernel.position_sigma))
-        steps = 1 / self.grid.pixel_sigmas(kernel.position_sigma)
-        channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self._intensities.shape[1])
-        blur = suited_blur(self._probe, steps, channel_steps)
-        lattice = Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self._intensities, channel_steps, blur)
-        return LatticeGaussian(lattice)
-
-    def _forget_others(self, params: CRFParams) -> None:
-        """Keep no lattice that these parameters do not name; a kernel switched off keeps its own."""
-        named = {_sigmas(kernel) for kernel in params.kernels}
-        self._terms = {sigmas: term for sigmas, term in self._terms.items() if sigmas in named}
+        return self.terms.lattices
 
 
 def _sigmas(kernel: PairwiseKernel) -> _Sigmas:

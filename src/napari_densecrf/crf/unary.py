@@ -398,3 +398,22 @@ def _constrain(unary: Unary, strokes: NDArray[np.integer]) -> Unary:
     differences[fixed] = np.where(is_last, -RULED_OUT, 0.0)[:, None]
     differences[fixed[~is_last], classes[~is_last]] = RULED_OUT
     return Unary(unary.differences, unary.last_energy - float(forgotten), unary.n_labels)
+
+
+def favoured(unary: Unary, label_bias: tuple[float, ...] | None) -> Unary:
+    """Return the energies ``psi_i(l) - b_l``, made in place.
+
+    Raises
+    ------
+    ValueError
+        Where there is not one number a class.
+    """
+    if label_bias is None:
+        return unary
+    if len(label_bias) != unary.n_labels:
+        raise ValueError(
+            f"label_bias has {len(label_bias)} numbers: expected {unary.n_labels}, as there are {unary.n_labels} classes"
+        )
+    bias = np.array(label_bias, np.float32)
+    unary.differences[:, : unary.n_labels - 1] += bias[:-1] - bias[-1]
+    return Unary(unary.differences, unary.last_energy - float(bias[-1]) * len(unary.differences), unary.n_labels)

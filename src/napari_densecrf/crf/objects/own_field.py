@@ -1,0 +1,301 @@
+r"""The mean field over pairs of pixels and candidate objects (Numba), reading like the model:
+
+    Q_i(l) ∝ p_i(l) exp(b_l + sum_m w_m sum_{j != i} k~_m(i, j) Q_j(l))      over the candidates l of pixel i.
+
+With Potts costs only a label's own message matters. Objects send within their own vertices and lines; the background
+sends on the lattice and the grid of the whole image. Pixels with one candidate send, and receive nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_densecrf.crf.grid_gaussian import GridGaussian
+from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.vectormath import expf, logf
+from napari_densecrf.crf.pairwise import LatticeGaussian, PairwiseTerm
+
+from .distances import MOST_CHUNKS
+from .own_lines import OwnLines, Taps, own_lines, send_on_lines
+from .own_vertices import OwnVertices, own_vertices, send_on_lattice
+from .pairs import Pairs
+from .source import chunks
+
+BLOCK = 1024
+# The columns of a report: energy of what was sent to the old marginals; energy of the new ones without it; change.
+PAIRWISE, OTHER, CHANGE = range(3)
+
+
+@kernel()
+def _update_pixel(n, pairs, received, background_received, bias, q, background_q, report):
+    """Update the marginals of the open pixel ``n``; all of `Pairs` is read."""
+    pixel = pairs.open_pixels[n]
+    first, last = pairs.open_starts[n], pairs.open_starts[n + 1]
+    none = np.float32(-np.inf)
+    own = pairs.background[pixel]
+    z_background = own + background_received[pixel] if own > none else none
+    most = z_background
+    for e in range(first, last):
+        pair = pairs.open_pairs[e]
+        most = max(most, pairs.log_p[pair] + bias + received[pair])
+    report[PAIRWISE] -= 0.5 * background_q[pixel] * background_received[pixel]
+    total = expf(z_background - most) if own > none else np.float32(0.0)
+    for e in range(first, last):
+        pair = pairs.open_pairs[e]
+        report[PAIRWISE] -= 0.5 * q[pair] * received[pair]
+        total += expf(pairs.log_p[pair] + bias + received[pair] - most)
+    log_total = most + logf(total)
+    new = expf(z_background - log_total) if own > none else np.float32(0.0)
+    report[CHANGE] = max(report[CHANGE], abs(new - background_q[pixel]))
+    background_q[pixel] = new
+    gained = new * background_received[pixel]
+    for e in range(first, last):
+        pair = pairs.open_pairs[e]
+        new = expf(pairs.log_p[pair] + bias + received[pair] - log_total)
+        report[CHANGE] = max(report[CHANGE], abs(new - q[pair]))
+        q[pair] = new
+        gained += new * received[pair]
+    # sum_l Q (psi + log Q), as log Q = log p + bias + received - log_total.
+    report[OTHER] += gained - log_total
+
+
+@parallel_kernel()
+def _update(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open, received,
+            background_received, bias, q, background_q, reports):
+    """Update the marginals of all open pixels, block by block."""
+    for block in nb.prange(len(reports)):
+        pairs = Pairs(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open)
+        for n in range(block * BLOCK, min((block + 1) * BLOCK, open_pixels.size)):
+            _update_pixel(n, pairs, received, background_received, bias, q, background_q, reports[block])
+
+
+@kernel()
+def _start(starts, pixels, log_p, certain, background, q, background_q):
+    """Set the marginals of the pixels that are certain: 1 for what they are."""
+    background_q[:] = np.float32(1.0)
+    for k in range(starts.size - 1):
+        for n in range(starts[k], starts[k + 1]):
+            q[n] = np.float32(1.0) if log_p[n] > -np.inf else np.float32(0.0)
+    for pixel in range(background.size):
+        if background[pixel] == -np.inf:
+            background_q[pixel] = np.float32(0.0)
+
+
+@parallel_kernel()
+def _winners(starts, pixels, numbers_of_pairs, open_pixels, open_starts, open_pairs, q, background_q, winners, best):
+    """Write the most probable label of each open pixel, and its probability; the first of equals."""
+    for block in nb.prange(-(-open_pixels.size // BLOCK)):
+        for n in range(block * BLOCK, min((block + 1) * BLOCK, open_pixels.size)):
+            pixel = open_pixels[n]
+            most, label = background_q[pixel], 0
+            for e in range(open_starts[n], open_starts[n + 1]):
+                pair = open_pairs[e]
+                if q[pair] > most:
+                    most, label = q[pair], numbers_of_pairs[pair]
+            winners[pixel], best[pixel] = label, most
+
+
+def _taps(term: GridGaussian) -> Taps:
+    return Taps(*term.taps, *term.inverse_roots)
+
+
+@dataclass(frozen=True, eq=False)
+class Routes:
+    """How the pairs send: each kernel's share for objects. It outlives changes of weights, not of pairs or sigmas.
+
+    Parameters
+    ----------
+    split : (n_chunks + 1,) int64
+        The objects of each chunk of work.
+    on_lattices : dict of LatticeGaussian to OwnVertices
+    on_grids : OwnLines
+    """
+
+    split: NDArray[np.int64]
+    on_lattices: dict[LatticeGaussian, OwnVertices]
+    on_grids: OwnLines | None
+
+
+def routes(
+    pairs: Pairs, terms: Sequence[PairwiseTerm], shape: tuple[int, int, int], old: Routes | None = None
+) -> Routes:
+    """Return the routes of these terms; what ``old`` ones of the same pairs have is taken from there."""
+    split = chunks(np.diff(pairs.starts), MOST_CHUNKS) if old is None else old.split
+    known = {} if old is None else old.on_lattices
+    on_lattices = {
+        term: known[term] if term in known else own_vertices(term.lattice, pairs)
+        for term in terms
+        if isinstance(term, LatticeGaussian)
+    }
+    on_grids = None if old is None else old.on_grids
+    if on_grids is None and any(isinstance(term, GridGaussian) for term in terms):
+        on_grids = own_lines(pairs, shape)
+    return Routes(split, on_lattices, on_grids)
+
+
+@dataclass(frozen=True, eq=False)
+class Marginals:
+    """Where the iterations stand.
+
+    Parameters
+    ----------
+    iteration : int
+        Updates done.
+    q : (n_pairs,) float32
+    background : (n_points,) float32
+        The next iteration writes into the same arrays.
+    free_energy : (n_iterations + 1,) float64
+        From the start on, up to a constant of the objects; NaN where it is not known yet.
+    largest_change : (n_iterations,) float32
+    """
+
+    iteration: int
+    q: NDArray[np.float32]
+    background: NDArray[np.float32]
+    free_energy: NDArray[np.float64]
+    largest_change: NDArray[np.float32]
+
+
+class OwnField:
+    """The iterations on one problem.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    terms : sequence of (weight, PairwiseTerm)
+    ways : Routes
+        Of these pairs and terms.
+    shape : tuple of int
+        (depth, height, width) of the image.
+    bias : float
+        Log-odds that favour objects against the background.
+    damping : float
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        terms: Sequence[tuple[float, PairwiseTerm]],
+        ways: Routes,
+        shape: tuple[int, int, int],
+        *,
+        bias: float = 0.0,
+        damping: float = 0.0,
+    ) -> None:
+        self.pairs, self.terms, self.ways, self.shape = pairs, terms, ways, shape
+        self.bias, self.damping = np.float32(bias), np.float32(damping)
+        self.q = np.empty(pairs.pixels.size, np.float32)
+        self.background = np.empty((pairs.background.size, 1), np.float32)
+        self.received = np.zeros(pairs.pixels.size, np.float32)
+        self.background_received = np.zeros((pairs.background.size, 1), np.float32)
+        _start(*pairs[:3], pairs.certain, pairs.background, self.q, self.background.ravel())
+
+    def set_from_energies(self) -> float:
+        """Set Q from p alone; return its energy less its entropy."""
+        return self._update()[1]
+
+    def update(self) -> tuple[float, float, float]:
+        """Send, and update Q; return what `_update` does."""
+        self.send()
+        return self._update()
+
+    def send(self) -> None:
+        """Set what every pair and the background receive from Q."""
+        kept = (self.received.copy(), self.background_received.copy()) if self.damping else None
+        self.received[:] = 0.0
+        self.background_received[:] = 0.0
+        pairs = self.pairs
+        common = (pairs.starts, pairs.pixels, pairs.is_open, self.ways.split)
+        for weight, term in self.terms:
+            term.add_messages(self.background, weight, self.background_received)
+            if isinstance(term, LatticeGaussian):
+                lattice = term.lattice
+                blur = (lattice.blur.n_passes, np.float32(lattice.blur.side))
+                own = self.ways.on_lattices[term]
+                send_on_lattice(
+                    lattice.corners,
+                    lattice.runs.weights,
+                    term.diagonal,
+                    own,
+                    *common,
+                    blur,
+                    np.float32(weight),
+                    self.q,
+                    self.received,
+                )
+            elif isinstance(term, GridGaussian) and self.ways.on_grids is not None:
+                _, height, width = self.shape
+                send_on_lines(
+                    _taps(term), self.ways.on_grids, height, width, *common, np.float32(weight), self.q, self.received
+                )
+        if kept is not None:
+            for now, before in zip((self.received, self.background_received), kept, strict=True):
+                now *= 1 - self.damping
+                now += self.damping * before
+
+    def pairwise_energy(self) -> float:
+        """Return the pairwise energy of the present Q at the open pixels."""
+        self.send()
+        sent = float(np.dot(self.q, self.received)) + self._background_energy()
+        return -0.5 * sent
+
+    def _background_energy(self) -> float:
+        open_pixels = self.pairs.open_pixels
+        return float(np.dot(self.background[open_pixels, 0], self.background_received[open_pixels, 0]))
+
+    def _update(self) -> tuple[float, float, float]:
+        """Return the pairwise energy of the old Q, the rest of the energy of the new, and the largest change."""
+        n_blocks = -(-self.pairs.open_pixels.size // BLOCK)
+        reports = np.zeros((n_blocks, 3))
+        _update(
+            *self.pairs,
+            self.received,
+            self.background_received.ravel(),
+            self.bias,
+            self.q,
+            self.background.ravel(),
+            reports,
+        )
+        pairwise, other, _ = reports.sum(axis=0)
+        return float(pairwise), float(other), float(reports[:, CHANGE].max(initial=0.0))
+
+    def winners(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the most probable label of each pixel, 0 = background, and its probability."""
+        pairs = self.pairs
+        numbers = np.repeat(np.arange(1, pairs.starts.size, dtype=np.int32), np.diff(pairs.starts))
+        best = np.ones(pairs.background.size, np.float32)
+        labels = np.zeros(pairs.background.size, np.int32)
+        sure = (self.q == 1.0) & ~pairs.is_open[pairs.pixels]
+        labels[pairs.pixels[sure]] = numbers[sure]
+        _winners(
+            pairs.starts,
+            pairs.pixels,
+            numbers,
+            pairs.open_pixels,
+            pairs.open_starts,
+            pairs.open_pairs,
+            self.q,
+            self.background.ravel(),
+            labels,
+            best,
+        )
+        return labels, best
+
+
+def iterate(field: OwnField, n_iterations: int) -> Iterator[Marginals]:
+    """Yield the state after the start and after each update."""
+    trace = np.full(n_iterations + 1, np.nan)
+    changes = np.full(n_iterations, np.nan, np.float32)
+    others = field.set_from_energies()
+    for iteration in range(n_iterations):
+        yield Marginals(iteration, field.q, field.background.ravel(), trace, changes)
+        pairwise, of_new, changes[iteration] = field.update()
+        trace[iteration] = pairwise + others
+        others = of_new
+    trace[n_iterations] = field.pairwise_energy() + others
+    yield Marginals(n_iterations, field.q, field.background.ravel(), trace, changes)

@@ -1,5 +1,6 @@
 """Fully connected CRFs that refine a rough segmentation, live in napari and from scripts."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .choose.classify import PixelClassifier, probabilities_from_strokes
@@ -14,6 +15,8 @@ from .large.tiling import TilePlan
 from .params import CRFParams, PairwiseKernel
 
 if TYPE_CHECKING:
+    from .choose.objects import ObjectNumbers, refine_objects, suggest_for_objects
+    from .crf.objects.refine import ObjectRefinement, ObjectRefiner
     from .large.tiles import plan_tiles, refine_tiles
 
 __all__ = [
@@ -23,6 +26,9 @@ __all__ = [
     "Influence",
     "InputWarning",
     "Lattice",
+    "ObjectNumbers",
+    "ObjectRefinement",
+    "ObjectRefiner",
     "PairwiseKernel",
     "PixelClassifier",
     "Pull",
@@ -39,17 +45,29 @@ __all__ = [
     "probabilities_from_labels",
     "probabilities_from_strokes",
     "refine",
+    "refine_objects",
     "refine_tiles",
     "suggest",
+    "suggest_for_objects",
     "suggest_steps",
     "take_probe",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import Dask, which takes as long as all else, only for those who use it."""
-    if name in ("plan_tiles", "refine_tiles"):
-        from .large import tiles
+# Dask, scipy's and scikit-image's parts take as long to import as all else: only for those who use them.
+_IMPORTED_LATE = {
+    "ObjectNumbers": "choose.objects",
+    "ObjectRefinement": "crf.objects.refine",
+    "ObjectRefiner": "crf.objects.refine",
+    "plan_tiles": "large.tiles",
+    "refine_objects": "choose.objects",
+    "refine_tiles": "large.tiles",
+    "suggest_for_objects": "choose.objects",
+}
 
-        return getattr(tiles, name)
+
+def __getattr__(name: str) -> Any:
+    """Import what is imported late."""
+    if name in _IMPORTED_LATE:
+        return getattr(import_module(f".{_IMPORTED_LATE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

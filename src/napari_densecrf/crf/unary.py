@@ -411,9 +411,7 @@ def favoured(unary: Unary, label_bias: tuple[float, ...] | None) -> Unary:
     if label_bias is None:
         return unary
     if len(label_bias) != unary.n_labels:
-        raise ValueError(
-            f"label_bias has {len(label_bias)} numbers: expected {unary.n_labels}, as there are {unary.n_labels} classes"
-        )
+        raise ValueError(f"label_bias has {len(label_bias)} numbers: expected {unary.n_labels}, one for each class")
     bias = np.array(label_bias, np.float32)
     unary.differences[:, : unary.n_labels - 1] += bias[:-1] - bias[-1]
     return Unary(unary.differences, unary.last_energy - float(bias[-1]) * len(unary.differences), unary.n_labels)

@@ -21,7 +21,7 @@ from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from .distances import MOST_CHUNKS, Band
 from .source import Source, chunks
 
-# In pixels. What is nearer to the border of an object is neither its core nor the ring around it, as borders may be off.
+# In pixels. What is nearer to the border of an object is neither its core nor its ring, as borders may be off.
 UNSURE = 2.0
 RING = 5.0
 # Of the depth of a thin object: what is deeper is its core.
@@ -32,7 +32,7 @@ LEAST_CONTRAST = 0.1
 # How many standard deviations lie between core and ring of an object whose border the image can tell.
 TOLD_APART = 0.5
 # The field of contrasts is smooth over so much of an object's diameter.
-SMOOTH = 0.5
+SMOOTH = 0.25
 # The weight of the typical contrast where no object is near.
 FAR_WEIGHT = 1e-3
 
@@ -150,12 +150,12 @@ def measure_contrast(source: Source, band: Band, intensities: NDArray[np.float32
     core, ring = means[:, 0], means[:, 1]
     has_ring = (counts[:, 1] >= FEWEST_RING_PIXELS) & (counts[:, 0] > 0)
     ring[~has_ring] = np.median(ring[has_ring], axis=0) if has_ring.any() else intensities.mean(axis=0)
-    contrast = np.linalg.norm(core - ring, axis=1)
+    contrast: NDArray[np.float64] = np.linalg.norm(core - ring, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         separation = np.where(has_ring, contrast / spreads, np.nan)
     present = counts[:, 0] > 0
     median = float(np.median(contrast[present])) if present.any() else 1.0
-    least = max(LEAST_CONTRAST * median, np.finfo(np.float32).tiny)
+    least = max(LEAST_CONTRAST * median, float(np.finfo(np.float32).tiny))
     contrast = np.where(present, np.maximum(contrast, least), max(median, least))
     as_float: list[NDArray[np.float32]] = [array.astype(np.float32) for array in (core, ring, contrast, separation)]
     return Contrast(*as_float)
@@ -172,7 +172,7 @@ def to_one_contrast(source: Source, contrast: Contrast, intensities: NDArray[np.
     diameter = float(np.median(areas)) ** (1 / plane.ndim)
     sigma = max(1.0, SMOOTH * diameter)
     # A smooth field needs few pixels.
-    factors = tuple(int(min(max(1, sigma // 3), size)) for size in plane.shape)
+    factors = tuple(int(min(max(1, sigma / 2), size)) for size in plane.shape)
     weight = _coarse(plane > 0, factors, sigma)
 
     def field(values: NDArray[np.float32], typical: float) -> NDArray[np.float32]:

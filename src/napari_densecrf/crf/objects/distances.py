@@ -6,6 +6,7 @@ least of it plus the square of the way across (Saito and Toriwaki 1994). As only
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numba as nb
@@ -166,7 +167,7 @@ def band_around(source: Source, spacing: tuple[float, ...], reach: float) -> Ban
     volumes = (boxes[:, 1] - boxes[:, 0]).prod(axis=1)
     batches = chunks(volumes, max(1, int(volumes.sum() // PIXELS_A_BATCH) + 1))
     all_pixels, all_distances, all_counts = [], [], []
-    for first, last in zip(batches[:-1], batches[1:], strict=True):
+    for first, last in itertools.pairwise(batches):
         room = np.concatenate([[0], np.cumsum(volumes[first:last])]).astype(np.int64)
         pixels, distances = sparse_empty(int(room[-1]), np.int32), sparse_empty(int(room[-1]), np.float32)
         counts = np.zeros(last - first, np.int64)

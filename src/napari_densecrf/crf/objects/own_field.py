@@ -1,4 +1,4 @@
-r"""The mean field over pairs of pixels and candidate objects (Numba), reading like the model:
+r"""The mean field over pairs of pixels and candidate objects (Numba), reading like the model.
 
     Q_i(l) ∝ p_i(l) exp(b_l + sum_m w_m sum_{j != i} k~_m(i, j) Q_j(l))      over the candidates l of pixel i.
 
@@ -33,40 +33,58 @@ PAIRWISE, OTHER, CHANGE = range(3)
 
 @kernel()
 def _update_pixel(n, pairs, received, background_received, bias, q, background_q, report):
-    """Update the marginals of the open pixel ``n``; all of `Pairs` is read."""
+    """Update the marginals of the open pixel ``n``."""
     pixel = pairs.open_pixels[n]
     first, last = pairs.open_starts[n], pairs.open_starts[n + 1]
     none = np.float32(-np.inf)
     own = pairs.background[pixel]
-    z_background = own + background_received[pixel] if own > none else none
-    most = z_background
+    most = own + background_received[pixel] if own > none else none
+    sent = background_q[pixel] * background_received[pixel]
     for e in range(first, last):
         pair = pairs.open_pairs[e]
         most = max(most, pairs.log_p[pair] + bias + received[pair])
-    report[PAIRWISE] -= 0.5 * background_q[pixel] * background_received[pixel]
-    total = expf(z_background - most) if own > none else np.float32(0.0)
+        sent += q[pair] * received[pair]
+    new = expf(own + background_received[pixel] - most) if own > none else np.float32(0.0)
+    total, gained = new, new * background_received[pixel]
+    change = np.float32(0.0)
     for e in range(first, last):
         pair = pairs.open_pairs[e]
-        report[PAIRWISE] -= 0.5 * q[pair] * received[pair]
         total += expf(pairs.log_p[pair] + bias + received[pair] - most)
-    log_total = most + logf(total)
-    new = expf(z_background - log_total) if own > none else np.float32(0.0)
-    report[CHANGE] = max(report[CHANGE], abs(new - background_q[pixel]))
+    inverse = np.float32(1.0) / total
+    new *= inverse
+    change = abs(new - background_q[pixel])
     background_q[pixel] = new
-    gained = new * background_received[pixel]
+    gained *= inverse
     for e in range(first, last):
         pair = pairs.open_pairs[e]
-        new = expf(pairs.log_p[pair] + bias + received[pair] - log_total)
-        report[CHANGE] = max(report[CHANGE], abs(new - q[pair]))
-        q[pair] = new
+        new = expf(pairs.log_p[pair] + bias + received[pair] - most) * inverse
+        change = max(change, abs(new - q[pair]))
         gained += new * received[pair]
-    # sum_l Q (psi + log Q), as log Q = log p + bias + received - log_total.
-    report[OTHER] += gained - log_total
+        q[pair] = new
+    report[PAIRWISE] -= np.float64(0.5) * sent
+    # sum_l Q (psi + log Q), where log Q(l) is what the exponent was, less this logarithm.
+    report[OTHER] += gained - most - logf(total)
+    report[CHANGE] = max(report[CHANGE], np.float64(change))
 
 
 @parallel_kernel()
-def _update(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open, received,
-            background_received, bias, q, background_q, reports):
+def _update(
+    starts,
+    pixels,
+    log_p,
+    background,
+    certain,
+    open_pixels,
+    open_starts,
+    open_pairs,
+    is_open,
+    received,
+    background_received,
+    bias,
+    q,
+    background_q,
+    reports,
+):
     """Update the marginals of all open pixels, block by block."""
     for block in nb.prange(len(reports)):
         pairs = Pairs(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open)
@@ -86,18 +104,33 @@ def _start(starts, pixels, log_p, certain, background, q, background_q):
             background_q[pixel] = np.float32(0.0)
 
 
+@kernel()
+def _only_candidates(starts, pixels, is_open, q, labels):
+    """Write the label of the pixels that have one candidate, an object."""
+    for k in range(starts.size - 1):
+        for n in range(starts[k], starts[k + 1]):
+            if q[n] == np.float32(1.0) and not is_open[pixels[n]]:
+                labels[pixels[n]] = k + 1
+
+
+@kernel()
+def best_of(starts, open_starts, open_pairs, n, q, background_q):
+    """Return the most probable label of an open pixel, and its probability; the first of equals."""
+    most, pair_of_most = background_q, np.int64(-1)
+    for e in range(open_starts[n], open_starts[n + 1]):
+        pair = np.int64(open_pairs[e])
+        if q[pair] > most:
+            most, pair_of_most = q[pair], pair
+    return (np.searchsorted(starts, pair_of_most, side="right") if pair_of_most >= 0 else np.int64(0)), most
+
+
 @parallel_kernel()
-def _winners(starts, pixels, numbers_of_pairs, open_pixels, open_starts, open_pairs, q, background_q, winners, best):
-    """Write the most probable label of each open pixel, and its probability; the first of equals."""
+def _winners(starts, open_pixels, open_starts, open_pairs, q, background_q, labels, best):
+    """Write the most probable label of each open pixel, and its probability."""
     for block in nb.prange(-(-open_pixels.size // BLOCK)):
         for n in range(block * BLOCK, min((block + 1) * BLOCK, open_pixels.size)):
             pixel = open_pixels[n]
-            most, label = background_q[pixel], 0
-            for e in range(open_starts[n], open_starts[n + 1]):
-                pair = open_pairs[e]
-                if q[pair] > most:
-                    most, label = q[pair], numbers_of_pairs[pair]
-            winners[pixel], best[pixel] = label, most
+            labels[pixel], best[pixel] = best_of(starts, open_starts, open_pairs, n, q, background_q[pixel])
 
 
 def _taps(term: GridGaussian) -> Taps:
@@ -149,8 +182,9 @@ class Marginals:
     q : (n_pairs,) float32
     background : (n_points,) float32
         The next iteration writes into the same arrays.
-    free_energy : (n_iterations + 1,) float64
-        From the start on, up to a constant of the objects; NaN where it is not known yet.
+    free_energy : (n_iterations,) float64
+        Before each update, of the open pixels; NaN where it is not known yet. What Q sends is known one update late,
+        so that of the last would cost one more.
     largest_change : (n_iterations,) float32
     """
 
@@ -238,16 +272,6 @@ class OwnField:
                 now *= 1 - self.damping
                 now += self.damping * before
 
-    def pairwise_energy(self) -> float:
-        """Return the pairwise energy of the present Q at the open pixels."""
-        self.send()
-        sent = float(np.dot(self.q, self.received)) + self._background_energy()
-        return -0.5 * sent
-
-    def _background_energy(self) -> float:
-        open_pixels = self.pairs.open_pixels
-        return float(np.dot(self.background[open_pixels, 0], self.background_received[open_pixels, 0]))
-
     def _update(self) -> tuple[float, float, float]:
         """Return the pairwise energy of the old Q, the rest of the energy of the new, and the largest change."""
         n_blocks = -(-self.pairs.open_pixels.size // BLOCK)
@@ -267,29 +291,17 @@ class OwnField:
     def winners(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the most probable label of each pixel, 0 = background, and its probability."""
         pairs = self.pairs
-        numbers = np.repeat(np.arange(1, pairs.starts.size, dtype=np.int32), np.diff(pairs.starts))
         best = np.ones(pairs.background.size, np.float32)
         labels = np.zeros(pairs.background.size, np.int32)
-        sure = (self.q == 1.0) & ~pairs.is_open[pairs.pixels]
-        labels[pairs.pixels[sure]] = numbers[sure]
-        _winners(
-            pairs.starts,
-            pairs.pixels,
-            numbers,
-            pairs.open_pixels,
-            pairs.open_starts,
-            pairs.open_pairs,
-            self.q,
-            self.background.ravel(),
-            labels,
-            best,
-        )
+        open_pixels = (pairs.open_pixels, pairs.open_starts, pairs.open_pairs)
+        _only_candidates(pairs.starts, pairs.pixels, pairs.is_open, self.q, labels)
+        _winners(pairs.starts, *open_pixels, self.q, self.background.ravel(), labels, best)
         return labels, best
 
 
 def iterate(field: OwnField, n_iterations: int) -> Iterator[Marginals]:
     """Yield the state after the start and after each update."""
-    trace = np.full(n_iterations + 1, np.nan)
+    trace = np.full(n_iterations, np.nan)
     changes = np.full(n_iterations, np.nan, np.float32)
     others = field.set_from_energies()
     for iteration in range(n_iterations):
@@ -297,5 +309,4 @@ def iterate(field: OwnField, n_iterations: int) -> Iterator[Marginals]:
         pairwise, of_new, changes[iteration] = field.update()
         trace[iteration] = pairwise + others
         others = of_new
-    trace[n_iterations] = field.pairwise_energy() + others
     yield Marginals(n_iterations, field.q, field.background.ravel(), trace, changes)

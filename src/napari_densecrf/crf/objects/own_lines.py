@@ -68,8 +68,8 @@ def _boxes(starts, pixels, height, width, boxes):
             z, y = line // height, line % height
             z0, z1, y0, y1 = min(z0, z), max(z1, z), min(y0, y), max(y1, y)
         if z1 < 0:
-            z0 = y0 = 0
-        boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3] = z0, y0, z1 - z0 + 1 if z1 >= 0 else 0, y1 - y0 + 1 if z1 >= 0 else 0
+            z0, z1, y0, y1 = np.int64(0), np.int64(-1), np.int64(0), np.int64(-1)
+        boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3] = z0, y0, z1 - z0 + 1, y1 - y0 + 1
 
 
 @kernel()

@@ -64,7 +64,7 @@ def _add_ring(neighbours, n_touched, names, own):
 
 @kernel()
 def _number(corners, runs, neighbours, pixels, of_pairs, names, own):
-    """Number the vertices of one object; ``own`` is -1 everywhere, before and after. Return how many there are."""
+    """Give the vertices of one object numbers, and return how many; ``own`` is -1 everywhere, before and after."""
     count = 0
     for n in range(pixels.size):
         for r in range(len(corners)):
@@ -106,7 +106,7 @@ def _link(corners, runs, neighbours, pixels, of_pairs, names, own, links):
 
 @parallel_kernel()
 def _number_all(corners, runs, neighbours, starts, pixels, split, of_pairs, counts):
-    """Number the vertices of every object, chunk by chunk."""
+    """Give the vertices of every object numbers, chunk by chunk."""
     for chunk in nb.prange(split.size - 1):
         n_vertices = neighbours.up.shape[1]
         own, names = np.full(n_vertices, -1, np.int32), np.empty(n_vertices, np.uint32)

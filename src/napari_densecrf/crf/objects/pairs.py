@@ -47,7 +47,7 @@ class Pairs(NamedTuple):
     certain : (n_points,) int32
         OPEN, CERTAIN_BACKGROUND, or the number of the object that the pixel is certain to be.
     open_pixels : (n_open,) int32
-        Pixels with more than one candidate, ascending.
+        Pixels with more than one candidate, by their first pairs.
     open_starts : (n_open + 1,) int64
         Where the pairs of each open pixel begin in ``open_pairs``.
     open_pairs : (n,) int32
@@ -119,7 +119,9 @@ def _background(nearest, certain, slope, reach, smallest, foreground, background
 
 
 @kernel()
-def _fill(band_starts, band_pixels, band_distances, certain, slope, reach, smallest, foreground, pixels, log_p, several):
+def _fill(
+    band_starts, band_pixels, band_distances, certain, slope, reach, smallest, foreground, pixels, log_p, several
+):
     """Write the pairs, and how many candidate objects each pixel has."""
     count = 0
     for k in range(band_starts.size - 1):
@@ -150,18 +152,19 @@ def _open(pixels, background, several, is_open):
     for n in range(pixels.size):
         if is_open[pixels[n]]:
             n_pairs += 1
-    place = np.zeros(several.size, np.int32)
+    # By their first pairs, so that the pairs of pixels that follow each other lie near each other in memory.
+    place = np.full(several.size, -1, np.int32)
     open_pixels = np.empty(n_open, np.int32)
     starts = np.zeros(n_open + 1, np.int64)
     n_open = 0
-    for pixel in range(several.size):
-        if is_open[pixel]:
-            open_pixels[n_open] = pixel
-            place[pixel] = n_open
-            n_open += 1
     for n in range(pixels.size):
-        if is_open[pixels[n]]:
-            starts[place[pixels[n]] + 1] += 1
+        pixel = pixels[n]
+        if is_open[pixel]:
+            if place[pixel] < 0:
+                open_pixels[n_open] = pixel
+                place[pixel] = n_open
+                n_open += 1
+            starts[place[pixel] + 1] += 1
     for k in range(n_open):
         starts[k + 1] += starts[k]
     following = starts[:-1].copy()
@@ -221,4 +224,5 @@ def make_pairs(
     several = np.zeros(numbers.size, np.uint8)
     _fill(*in_band, certain, slope, reach, smallest, foreground, pixels, log_p, several)
     is_open = np.empty(numbers.size, np.bool_)
-    return Pairs(starts, pixels, log_p, background, certain, *_open(pixels, background, several, is_open), is_open)
+    open_pixels, open_starts, open_pairs = _open(pixels, background, several, is_open)
+    return Pairs(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open)

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from .own_field import OwnField
+from napari_densecrf.crf.numba.compile import kernel
+
+from .own_field import OwnField, best_of
 from .source import Source, connected
 
 # What is cut off may be cut off from the next candidate as well; then it is tried again.
@@ -28,54 +30,70 @@ def make_whole(source: Source, field: OwnField, winners: NDArray[np.int32]) -> N
     (depth, height, width) int32
     """
     labels = winners.reshape(source.numbers.shape).copy()
-    _give_away(field, labels)
-    _mend_broken(source, labels)
+    regions = _give_away(field, labels)
+    _mend_broken(source, labels, regions)
     _fill_holes(source, labels)
     return labels
 
 
-def _give_away(field: OwnField, labels: NDArray[np.int32]) -> None:
-    """Give parts without a core to their pixels' next candidates, and what is left of them to what is beside."""
+@kernel()
+def _pass_on(lost, places, starts, open_starts, open_pairs, q, background_q, labels):
+    """Give lost pixels to their next candidates; what they are given up by is ruled out in ``q``."""
+    for k in range(lost.size):
+        pixel, n = lost[k], places[k]
+        if n < 0:
+            labels[pixel] = 0
+            continue
+        for e in range(open_starts[n], open_starts[n + 1]):
+            pair = np.int64(open_pairs[e])
+            if starts[labels[pixel] - 1] <= pair < starts[labels[pixel]]:
+                q[pair] = np.float32(-1.0)
+        # The background, even where it is ruled out, before a label that was given up.
+        background = max(background_q[pixel], np.float32(0.0))
+        labels[pixel], _ = best_of(starts, open_starts, open_pairs, n, q, background)
+
+
+def _give_away(field: OwnField, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Give parts without a core to their pixels' next candidates; return the connected regions that are left."""
     pairs = field.pairs
     certain = pairs.certain.reshape(labels.shape)
-    given: dict[int, set[int]] = {}
+    regions = connected(labels, corners=True)
+    q: NDArray[np.float32] | None = None
     for _ in range(MOST_ROUNDS):
-        regions = connected(labels, corners=True)
-        n_regions = int(regions.max(initial=0))
-        has_core = np.zeros(n_regions + 1, bool)
+        has_core = np.zeros(int(regions.max(initial=0)) + 1, bool)
         has_core[regions[certain > 0]] = True
         has_core[0] = True
         if has_core.all():
-            return
+            break
         lost = np.flatnonzero(~has_core[regions.ravel()])
-        flat = labels.ravel()
-        for pixel in lost.tolist():
-            given.setdefault(pixel, set()).add(int(flat[pixel]))
-            flat[pixel] = _next_candidate(field, pixel, given[pixel])
+        q = field.q.copy() if q is None else q
+        places = _places(pairs.open_pixels, lost)
+        candidates = (pairs.starts, pairs.open_starts, pairs.open_pairs)
+        _pass_on(lost, places, *candidates, q, field.background.ravel(), labels.reshape(-1))
+        regions = connected(labels, corners=True)
+    return regions
 
 
-def _next_candidate(field: OwnField, pixel: int, given: set[int]) -> int:
-    """Return the most probable label of an open pixel but those that were given up, 0 if none is left."""
-    pairs = field.pairs
-    place = int(np.searchsorted(pairs.open_pixels, pixel))
-    best, most = 0, float(field.background[pixel, 0]) if 0 not in given else -1.0
-    if place < pairs.open_pixels.size and pairs.open_pixels[place] == pixel:
-        for pair in pairs.open_pairs[pairs.open_starts[place] : pairs.open_starts[place + 1]]:
-            number = int(np.searchsorted(pairs.starts, pair, side="right"))
-            if number not in given and field.q[pair] > most:
-                best, most = number, float(field.q[pair])
-    return best
+def _places(open_pixels: NDArray[np.int32], lost: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return where each lost pixel, in ascending order, stands among the open ones; -1 where it does not."""
+    is_lost = np.isin(open_pixels, lost)
+    places = np.full(lost.size, -1, np.intp)
+    places[np.searchsorted(lost, open_pixels[is_lost])] = np.flatnonzero(is_lost)
+    return places
 
 
-def _mend_broken(source: Source, labels: NDArray[np.int32]) -> None:
+def _mend_broken(source: Source, labels: NDArray[np.int32], regions: NDArray[np.int32]) -> None:
     """Give back their own pixels to objects that fell into more pieces than they had."""
-    regions = connected(labels, corners=True)
-    pieces_now = _count_pieces(labels, regions, source.n_objects)
     pieces_before = _count_pieces(source.numbers, source.pieces, source.n_objects)
-    for k in np.flatnonzero(pieces_now > pieces_before):
-        first, last = source.boxes[k]
-        box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        labels[box][source.numbers[box] == k + 1] = k + 1
+    for _ in range(MOST_ROUNDS):
+        broken = np.flatnonzero(_count_pieces(labels, regions, source.n_objects) > pieces_before)
+        if not broken.size:
+            return
+        for k in broken:
+            first, last = source.boxes[k]
+            box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+            labels[box][source.numbers[box] == k + 1] = k + 1
+        regions = connected(labels, corners=True)
 
 
 def _count_pieces(numbers: NDArray[np.int32], regions: NDArray[np.int32], n_objects: int) -> NDArray[np.int64]:

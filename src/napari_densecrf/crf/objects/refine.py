@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import from_image
-from napari_densecrf.crf.refine import Refiner, Terms
+from napari_densecrf.crf.refine import Terms
 from napari_densecrf.crf.unary import scaled, without_mask
 from napari_densecrf.params import CRFParams
 
@@ -37,8 +37,8 @@ class ObjectRefinement:
         Size of a pixel along each spatial axis.
     confidence : (*spatial) float32
         0..1: the probability of the label that won.
-    free_energy : (n_iterations + 1,) float64
-        F(Q) before the first update and after each, of the pixels with more than one candidate.
+    free_energy : (n_iterations,) float64
+        F(Q) before each update, of the pixels with more than one candidate.
     largest_change : (n_iterations,) float32
         0..1: the most that each update has changed any probability.
     """
@@ -208,9 +208,7 @@ class ObjectRefiner:
         terms = [(kernel.weight, self.terms[kernel]) for kernel in active]
         shape = self.source.numbers.shape
         self._routes = routes(pairs, [term for _, term in terms], shape, self._routes)
-        own = OwnField(
-            pairs, terms, self._routes, shape, bias=object_bias(params), damping=params.damping
-        )
+        own = OwnField(pairs, terms, self._routes, shape, bias=object_bias(params), damping=params.damping)
         for state in iterate(own, params.n_iterations):
             done = len(active) + state.iteration
             if state.iteration < params.n_iterations:
@@ -236,9 +234,7 @@ class ObjectRefiner:
         if self._pairs is None or self._pairs[0] != border:
             reach = REACH_BORDERS * border
             band = self.near if reach <= self.near.reach else band_around(self.source, self.grid.spacing, reach)
-            made = make_pairs(
-                self.source, band, border, held=self.held, fixed=self._fixed, foreground=self._foreground
-            )
+            made = make_pairs(self.source, band, border, held=self.held, fixed=self._fixed, foreground=self._foreground)
             self._pairs, self._routes = (border, made), None
         return self._pairs[1]
 

@@ -68,7 +68,7 @@ class Source:
 
 
 def connected(numbers: NDArray[Any], *, corners: bool) -> NDArray[np.int32]:
-    """Number the connected regions of equal, non-zero values from 1 on; a plane counts as 2D."""
+    """Return the connected regions of equal, non-zero values, numbered from 1 on; a plane counts as 2D."""
     plane = numbers[0] if len(numbers) == 1 else numbers
     found = label(plane, background=0, connectivity=plane.ndim if corners else 1)
     regions: NDArray[np.int32] = np.ascontiguousarray(found, np.int32).reshape(numbers.shape)
@@ -97,7 +97,7 @@ def as_objects(objects: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def number_objects(objects: ArrayLike, strokes: ArrayLike | None, shape: tuple[int, ...]) -> Source:
-    """Number the objects, with what strokes add to them and take from them.
+    """Give the objects numbers, with what strokes add to them and take from them.
 
     Parameters
     ----------
@@ -122,10 +122,8 @@ def number_objects(objects: ArrayLike, strokes: ArrayLike | None, shape: tuple[i
     ids, numbers = _numbered(array)
     if not len(ids):
         raise ValueError("objects hold no number but 0, the background: expected at least one object")
-    try:
-        ids = ids.astype(dtype, casting="same_kind") if _fit(ids, dtype) else ids
-    except TypeError:
-        pass
+    if _fit(ids, dtype):
+        ids = ids.astype(dtype)
     in_three = (1,) * (3 - len(shape)) + shape
     return Source(ids, numbers.reshape(in_three), shape)
 

@@ -186,7 +186,7 @@ def test_all_parts_of_an_image_take_the_lattice_of_the_whole():
     params = CRFParams((PairwiseKernel(3.0, 5.0, 3.0),))
     for part, options in ((image, {}), (smooth, {"probe": whole}), (image[500:, 600:], {"probe": whole})):
         refiner = ndc.Refiner(part, channel_axis=-1, **options)
-        assert refiner._build(params.kernels[0]).lattice.blur == COARSE
+        assert refiner.terms._build(params.kernels[0]).lattice.blur == COARSE
 
 
 class Sliced:

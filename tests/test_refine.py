@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import napari_densecrf as ndc
 from cases import all_cases, kernels
 from napari_densecrf import CRFParams, PairwiseKernel
+from napari_densecrf.crf.refine import Terms
 
 CASES = {case.name: case for case in all_cases()}
 MILD = CRFParams(kernels(3, 6.0, 20.0, 1.0, 1.5))
@@ -217,13 +218,13 @@ def test_results_are_not_written_into_by_later_ones():
 def built(monkeypatch):
     """Return the list of kernels that get built."""
     made = []
-    original = ndc.Refiner._build
+    original = Terms._build
 
     def build(self, kernel):
         made.append(kernel.intensity_sigma is not None)
         return original(self, kernel)
 
-    monkeypatch.setattr(ndc.Refiner, "_build", build)
+    monkeypatch.setattr(Terms, "_build", build)
     return made
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, object_bias, with_object_bias
 from napari_densecrf.crf.objects.report import border_of
@@ -39,6 +39,7 @@ ALONG_SIGMA = 1.5
 # border = SLOPE (1 - support) - OFFSET, within these.
 SLOPE, OFFSET = 10.6, 0.4
 SMALLEST_BORDER, LARGEST_BORDER = 0.5, 4.0
+UNKNOWN_BORDER = 1.0
 # Borders that scatter less around one level of the image, within so much of them, were made by a threshold. They are as
 # rough as the image, and say nothing of their own.
 LEVEL_LOOK, MADE_BY_THRESHOLD, BORDER_OF_THRESHOLD = 3.0, 0.32, 3.0
@@ -47,6 +48,7 @@ FEWEST_SAMPLES = 50
 NEITHER_OUT_NOR_IN = 0.02
 MOST_BIAS = 4.0
 MOST_TRIALS = 6
+PIXELS_TO_TRY = 2**19
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,13 @@ class ObjectNumbers:
     params : CRFParams
     border : float
         How far borders may be off, in the unit of the spacing.
-    support : float
-        0..1: how much the image changes at the borders as they are, compared with the edges beside them. NaN where
-        no border could be looked at.
+    why : str
+        One sentence on how ``border`` came about.
     """
 
     params: CRFParams
     border: float
-    support: float
-
-    @property
-    def why(self) -> str:
-        """One sentence on how the border came about."""
-        if np.isnan(self.support):
-            return "no border could be compared with the image"
-        return f"the image changes at the borders {self.support:.0%} as much as at the edges beside them"
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,14 +215,18 @@ def _clear(
     return clear
 
 
-def suggest_border(refiner: ObjectRefiner) -> tuple[float, float]:
-    """Return how far borders may be off, in the unit of the spacing, and their support."""
+def suggest_border(refiner: ObjectRefiner) -> tuple[float, str]:
+    """Return how far borders may be off, in the unit of the spacing, and one sentence on how that came about."""
     profiles = profiles_across(refiner)
     support = profiles.support
     if profiles.scatter < MADE_BY_THRESHOLD:
-        return BORDER_OF_THRESHOLD * refiner.pixel, 1.0
-    pixels = 1.0 if np.isnan(support) else SLOPE * (1 - support) - OFFSET
-    return float(np.clip(pixels, SMALLEST_BORDER, LARGEST_BORDER)) * refiner.pixel, support
+        pixels, why = BORDER_OF_THRESHOLD, "the borders follow one intensity, as a threshold makes them"
+    elif np.isnan(support):
+        pixels, why = UNKNOWN_BORDER, "no border could be compared with the image"
+    else:
+        pixels = float(np.clip(SLOPE * (1 - support) - OFFSET, SMALLEST_BORDER, LARGEST_BORDER))
+        why = f"the image changes at the borders {support:.0%} as much as at the edges beside them"
+    return pixels * refiner.pixel, why
 
 
 def standard_params(refiner: ObjectRefiner) -> CRFParams:
@@ -245,17 +243,18 @@ def standard_params(refiner: ObjectRefiner) -> CRFParams:
 def balanced(refiner: ObjectRefiner, params: CRFParams, border: float) -> CRFParams:
     """Return the parameters with the label bias at which the median border moves neither out nor in.
 
-    Found by halving between no bias and `MOST_BIAS`.
+    Found by halving between no bias and `MOST_BIAS`, on the part of a large image with the most borders.
     """
-    numbers = refiner.source.numbers
-    perimeters = np.bincount(numbers[border_of(numbers)], minlength=refiner.source.n_objects + 1)[1:]
-    counted = (perimeters > 0) & ~refiner.held
+    part = _busiest_part(refiner)
+    numbers = part.source.numbers
+    perimeters = np.bincount(numbers[border_of(numbers)], minlength=part.source.n_objects + 1)[1:]
+    counted = (perimeters > 0) & ~part.held
     if not counted.any():
         return params
 
     def median_move(bias: float) -> float:
         """Return by how many pixels the median border moves outwards."""
-        report = refiner.refine(with_object_bias(params, bias), border).report
+        report = part.refine(with_object_bias(params, bias), border).report
         moved = (report["area_after"] - report["area_before"])[counted] / perimeters[counted]
         return float(np.median(moved))
 
@@ -273,10 +272,32 @@ def balanced(refiner: ObjectRefiner, params: CRFParams, border: float) -> CRFPar
     return with_object_bias(params, bias)
 
 
+def _busiest_part(refiner: ObjectRefiner) -> ObjectRefiner:
+    """Return a refiner of the part with the most borders, of `PIXELS_TO_TRY` at most; of all, where that is no more."""
+    grid = refiner.grid
+    if grid.n_points <= PIXELS_TO_TRY:
+        return refiner
+    side = (PIXELS_TO_TRY / grid.n_points) ** (1 / len(grid.shape))
+    size = [max(1, int(n * side)) for n in grid.shape]
+    busy = uniform_filter(
+        border_of(refiner.source.numbers).reshape(grid.shape).astype(np.float32), size, mode="constant"
+    )
+    middle = np.unravel_index(int(busy.argmax()), grid.shape)
+    starts = [min(max(int(m) - n // 2, 0), whole - n) for m, n, whole in zip(middle, size, grid.shape, strict=True)]
+    part = tuple(slice(start, start + n) for start, n in zip(starts, size, strict=True))
+    return ObjectRefiner(
+        refiner.terms.intensities.reshape(*grid.shape, -1)[part],
+        refiner.source.numbers.reshape(grid.shape)[part],
+        spacing=grid.spacing,
+        channel_axis=-1,
+        one_contrast=False,
+    )
+
+
 def suggest_for(refiner: ObjectRefiner) -> ObjectNumbers:
     """Do what `suggest_for_objects` does, with a refiner that is at hand."""
-    border, support = suggest_border(refiner)
-    return ObjectNumbers(balanced(refiner, standard_params(refiner), border), border, support)
+    border, why = suggest_border(refiner)
+    return ObjectNumbers(balanced(refiner, standard_params(refiner), border), border, why)
 
 
 def suggest_for_objects(

@@ -104,7 +104,7 @@ class Terms:
     """
 
     def __init__(self, grid: Grid, intensities: NDArray[np.float32], probe: Probe | None = None) -> None:
-        self.grid, self._intensities = grid, intensities
+        self.grid, self.intensities = grid, intensities
         self._probe = take_probe(intensities.reshape(*grid.shape, -1), -1) if probe is None else probe
         self._kept: dict[_Sigmas, PairwiseTerm] = {}
 
@@ -135,9 +135,9 @@ class Terms:
         if kernel.intensity_sigma is None:
             return GridGaussian(self.grid.shape, self.grid.pixel_sigmas(kernel.position_sigma))
         steps = 1 / self.grid.pixel_sigmas(kernel.position_sigma)
-        channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self._intensities.shape[1])
+        channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self.intensities.shape[1])
         blur = suited_blur(self._probe, steps, channel_steps)
-        lattice = Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self._intensities, channel_steps, blur)
+        lattice = Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self.intensities, channel_steps, blur)
         return LatticeGaussian(lattice)
 
     def forget_others(self, params: CRFParams) -> None:

@@ -89,13 +89,19 @@ def _mark_certain(band_starts, band_pixels, band_distances, numbers, pieces, dee
 
 
 @kernel()
-def _nearest(band_starts, band_pixels, band_distances, reach, nearest, counts):
+def _may_be(number, pixel, distance, reach, numbers, held):
+    """Tell whether a pixel is a candidate of an object; one that is held has its own pixels alone."""
+    return distance <= reach and (not held or numbers[pixel] == number)
+
+
+@kernel()
+def _nearest(band_starts, band_pixels, band_distances, reach, numbers, held, nearest, counts):
     """Write the least distance of each pixel to any object, and how many pairs each object has."""
     for k in range(counts.size):
         count = 0
         for n in range(band_starts[k], band_starts[k + 1]):
-            if band_distances[n] <= reach:
-                pixel = band_pixels[n]
+            pixel = band_pixels[n]
+            if _may_be(k + 1, pixel, band_distances[n], reach, numbers, held[k]):
                 nearest[pixel] = min(nearest[pixel], band_distances[n])
                 count += 1
         counts[k] = count
@@ -120,15 +126,27 @@ def _background(nearest, certain, slope, reach, smallest, foreground, background
 
 @kernel()
 def _fill(
-    band_starts, band_pixels, band_distances, certain, slope, reach, smallest, foreground, pixels, log_p, several
+    band_starts,
+    band_pixels,
+    band_distances,
+    numbers,
+    held,
+    certain,
+    slope,
+    reach,
+    smallest,
+    foreground,
+    pixels,
+    log_p,
+    several,
 ):
     """Write the pairs, and how many candidate objects each pixel has."""
     count = 0
     for k in range(band_starts.size - 1):
         for n in range(band_starts[k], band_starts[k + 1]):
-            if band_distances[n] > reach:
-                continue
             pixel = band_pixels[n]
+            if not _may_be(k + 1, pixel, band_distances[n], reach, numbers, held[k]):
+                continue
             pixels[count] = pixel
             if certain[pixel] == 0:
                 log_p[count] = _log_p(band_distances[n], slope, smallest)
@@ -214,7 +232,7 @@ def make_pairs(
     _mark_certain(*in_band, numbers, pieces, deepest, reach, np.float32(CORE_DEPTH), held, certain)
     nearest = np.full(numbers.size, 1e9, np.float32)
     counts = np.empty(source.n_objects, np.int64)
-    _nearest(*in_band, reach, nearest, counts)
+    _nearest(*in_band, reach, numbers, held, nearest, counts)
     smallest = np.float32(SMALLEST)
     foreground = _NONE if foreground is None else foreground
     background = np.empty(numbers.size, np.float32)
@@ -222,7 +240,7 @@ def make_pairs(
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     pixels, log_p = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
     several = np.zeros(numbers.size, np.uint8)
-    _fill(*in_band, certain, slope, reach, smallest, foreground, pixels, log_p, several)
+    _fill(*in_band, numbers, held, certain, slope, reach, smallest, foreground, pixels, log_p, several)
     is_open = np.empty(numbers.size, np.bool_)
     open_pixels, open_starts, open_pairs = _open(pixels, background, several, is_open)
     return Pairs(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open)

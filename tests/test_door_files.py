@@ -102,11 +102,9 @@ def test_maps_of_any_type_and_order_are_read_right(probabilities):
         (np.stack([3 + SOFT, 9 * SOFT + 1]), "sums to nothing in common: it holds logits"),
         # Interpolation of order 3 overshoots.
         (1.2 * SOFT - 0.1, "from -0.0.* to 1.0.*clip it to 0 to 1"),
-        # NaN, a number that stands for no value (rasterio's nodata), masked pixels.
-        (np.where(X > 60, np.nan, P), "NaN, infinite or negative at 192 of 4,096"),
-        (np.where(X > 60, -9999, SOFT), "NaN, infinite or negative at 192 of 4,096"),
-        (np.ma.array(P, mask=np.stack([X > 60] * 2)), "NaN, infinite or negative at 192 of 4,096"),
-        (np.ma.array(np.round(P * 255).astype(np.uint8), mask=np.stack([X > 60] * 2)), "NaN, infinite or negative"),
+        # A number that stands for no value (rasterio's nodata); NaN does, but not scattered.
+        (np.where(X > 60, -9999, SOFT), "infinite or negative at 192 of 4,096"),
+        (np.where((X % 20 == 9) & (Y % 20 == 9), np.nan, P), "NaN at 9 of .* pixels that lie scattered"),
         (P.astype(complex), "complex128"),
         (P.astype(object), "object"),
     ],
@@ -117,11 +115,6 @@ def test_what_is_no_map_is_refused_with_what_to_do(probabilities, words):
             run(probabilities)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 250
-
-
-def test_a_masked_image_is_not_read_as_if_it_were_whole():
-    with pytest.raises(ValueError, match="NaN or infinite values at 192 of 4,096"):
-        refined(P, np.ma.array(IMAGE, mask=X > 60))
 
 
 def test_images_and_strokes_of_the_other_byte_order():
@@ -203,7 +196,7 @@ class Counted:
         (np.where(TRUTH, 2**40, 3), "2 different values, 3, 1099511627776"),
         (np.arange(4096).reshape(64, 64), "4,096 different values, 0, 1, 2, …, 4095"),
         (np.where(TRUTH, 1, -1), "go down to -1: .*return_inverse"),
-        (np.ma.array(TRUTH.astype(int), mask=X > 60), "masked"),
+        (np.ma.array(TRUTH.astype(int), mask=X > -1), "masked at all pixels"),
         (TRUTH.astype(float), "float64 values"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .blank import no_label
 from .choose.classify import PixelClassifier, probabilities_from_strokes
 from .choose.fit import Fit, FitStep, fit, fit_steps
 from .choose.suggest import Suggestion, SuggestStep, suggest, suggest_steps
@@ -35,6 +36,7 @@ __all__ = [
     "fit",
     "fit_steps",
     "influence",
+    "no_label",
     "plan_tiles",
     "probabilities_from_labels",
     "probabilities_from_strokes",

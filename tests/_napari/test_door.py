@@ -283,3 +283,65 @@ def test_a_class_that_loses_much_makes_it_amber(start):
     session = start(flat, Image(probabilities, name="map", metadata={"classes": ["ground", "vessel"]}))
     assert session.statuses[-1].light is Light.AMBER
     assert "vessel lost 100\N{NO-BREAK SPACE}% of its area" in session.statuses[-1].words
+
+
+# --- pixels without a value ------------------------------------------------------------------------------------------
+
+
+Y, X = np.indices(T.shape)
+BLANK = (X > 55) | ((abs(Y - 20) < 6) & (abs(X - 20) < 6))
+
+
+def test_pixels_without_a_value_take_no_part(start):
+    # napari #1310: a stitched image has NaN where there is no tile.
+    image = np.where(BLANK, np.nan, IMG).astype(np.float32)
+    session = start(Image(image, name="image"), Image(P, name="map"))
+    np.testing.assert_array_equal(session.result_layer.data == 255, BLANK)
+    assert session.result_layer.metadata["napari-densecrf"]["no_label"] == 255
+    assert session.result_layer.get_color(255)[-1] == 0
+    assert session.result.counts.sum() == np.count_nonzero(~BLANK)
+    assert "15\N{NO-BREAK SPACE}% of the pixels have no value" in session.statuses[-1].words
+    assert session.statuses[-1].light is Light.GREEN
+    # What is kept is compared without their NaN, which equals nothing: nothing is built anew.
+    (kept,) = session.engine._kept.values()
+    refiner = kept.refiner
+    session.set_numbers(session.numbers.changed(appearance_weight=7.0))
+    rest(session)
+    (kept,) = session.engine._kept.values()
+    assert kept.refiner is refiner
+
+
+def test_a_mask_of_255_keeps_its_255_beside_pixels_without_a_value(start):
+    image = np.where(BLANK, np.nan, IMG).astype(np.float32)
+    session = start(Image(image, name="image"), Labels(ROUGH * np.uint8(255), name="rough"))
+    layer = session.result_layer
+    assert layer.data.dtype == np.uint8
+    np.testing.assert_array_equal(layer.data == 254, BLANK)
+    assert layer.get_color(254)[-1] == 0
+    assert layer.get_color(255)[-1] == 1
+    # Kept, it is a rough segmentation whose pixels without a label have none again.
+    kept = Labels(layer.data.copy(), name="kept", metadata={"napari-densecrf": {"no_label": 254, "frozen": True}})
+    session.viewer.add_layer(kept)
+    session.choose(by=USER, map=kept)
+    rest(session)
+    assert session.result.inputs.values.tolist() == [0, 255]
+
+
+def test_scattered_nan_is_refused_with_its_number(start):
+    image = IMG.astype(np.float32)
+    image[30, 31:33] = np.nan
+    session = start(Image(image, name="ratio"), Image(P, name="map"))
+    assert session.result is None
+    assert "“ratio” has NaN at 2 of 4,096 pixels that lie scattered" in session.statuses[-1].words
+    assert session.statuses[-1].light is Light.RED
+
+
+def test_a_slice_without_any_value(start):
+    stack = np.stack([IMG, IMG]).astype(np.float32)
+    stack[0] = np.nan
+    session = start(Image(stack, name="image"), Image(np.stack([P, P], axis=1), name="map"))
+    assert (session.result.labels == 255).all()
+    assert "no pixel here has a value" in session.statuses[-1].words
+    session.viewer.dims.set_current_step(1, 1)
+    rest(session)
+    assert (session.result.labels == T).mean() > 0.95

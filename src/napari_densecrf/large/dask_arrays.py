@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -83,6 +84,12 @@ def classes_in(labels: Any, name: str) -> NDArray[Any]:
     return values
 
 
+def ranks_of(labels: NDArray[Any], known: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the place of each label among the sorted values of all classes; masked where labels are."""
+    ranks: NDArray[np.intp] = np.searchsorted(known, np.ma.getdata(labels))
+    return np.ma.array(ranks, mask=np.ma.getmaskarray(labels)) if np.ma.is_masked(labels) else ranks
+
+
 def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | NDArray[Any]) -> da.Array:
     """Return the lazy map of a rough segmentation.
 
@@ -97,10 +104,11 @@ def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | NDArra
     Returns
     -------
     (n_labels, *spatial) dask array of float32
+        NaN where labels are masked.
     """
     pixels = lazy(labels)
     known = np.asarray(values)
-    ranks = pixels.map_blocks(lambda block: np.searchsorted(known, block), dtype=np.intp)
+    ranks = pixels.map_blocks(partial(ranks_of, known=known), dtype=np.intp)
     # Raises now where it does not accept the arguments.
     probabilities_from_labels(np.zeros((1,), np.uint8), confidence, len(known))
     return da.map_blocks(

@@ -13,7 +13,7 @@ from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import FromStrokes, Problem
-from napari_densecrf._napari.work.reading import classes_of, read_strokes
+from napari_densecrf._napari.work.reading import classes_of, read_strokes, without_label
 from napari_densecrf._napari.work.stroke_maps import StrokeMaps
 from napari_densecrf._napari.work.worker import read_all
 from napari_densecrf.crf.unary import CONFIDENCE
@@ -99,7 +99,7 @@ class LayerFrames:
         if isinstance(problem.map, tuple):
             return np.stack([part[index] for part in parts]), None
         if isinstance(problem.map, Labels):
-            labels = parts[0][index]
+            labels = without_label(problem.map, parts[0][index])
             values = classes_of(problem.map)
             return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(parts[0].dtype)
         return parts[0][index if problem.class_axis is None else (slice(None), *index)], None

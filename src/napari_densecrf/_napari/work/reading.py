@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.understand import FromStrokes, Map, Misfit, Problem, layers_of_map
+from napari_densecrf._napari.problem.understand import (
+    METADATA_KEY,
+    FromStrokes,
+    Map,
+    Misfit,
+    Problem,
+    layers_of_map,
+)
+from napari_densecrf.blank import label_type
 from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
 from napari_densecrf.door.axes import MAX_CLASSES
-from napari_densecrf.large.dask_arrays import labels_in, lazy
+from napari_densecrf.large.dask_arrays import labels_in, lazy, ranks_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +66,7 @@ def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any]
         dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype)
     else:
         names = class_names(problem.map, len(values))
-        dtype = np.dtype(np.uint8 if len(values) <= 256 else np.uint16)
+        dtype = label_type(len(values))
     return Inputs(image, None if problem.channel_axis is None else -1, probabilities, values, names, dtype)
 
 
@@ -135,7 +143,18 @@ def _read_map(problem: Problem, region: Region) -> tuple[NDArray[Any], NDArray[n
 def _read_labels(layer: Labels, part: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Make probabilities from a rough segmentation, its classes numbered in the order of the whole layer's values."""
     values = classes_of(layer, part)
-    return probabilities_from_labels(np.searchsorted(values, part), n_labels=len(values)), values
+    ranks = ranks_of(without_label(layer, part), values)
+    return probabilities_from_labels(ranks, n_labels=len(values)), values
+
+
+def without_label(layer: Labels, labels: Any) -> Any:
+    """Return labels, masked where a result that was kept has none."""
+    none = layer.metadata.get(METADATA_KEY, {}).get("no_label")
+    if none is None:
+        return labels
+    if isinstance(labels, np.ndarray):
+        return np.ma.masked_equal(labels, none)
+    return lazy(labels).map_blocks(np.ma.masked_equal, none)
 
 
 def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.int64]:
@@ -157,10 +176,11 @@ def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.in
         raise Misfit(f"“{layer.name}” holds uint64 numbers: convert it to another type of integers.")
     known = _classes.get(layer)
     if known is None or known[0] != id(data):
-        known = id(data), np.asarray(labels_in(lazy(data) if not isinstance(data, np.ndarray) else data), np.int64)
-    values = known[1] if part is None else np.union1d(known[1], np.unique(part).astype(np.int64))
+        known = id(data), np.asarray(labels_in(without_label(layer, data)), np.int64)
+    here = None if part is None else np.unique(np.ma.compressed(without_label(layer, part)))
+    values = known[1] if here is None else np.union1d(known[1], here.astype(np.int64))
     if len(values) < 2:
-        values = np.unique(np.concatenate([values, [0, int(values.max()) or 1]]))
+        values = np.unique(np.concatenate([values, [0, int(values.max(initial=0)) or 1]]))
     if len(values) > MAX_CLASSES:
         raise Misfit(f"“{layer.name}” has {len(values)} labels: expected classes, not one label per object.")
     _classes[layer] = known[0], values

@@ -25,7 +25,7 @@ from .problem import choices
 from .problem.remedies import remedied
 from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
-from .problem.understand import Misfit, Problem, layers_of
+from .problem.understand import Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
@@ -167,8 +167,15 @@ class Session:
             self.schedule()
 
     def accept(self, misfit: Misfit) -> None:
-        """Take a map's numbers for what they are: add a layer that holds what they mean, and choose it."""
-        if misfit.source is not None and misfit.values is not None and misfit.source in self.viewer.layers:
+        """Take a map's numbers for what they are: add a layer that holds what they mean, and choose it.
+
+        Or lay the map where it must lie.
+        """
+        if misfit.laying is not None and self.chosen.map is not None:
+            for layer in layers_of_map(self.chosen.map):
+                layer.scale, layer.translate = misfit.laying.scale, misfit.laying.translate
+            self.layers_changed()
+        elif misfit.source is not None and misfit.values is not None and misfit.source in self.viewer.layers:
             with self.writing():
                 layer = remedied(misfit.source, misfit.values, misfit.class_axis)
                 self.viewer.add_layer(layer)

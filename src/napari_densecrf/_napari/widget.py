@@ -169,8 +169,7 @@ class DenseCRFWidget(Container):
 
     def _show_inputs(self, understood: Problem | Misfit) -> None:
         set_text(self.understood, str(understood))
-        values = understood.values if isinstance(understood, Misfit) and understood.source is not None else None
-        words = "" if values is None else remedies.words(values)
+        words = remedies.words(understood) if isinstance(understood, Misfit) else ""
         self._misfit = understood if isinstance(understood, Misfit) and words else None
         self.remedy.text = words
         self.panel.show_row(self.remedy, bool(words))

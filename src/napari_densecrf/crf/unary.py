@@ -19,9 +19,10 @@ from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.simd import padded
 from napari_densecrf.crf.numba.vectormath import logf
 from napari_densecrf.door.axes import MAX_CLASSES
-from napari_densecrf.door.missing import as_array, check_missing, without_mask
+from napari_densecrf.door.missing import as_array, check_missing
 from napari_densecrf.door.refusals import PYTHON, refusal
 from napari_densecrf.door.spread import look_through
+from napari_densecrf.door.values import probabilities_of
 
 from .grid import Grid
 
@@ -252,18 +253,11 @@ def check_values(probabilities: Any, grid: Grid) -> None:
         raise ValueError(refused)
 
 
-def scaled(probabilities: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    """Return floats from 0 to 1: integers divided by the largest number of their type, NaN where they are masked."""
-    if probabilities.dtype.kind != "f":
-        probabilities = probabilities * np.float32(1 / np.iinfo(probabilities.dtype).max)
-    return without_mask(probabilities)
-
-
 def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
     array = as_array(probabilities)
     count_labels(array.shape, array.dtype, grid)
-    planes = scaled(array).reshape(1 if is_foreground(array.shape, grid) else len(array), -1)
+    planes = probabilities_of(array).reshape(1 if is_foreground(array.shape, grid) else len(array), -1)
     return np.ascontiguousarray(planes, dtype=np.float32)
 
 

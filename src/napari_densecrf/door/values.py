@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .missing import without_mask
+
 # So many values are looked at, spread over the array; of ids, a square of so many pixels.
 SAMPLE, PATCH = 1 << 16, 1024
 # Integers of fewer different values than this are classes, not probabilities.
@@ -264,6 +266,13 @@ def _one_plane_of_integers(seen: Look) -> Values:
     if not fits:
         return Values(Kind.SCALED, False, f"goes up to {high}, and {dtype} to {top}", _next_scale(high))
     return Values(Kind.PROBABILITIES, False, f"goes up to {high} of {top}", top)
+
+
+def probabilities_of(array: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Return floats from 0 to 1: integers divided by the largest number of their type, NaN where they are masked."""
+    if array.dtype.kind != "f":
+        array = array * np.float32(1 / np.iinfo(array.dtype).max)
+    return without_mask(array)
 
 
 def name_of(dtype: np.dtype[Any]) -> str:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from napari_densecrf.blank import label_type
 from napari_densecrf.crf.numba.compile import threads_at_most
 from napari_densecrf.crf.refine import Refinement
-from napari_densecrf.crf.unary import scaled
 from napari_densecrf.door.missing import check_missing
+from napari_densecrf.door.values import probabilities_of
 from napari_densecrf.params import CRFParams
 
 from . import planning
@@ -190,7 +190,7 @@ def _refine_tile(
     with _one_tile, threads_at_most(_fair_threads()):
         try:
             refiner = common.refiner(image, tile.origin)
-            refinement = refiner.refine(scaled(probabilities), common.params, strokes=strokes)
+            refinement = refiner.refine(probabilities_of(probabilities), common.params, strokes=strokes)
             if refinement.n_missing:
                 check_missing(image, common.channel_axis, "the image has", is_part=True)
                 class_axis = None if probabilities.ndim == refinement.labels.ndim else 0

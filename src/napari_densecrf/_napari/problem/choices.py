@@ -27,6 +27,9 @@ from .understand import (
     understand,
 )
 
+# A map that lies on other pixels and covers less of the image is not taken unasked.
+COVERED_UNASKED = 0.5
+
 
 def images(viewer: ViewerModel) -> list[Image]:
     """Return the layers that may be the image."""
@@ -161,6 +164,8 @@ def _letters_alike(name: str, other: str) -> int:
 
 def _tells(found: Problem, image: Image) -> bool:
     """Tell whether a pair is more than a guess."""
+    if found.along and found.map_on_image().share < COVERED_UNASKED:
+        return False
     if isinstance(found.map, FromStrokes):
         return True
     if isinstance(found.map, Labels):
@@ -183,12 +188,15 @@ def holds_something(layer: Labels) -> bool:
 
 
 def _rank(found: Problem, choice: Map) -> int:
-    """Return 0 for the pair that tells the most: a map with classes tells more than one that could be a plain image."""
+    """Return 0 for the pair that tells the most: a map with classes tells more than one that could be a plain image.
+
+    One on the pixels of the image tells more than one that is brought onto it.
+    """
     if isinstance(choice, FromStrokes):
         return 5
     if found.class_axis is not None or isinstance(choice, tuple):
-        return 0 if found.channel_axis is None or found.image.rgb else 1
-    return 2 if isinstance(choice, Labels) else 3
+        return (0 if found.channel_axis is None or found.image.rgb else 1) + 6 * bool(found.along)
+    return (2 if isinstance(choice, Labels) else 3) + 6 * bool(found.along)
 
 
 def fitting(image: Image | None, choice: Map | None, leading: str | None = None) -> Problem | None:

@@ -134,7 +134,8 @@ class Request:
     @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
-        return tuple(map(id, layers_of(self.problem))), self.spacing, self.region, self.read.z, self.revision
+        layers = tuple(map(id, layers_of(self.problem)))
+        return layers, self.problem.along, self.spacing, self.region, self.read.z, self.revision
 
 
 def resolve(chosen: Chosen, numbers: Numbers, view: View) -> Request | Misfit:

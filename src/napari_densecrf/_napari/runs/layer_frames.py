@@ -16,6 +16,7 @@ from napari_densecrf._napari.problem.understand import FromStrokes, Problem
 from napari_densecrf._napari.work.reading import classes_of, read_strokes, without_label
 from napari_densecrf._napari.work.stroke_maps import StrokeMaps
 from napari_densecrf._napari.work.worker import read_all
+from napari_densecrf.blank import no_label
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.door.axes import letter_of
 from napari_densecrf.large.dask_arrays import lazy, map_of_labels
@@ -95,6 +96,8 @@ class LayerFrames:
     def _map(self, index: tuple[int, ...]) -> tuple[Any, NDArray[Any] | None]:
         """Return the map, and the label of each class where it is made of labels."""
         problem = self.request.problem
+        if problem.along:
+            return self._map_from_elsewhere(index)
         parts = [_in_order(axes, vector_to=0) for axes in problem.map_axes]
         if isinstance(problem.map, tuple):
             return np.stack([part[index] for part in parts]), None
@@ -103,6 +106,18 @@ class LayerFrames:
             values = classes_of(problem.map)
             return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(parts[0].dtype)
         return parts[0][index if problem.class_axis is None else (slice(None), *index)], None
+
+    def _map_from_elsewhere(self, index: tuple[int, ...]) -> tuple[Any, NDArray[Any] | None]:
+        """Return the same of a map that has other pixels than the image; a part is computed when it is read."""
+        problem = self.request.problem
+        if not isinstance(problem.map, Labels):
+            on_image = problem.map_on_image()
+            return lazy(on_image)[index if on_image.class_axis is None else (slice(None), *index)], None
+        values = classes_of(problem.map)
+        none = no_label(levels_of(problem.map)[0].dtype, values.tolist())
+        on_image = problem.map_on_image(none)
+        labels = without_label(problem.map, lazy(on_image)[index], none)
+        return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(on_image.dtype)
 
     def _strokes(self, index: tuple[int, ...]) -> Any:
         if self.strokes is None:

@@ -66,7 +66,7 @@ class IntoZarr:
             self.inputs = replace(self.inputs, values=values, names=[f"label {value}" for value in values])
         letters = frames.letters
         sizes = {
-            letter: abs(float(problem.image.scale[axis]))
+            letter: problem.size_along(axis)
             for letter, axis in zip(letters, problem.spatial_axes, strict=True)
             if letter in "ZYX"
         }

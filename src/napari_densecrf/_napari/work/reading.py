@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,15 @@ from napari_densecrf._napari.problem.understand import (
     Problem,
     layers_of_map,
 )
-from napari_densecrf.blank import label_type
+from napari_densecrf.blank import label_type, no_label
 from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
 from napari_densecrf.door.axes import MAX_CLASSES
+from napari_densecrf.door.missing import same_pixels
 from napari_densecrf.large.dask_arrays import labels_in, lazy, ranks_of
+
+# Parts of maps on other pixels that are kept.
+MAX_PLACED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +57,13 @@ class Inputs:
     dtype: np.dtype[Any]
 
 
-def read(problem: Problem, region: Region) -> Inputs:
-    """Read one region of the layers' data; what is lazy is computed here, in the caller's thread."""
-    return inputs_of(problem, read_image(problem, region), *_read_map(problem, region))
+def read(problem: Problem, region: Region, placed: PlacedMaps | None = None) -> Inputs:
+    """Read one region of the layers' data; what is lazy is computed here, in the caller's thread.
+
+    ``placed`` keeps what has been computed of maps that have other pixels than the image.
+    """
+    placed = PlacedMaps() if placed is None else placed
+    return inputs_of(problem, read_image(problem, region), *_read_map(problem, region, placed))
 
 
 def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any], values: NDArray[np.int64]) -> Inputs:
@@ -126,35 +135,74 @@ def _read(axes: LayerAxes, region: Region, *, vector_to: int) -> NDArray[Any]:
 
 
 def read_map_layers(problem: Problem, region: Region) -> list[NDArray[Any]]:
-    """Read each layer of the map as it is, its classes first."""
+    """Read each layer of the map as it is, its classes first; of one with other pixels, those under the region."""
+    if problem.along:
+        under = problem.map_on_image().under(on_map(problem, region))
+        return list(under) if problem.class_axis is None else [under]
     return [_read(axes, region, vector_to=0) for axes in problem.map_axes]
 
 
-def _read_map(problem: Problem, region: Region) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def on_map(problem: Problem, region: Region) -> tuple[Any, ...]:
+    """Return the index of a region into the map on the image's pixels."""
+    where = (*region.leading, *region.slices)
+    return where if problem.map_on_image().class_axis is None else (slice(None), *where)
+
+
+@dataclass
+class PlacedMaps:
+    """The last parts of maps that have other pixels than the image: computed anew where the map has changed."""
+
+    _known: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
+
+    def part(self, problem: Problem, region: Region, none: int | None = None) -> NDArray[Any]:
+        """Return probabilities, classes first, or labels; ``none`` stands where labels do not cover the image."""
+        on_image, index = problem.map_on_image(none), on_map(problem, region)
+        key = tuple(map(id, layers_of_map(problem.map))), problem.shape, problem.along, region, none
+        under = on_image.under(index)
+        known = self._known.pop(key, None)
+        if known is None or not same_pixels(known[0], under):
+            known = np.array(under), on_image.resampled(under, index)
+        self._known[key] = known
+        while len(self._known) > MAX_PLACED:
+            self._known.pop(next(iter(self._known)))
+        return known[1]
+
+
+def _read_map(problem: Problem, region: Region, placed: PlacedMaps) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Read probabilities, classes first or of the foreground alone, and the value of each class."""
+    if problem.along and isinstance(problem.map, Labels):
+        values = classes_of(problem.map)
+        none = no_label(levels_of(problem.map)[0].dtype, values.tolist())
+        return _from_labels(problem.map, placed.part(problem, region, none), values, none)
+    if problem.along:
+        part = placed.part(problem, region)
+        return part, np.arange(2 if part.ndim == len(region.slices) + (region.z is not None) else len(part))
     parts = read_map_layers(problem, region)
     if isinstance(problem.map, tuple):
         return np.stack(parts), np.arange(len(parts))
     if isinstance(problem.map, Labels):
-        return _read_labels(problem.map, parts[0])
+        return _from_labels(problem.map, parts[0], classes_of(problem.map, parts[0]))
     return parts[0], np.arange(2 if problem.class_axis is None else problem.n_classes)
 
 
-def _read_labels(layer: Labels, part: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _from_labels(
+    layer: Labels, part: NDArray[Any], values: NDArray[np.int64], none: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Make probabilities from a rough segmentation, its classes numbered in the order of the whole layer's values."""
-    values = classes_of(layer, part)
-    ranks = ranks_of(without_label(layer, part), values)
+    ranks = ranks_of(without_label(layer, part, none), values)
     return probabilities_from_labels(ranks, n_labels=len(values)), values
 
 
-def without_label(layer: Labels, labels: Any) -> Any:
-    """Return labels, masked where a result that was kept has none."""
-    none = layer.metadata.get(METADATA_KEY, {}).get("no_label")
-    if none is None:
-        return labels
-    if isinstance(labels, np.ndarray):
-        return np.ma.masked_equal(labels, none)
-    return lazy(labels).map_blocks(np.ma.masked_equal, none)
+def without_label(layer: Labels, labels: Any, none: int | None = None) -> Any:
+    """Return labels, masked where a result that was kept has none, and where they are ``none``."""
+    own = layer.metadata.get(METADATA_KEY, {}).get("no_label")
+    for number in (own, none):
+        if number is not None:
+            in_memory = isinstance(labels, np.ndarray)
+            labels = (
+                np.ma.masked_equal(labels, number) if in_memory else lazy(labels).map_blocks(np.ma.masked_equal, number)
+            )
+    return labels
 
 
 def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.int64]:

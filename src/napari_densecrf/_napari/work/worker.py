@@ -22,7 +22,7 @@ from napari_densecrf.crf.refine import Refinement, Refiner, refine
 from napari_densecrf.door.missing import check_missing, same_pixels
 from napari_densecrf.numbers import Units
 
-from .reading import Inputs, inputs_of, probe, read, read_image, read_map_layers
+from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .stroke_maps import StrokeMaps
 
@@ -108,6 +108,7 @@ class Engine:
 
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _stroke_maps: StrokeMaps = field(default_factory=StrokeMaps)
+    _placed_maps: PlacedMaps = field(default_factory=PlacedMaps)
 
     def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
@@ -132,11 +133,11 @@ class Engine:
     def _ready(self, request: Request) -> _Kept:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
         problem, region = request.problem, request.read
-        key = (tuple(map(id, layers_of(problem))), problem.channel_axis, request.spacing, region)
+        key = (tuple(map(id, layers_of(problem))), problem.channel_axis, problem.along, request.spacing, region)
         kept = self._kept.pop(key, None)
         if kept is None or kept.revision != request.revision or _in_memory(problem):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
-            inputs = read_all(request, self._stroke_maps)
+            inputs = read_all(request, self._stroke_maps, self._placed_maps)
             same = kept is not None and same_pixels(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
@@ -153,14 +154,14 @@ class Engine:
             self._kept.popitem(last=False)
 
 
-def read_all(request: Request, stroke_maps: StrokeMaps) -> Inputs:
+def read_all(request: Request, stroke_maps: StrokeMaps, placed_maps: PlacedMaps | None = None) -> Inputs:
     """Read the layers of the read region; a map that is made from strokes is made here."""
     problem, region = request.problem, request.read
     if isinstance(problem.map, FromStrokes) and request.strokes is not None:
         image = read_image(problem, region)
         probabilities = stroke_maps.probabilities(problem, region, image, request.strokes)
         return inputs_of(problem, image, probabilities, np.arange(len(probabilities)))
-    return read(problem, region)
+    return read(problem, region, placed_maps)
 
 
 def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:

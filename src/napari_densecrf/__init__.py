@@ -10,7 +10,8 @@ from .crf.influence import Influence, Pull, influence
 from .crf.lattice.lattice import Lattice
 from .crf.probe import take_probe
 from .crf.refine import Refinement, Refiner, Step, refine
-from .crf.unary import InputWarning, probabilities_from_labels
+from .crf.unary import InputWarning, probabilities_from_labels, probabilities_from_masks
+from .door.resampled import Along, MapOnImage
 from .large.tiling import TilePlan
 from .params import CRFParams, PairwiseKernel
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from .large.tiles import plan_tiles, refine_tiles
 
 __all__ = [
+    "Along",
     "CRFParams",
     "Fit",
     "FitStep",
     "Influence",
     "InputWarning",
     "Lattice",
+    "MapOnImage",
     "PairwiseKernel",
     "PixelClassifier",
     "Pull",
@@ -39,6 +42,7 @@ __all__ = [
     "no_label",
     "plan_tiles",
     "probabilities_from_labels",
+    "probabilities_from_masks",
     "probabilities_from_strokes",
     "refine",
     "refine_tiles",

@@ -9,6 +9,8 @@ from scipy import ndimage
 import napari_densecrf as ndc
 from napari_densecrf._napari.problem.request import VOLUME
 from napari_densecrf._napari.problem.understand import Misfit
+from napari_densecrf._napari.recipes.command import shell_command
+from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.runs.in_memory import start_in_memory
 from napari_densecrf._napari.session import USER
 from napari_densecrf._napari.status import Light
@@ -315,3 +317,48 @@ def test_a_layer_that_covers_little_is_not_taken_unasked(start):
     assert "of which it covers" in str(session.problem)
     add(session, Image(P, name="map"))
     assert session.chosen.map is other
+
+
+# --- copied ----------------------------------------------------------------------------------------------------------
+
+
+def copied(session):
+    """Return what the copied script gives."""
+    space = {"viewer": session.viewer}
+    exec(compile(python_script(session.result, session.chosen.painted), "copied", "exec"), space)
+    return space["labels"]
+
+
+@pytest.mark.filterwarnings("ignore:.* have no value")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [Image(HALF, name="map", **CENTRED)],
+        lambda: [Image(P[1, 4:60, 4:60], name="map", translate=(4, 4))],
+        lambda: [Labels(ROUGH[::2, ::2][2:] * np.uint8(255), name="map", scale=(2, 2), translate=(4, 0))],
+        lambda: [Image(plane, name=f"class {k}", **CENTRED) for k, plane in enumerate(HALF)],
+        lambda: [Labels(ROUGH[4:] * 1, name=f"mask {k}", translate=(4, 0)) for k in (1, 2)],
+        lambda: [Labels(ROUGH * 1, name=f"mask {k}") for k in (1, 2)],
+    ],
+)
+def test_the_copied_script_gives_the_same_bits_and_the_command_says_why_not(start, make):
+    layers = make()
+    session = start(Image(IMG, name="image"), *layers)
+    session.choose(by=USER, map=layers[0] if len(layers) == 1 else tuple(layers))
+    rest(session)
+    np.testing.assert_array_equal(copied(session), shown(session))
+    with pytest.raises(Misfit, match="use Copy as Python"):
+        shell_command(session.result, None)
+
+
+@pytest.mark.filterwarnings("ignore:.* have no value")
+def test_channels_are_copied_and_named_in_what_says_how_it_was_made(start):
+    image = np.where(np.indices(IMG.shape)[1] > 50, np.nan, IMG).astype(np.float32)
+    planes = Image(image, name="DAPI"), Image(image[::-1].copy(), name="GFP")
+    session = start(*planes, Image(P, name="map"))
+    session.choose(by=USER, image=planes)
+    rest(session)
+    np.testing.assert_array_equal(copied(session), shown(session))
+    assert session.result_layer.metadata["napari-densecrf"]["channels"] == ["DAPI", "GFP"]
+    with pytest.raises(Misfit, match="The image is 2 layers, and the command reads one file"):
+        shell_command(session.result, None)

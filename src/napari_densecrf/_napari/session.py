@@ -81,6 +81,8 @@ class Session:
         self._remarks: list[str] = []
         self._extras: dict[object, str] = {}
         self._is_writing = False
+        # Whether several layers were selected, which are offered together.
+        self._had_several = False
         self._runner = Runner(loop)
         self._fingerprints = Fingerprints(loop)
         self._revisions = Revisions()
@@ -134,7 +136,13 @@ class Session:
     # --- what is chosen --------------------------------------------------------------------------------------------
 
     def choose(self, *, by: str = PROGRAM, **changes: Any) -> None:
-        """Choose an image, a map, strokes, a region, what slices are, or whether to be live; see `Chosen`."""
+        """Choose an image, a map, strokes, a region, what slices are, or whether to be live; see `Chosen`.
+
+        The image may be a tuple of layers, one a channel.
+        """
+        if "image" in changes:
+            several = changes["image"] if isinstance(changes["image"], tuple) else ()
+            changes |= {"image": several[0] if several else changes["image"], "channels": several}
         if by == USER:
             changes["by_user"] = self.chosen.by_user | (changes.keys() & {"image", "map"})
         before, self.chosen = self.chosen, replace(self.chosen, **changes)
@@ -155,10 +163,15 @@ class Session:
     def _choose_what_fits(self) -> None:
         chosen, viewer = self.chosen, self.viewer
         image, source, strokes = choices.still_offered(viewer, chosen.image, chosen.map, chosen.strokes)
+        channels = chosen.channels if all(layer in viewer.layers for layer in chosen.channels) else ()
+        if channels != chosen.channels:
+            image = None
         # A choice of the user's counts as long as its layer is there.
         kept = {name for name, layer in (("image", image), ("map", source)) if layer is not None} & chosen.by_user
-        image, source = choices.choose(viewer, image, source, strokes, kept)
-        self.chosen = replace(chosen, image=image, map=source, strokes=strokes, by_user=frozenset(kept))
+        image, source = choices.choose(viewer, image, source, strokes, kept, channels)
+        self.chosen = replace(
+            chosen, image=image, map=source, strokes=strokes, by_user=frozenset(kept), channels=channels
+        )
 
     def _choice_made(self, *, refine: bool = True) -> None:
         self._revisions.watch(self.chosen.layers)
@@ -401,8 +414,10 @@ class Session:
             self.schedule()
 
     def _on_selection(self, *_: object) -> None:
-        if len(self.viewer.layers.selection) > 1:
+        several = len(self.viewer.layers.selection) > 1
+        if several or self._had_several:
             self.layers_changed()
+        self._had_several = several
 
     def _on_removed(self, event: Event) -> None:
         if self.problem is not None and event.value in layers_of(self.problem):

@@ -120,6 +120,45 @@ def probabilities_from_labels(
     return probabilities
 
 
+def probabilities_from_masks(masks: ArrayLike, confidence: float = CONFIDENCE) -> NDArray[np.float32]:
+    """Make a probability map from one mask for each class.
+
+    Parameters
+    ----------
+    masks : (n_masks, *spatial) array_like of bool or int
+        Not 0 where a pixel has the class. Masked pixels, in any of them, have no value.
+    confidence : float
+        Probability of the given class, above ``1 / n_labels`` and below 1; where several are given they share it.
+
+    Returns
+    -------
+    (n_masks + 1, *spatial) float32
+        The first class is that of the pixels in no mask. NaN where masked.
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+    """
+    array = as_array(masks)
+    if array.ndim < 2 or not len(array) or array.dtype.kind not in "biu":
+        raise ValueError(
+            f"masks are {array.dtype} of shape {array.shape}: expected (n_masks, *spatial), bool or integers"
+        )
+    given = np.concatenate([np.zeros((1, *array.shape[1:]), bool), np.ma.getdata(array) != 0])
+    given[0] = ~given[1:].any(axis=0)
+    count = len(given)
+    if not 1 / count < confidence < 1:
+        raise ValueError(f"confidence is {confidence!r}: expected more than 1 / {count} and less than 1")
+    n_given = given.sum(axis=0)
+    rest = np.maximum(count - n_given, 1)
+    # Where a pixel is in all of them, only the first class is left for the rest.
+    shares: NDArray[np.float64] = np.where(given, confidence / n_given, (1 - confidence) / rest)
+    probabilities = shares.astype(np.float32)
+    probabilities[:, np.ma.getmaskarray(array).any(axis=0)] = np.nan
+    return probabilities
+
+
 def _refuse_ids(labels: NDArray[np.integer], count: int) -> None:
     """Raise ValueError where most indices up to the largest belong to no pixel, or to too many for classes."""
     values = np.unique(labels)

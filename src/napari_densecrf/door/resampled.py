@@ -214,9 +214,12 @@ class Stacked:
     Parameters
     ----------
     planes : tuple of array_like
+    as_masks : bool
+        Whether all that matters is what is 0: others are 1.
     """
 
     planes: tuple[Any, ...]
+    as_masks: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -226,13 +229,16 @@ class Stacked:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type that holds the values of all."""
+        if self.as_masks:
+            return np.dtype(np.uint8)
         return np.result_type(*(plane.dtype for plane in self.planes))
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
         """Read a part: slices or integers, the first of them a slice of the planes."""
         which, *where = index
         parts = [plane[tuple(where)] for plane in self.planes[which]]
-        return np.stack([part.compute(scheduler="threads") if hasattr(part, "compute") else part for part in parts])
+        read = [part.compute(scheduler="threads") if hasattr(part, "compute") else np.asarray(part) for part in parts]
+        return np.stack([(part != 0).astype(np.uint8) for part in read] if self.as_masks else read)
 
 
 class _Line(NamedTuple):

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.unary import probabilities_from_labels
+from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
 from napari_densecrf.door.axes import MAX_CLASSES
 
 # Bytes of a file that are read at once; beside the tile that is refined, so many are read or wait to be written.
@@ -88,6 +88,14 @@ def ranks_of(labels: NDArray[Any], known: NDArray[Any]) -> NDArray[np.intp]:
     """Return the place of each label among the sorted values of all classes; masked where labels are."""
     ranks: NDArray[np.intp] = np.searchsorted(known, np.ma.getdata(labels))
     return np.ma.array(ranks, mask=np.ma.getmaskarray(labels)) if np.ma.is_masked(labels) else ranks
+
+
+def map_of_masks(masks: Any, confidence: float) -> da.Array:
+    """Return the lazy map of one mask for each class, (n_masks, *spatial): (n_masks + 1, *spatial) float32."""
+    whole = lazy(masks).rechunk({0: -1})
+    n_labels = len(whole) + 1
+    chunks = ((n_labels,), *whole.chunks[1:])
+    return whole.map_blocks(probabilities_from_masks, confidence, dtype=np.float32, chunks=chunks)
 
 
 def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | NDArray[Any]) -> da.Array:

@@ -28,6 +28,8 @@ FEW_CHANNELS = 4
 SINGLES = "IJKLMNOP"
 # What the user may say of the axes before y and x.
 SLICES, CHANNELS = "slices", "channels"
+# What stands where masks do not cover the image.
+NO_MASK = 2
 PIXEL_BY_PIXEL = "taken pixel by pixel, as one of the two does not say where it lies"
 
 
@@ -78,7 +80,7 @@ class Problem:
     ----------
     image : Image
     map : Map
-        Empty where there is none yet.
+        Empty where there is none yet. Several Labels layers are one class each, and class 0 where all are 0.
     spatial_axes : tuple of int
         Axes of the image's data that are no channels: leading ones, then y and x.
     channel_axis : int, optional
@@ -98,6 +100,8 @@ class Problem:
         pixel of its number.
     note : str
         What else the line says of the map.
+    channels : tuple of Image
+        Where the image is several layers, one a channel: all of them, ``image`` first.
     """
 
     image: Image
@@ -111,6 +115,17 @@ class Problem:
     doubt: str = ""
     along: tuple[Along, ...] = ()
     note: str = ""
+    channels: tuple[Image, ...] = ()
+
+    @property
+    def image_layers(self) -> tuple[Image, ...]:
+        """The layers that hold the image: one, or one for each channel."""
+        return self.channels or (self.image,)
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether there are channels: on an axis, or as layers of their own."""
+        return self.channel_axis is not None or bool(self.channels)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -167,8 +182,13 @@ class Problem:
 
     @property
     def image_axes(self) -> LayerAxes:
-        """The axes of the image's data."""
+        """The axes of the image's data; of its first layer, where each channel is one."""
         return LayerAxes(self.image, self.spatial_axes, self.channel_axis)
+
+    @property
+    def all_image_axes(self) -> list[LayerAxes]:
+        """The axes of the data of each layer of the image."""
+        return [LayerAxes(layer, self.spatial_axes, self.channel_axis) for layer in self.image_layers]
 
     @property
     def map_axes(self) -> list[LayerAxes]:
@@ -187,9 +207,10 @@ class Problem:
         first, *others = self.map_axes
         data = levels_of(first.layer)[0]
         if others:
-            planes = Stacked(tuple(levels_of(axes.layer)[0] for axes in self.map_axes))
+            of_masks = isinstance(first.layer, Labels)
+            planes = Stacked(tuple(levels_of(axes.layer)[0] for axes in self.map_axes), of_masks)
             axes = tuple(axis if axis < 0 else axis + 1 for axis in first.spatial)
-            return MapOnImage(planes, self.shape, self.along, axes, class_axis=0)
+            return MapOnImage(planes, self.shape, self.along, axes, 0, NO_MASK if of_masks else None)
         return MapOnImage(data, self.shape, self.along, first.spatial, self.class_axis, none)
 
     def axes_like_result(self, layer: Layer) -> LayerAxes:
@@ -235,6 +256,8 @@ class Problem:
         colours = " RGB" if self.image.rgb else " gray"
         if self.channel_axis is not None and not self.image.rgb:
             colours = f", {shape_of(self.image)[self.channel_axis]} channels"
+        if self.channels:
+            colours = f", {len(self.channels)} channels ({len(self.channels)} layers)"
         size = f", {self.spacing[1]:.3g} {self.unit}/pixel" if self.unit != "px" else ""
         note = f" {self.note}" if self.note else ""
         return f"{stack}{height} x {width}{colours}, {self._map_words()}{note}{size}"
@@ -243,6 +266,8 @@ class Problem:
         if isinstance(self.map, FromStrokes):
             return "classes from strokes"
         if isinstance(self.map, tuple):
+            if isinstance(self.map[0], Labels):
+                return f"a rough segmentation ({len(self.map)} layers, one for each class)"
             return f"{self.n_classes} classes ({len(self.map)} layers)"
         if isinstance(self.map, Labels):
             return "a rough segmentation"
@@ -257,7 +282,9 @@ def _words(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def understand(image: Layer | None, source: Map | None, leading: str | None = None) -> Problem:
+def understand(
+    image: Layer | None, source: Map | None, leading: str | None = None, channels: tuple[Image, ...] = ()
+) -> Problem:
     """Understand an image and a map: by the names of their axes, by what the map sums to, and by their shapes.
 
     Parameters
@@ -266,6 +293,8 @@ def understand(image: Layer | None, source: Map | None, leading: str | None = No
     source : Map, optional
     leading : str, optional
         What the user says that the image's axes before y and x are: SLICES, or CHANNELS for one of them.
+    channels : tuple of Image
+        Where the image is several layers, one a channel: all of them, ``image`` first.
 
     Raises
     ------
@@ -274,6 +303,15 @@ def understand(image: Layer | None, source: Map | None, leading: str | None = No
     """
     if image is None:
         raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
+    for layer in channels[1:]:
+        if not is_channel_beside(image, layer):
+            raise Misfit(
+                f"“{layer.name}” cannot be a channel beside “{image.name}”: expected gray layers of one shape, in one "
+                "place."
+            )
+    if channels:
+        # Each of the layers is gray.
+        leading = SLICES
     if source is None or source is image:
         raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes.")
     brought, map_brought = brought_image(image), _brought_map(source)
@@ -298,6 +336,7 @@ def understand(image: Layer | None, source: Map | None, leading: str | None = No
         doubt,
         along,
         note,
+        channels,
     )
 
 
@@ -499,6 +538,20 @@ def understand_alone(image: Image) -> Problem:
     return Problem(image, (), spatial, channel_axis, None, 0)
 
 
+def is_channel_beside(image: Layer, layer: Layer) -> bool:
+    """Tell whether two layers can be two channels of one image: both gray, of one shape, in one place."""
+    if any(not isinstance(one, Image) or one.rgb for one in (image, layer)) or shape_of(image) != shape_of(layer):
+        return False
+    axes = range(len(shape_of(image)))
+    try:
+        found = places_along(image, axes, layer, axes)
+    except Turned:
+        return False
+    return have_one_unit(image, axes, layer, axes) and all(
+        one.is_same(size) for one, size in zip(found, shape_of(image), strict=True)
+    )
+
+
 def could_be_map(layer: Layer) -> bool:
     """Tell whether a layer may be offered as a map."""
     made_here = METADATA_KEY in layer.metadata and not layer.metadata[METADATA_KEY].get("frozen")
@@ -515,5 +568,5 @@ def layers_of_map(source: Map) -> list[Layer]:
 
 
 def layers_of(problem: Problem) -> list[Layer]:
-    """Return the image and the layers of the map."""
-    return [problem.image, *layers_of_map(problem.map)]
+    """Return the layers of the image and of the map."""
+    return [*problem.image_layers, *layers_of_map(problem.map)]

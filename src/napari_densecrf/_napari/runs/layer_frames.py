@@ -19,7 +19,7 @@ from napari_densecrf._napari.work.worker import read_all
 from napari_densecrf.blank import no_label
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.door.axes import letter_of
-from napari_densecrf.large.dask_arrays import lazy, map_of_labels
+from napari_densecrf.large.dask_arrays import lazy, map_of_labels, map_of_masks
 from napari_densecrf.large.job import Frame
 
 
@@ -55,7 +55,7 @@ class LayerFrames:
     @property
     def channel_axis(self) -> int | None:
         """Axis of a frame's channels."""
-        return None if self.request.problem.channel_axis is None else -1
+        return -1 if self.request.problem.has_channels else None
 
     @property
     def letters(self) -> str:
@@ -91,7 +91,9 @@ class LayerFrames:
 
     def _image(self, index: tuple[int, ...]) -> Any:
         """Return (*spatial), or with the channels last."""
-        return _in_order(self.request.problem.image_axes, vector_to=-1)[index]
+        problem = self.request.problem
+        parts = [_in_order(axes, vector_to=-1)[index] for axes in problem.all_image_axes]
+        return np.stack(parts, axis=-1) if problem.channels else parts[0]
 
     def _map(self, index: tuple[int, ...]) -> tuple[Any, NDArray[Any] | None]:
         """Return the map, and the label of each class where it is made of labels."""
@@ -99,6 +101,8 @@ class LayerFrames:
         if problem.along:
             return self._map_from_elsewhere(index)
         parts = [_in_order(axes, vector_to=0) for axes in problem.map_axes]
+        if isinstance(problem.map, tuple) and isinstance(problem.map[0], Labels):
+            return map_of_masks(np.stack([part[index] != 0 for part in parts]), CONFIDENCE), None
         if isinstance(problem.map, tuple):
             return np.stack([part[index] for part in parts]), None
         if isinstance(problem.map, Labels):
@@ -112,7 +116,10 @@ class LayerFrames:
         problem = self.request.problem
         if not isinstance(problem.map, Labels):
             on_image = problem.map_on_image()
-            return lazy(on_image)[index if on_image.class_axis is None else (slice(None), *index)], None
+            part = lazy(on_image)[index if on_image.class_axis is None else (slice(None), *index)]
+            if on_image.none is not None:
+                part = map_of_masks(part.map_blocks(np.ma.masked_equal, on_image.none), CONFIDENCE)
+            return part, None
         values = classes_of(problem.map)
         none = no_label(levels_of(problem.map)[0].dtype, values.tolist())
         on_image = problem.map_on_image(none)

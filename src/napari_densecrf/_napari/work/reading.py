@@ -15,6 +15,7 @@ from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import (
     METADATA_KEY,
+    NO_MASK,
     FromStrokes,
     Map,
     Misfit,
@@ -23,7 +24,7 @@ from napari_densecrf._napari.problem.understand import (
 )
 from napari_densecrf.blank import label_type, no_label
 from napari_densecrf.crf.probe import Probe, read_probe
-from napari_densecrf.crf.unary import probabilities_from_labels
+from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
 from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.missing import same_pixels
 from napari_densecrf.large.dask_arrays import labels_in, lazy, ranks_of
@@ -76,7 +77,7 @@ def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any]
     else:
         names = class_names(problem.map, len(values))
         dtype = label_type(len(values))
-    return Inputs(image, None if problem.channel_axis is None else -1, probabilities, values, names, dtype)
+    return Inputs(image, -1 if problem.has_channels else None, probabilities, values, names, dtype)
 
 
 def probe(problem: Problem, region: Region) -> Probe:
@@ -111,7 +112,8 @@ def read_strokes(strokes: Labels, problem: Problem, region: Region) -> NDArray[n
 def class_names(source: Map, n_classes: int) -> list[str]:
     """Return the names of the classes: of the layers, of the map's metadata, or numbers."""
     if isinstance(source, tuple):
-        return [layer.name for layer in source]
+        names = [layer.name for layer in source]
+        return ["background", *names] if isinstance(source[0], Labels) else names
     names = layers_of_map(source)[0].metadata.get("classes") or []
     if isinstance(source, FromStrokes):
         # One may paint more classes than were named, or fewer.
@@ -123,7 +125,8 @@ def class_names(source: Map, n_classes: int) -> list[str]:
 
 def read_image(problem: Problem, region: Region) -> NDArray[Any]:
     """Read (height, width), or (depth, height, width) of a slab; with the channels last if there are any."""
-    return _read(problem.image_axes, region, vector_to=-1)
+    parts = [_read(axes, region, vector_to=-1) for axes in problem.all_image_axes]
+    return np.stack(parts, axis=-1) if problem.channels else parts[0]
 
 
 def _read(axes: LayerAxes, region: Region, *, vector_to: int) -> NDArray[Any]:
@@ -176,8 +179,12 @@ def _read_map(problem: Problem, region: Region, placed: PlacedMaps) -> tuple[NDA
         return _from_labels(problem.map, placed.part(problem, region, none), values, none)
     if problem.along:
         part = placed.part(problem, region)
+        if isinstance(layers_of_map(problem.map)[0], Labels):
+            part = probabilities_from_masks(np.ma.masked_equal(part, NO_MASK))
         return part, np.arange(2 if part.ndim == len(region.slices) + (region.z is not None) else len(part))
     parts = read_map_layers(problem, region)
+    if isinstance(problem.map, tuple) and isinstance(problem.map[0], Labels):
+        return probabilities_from_masks(np.stack([part != 0 for part in parts])), np.arange(len(parts) + 1)
     if isinstance(problem.map, tuple):
         return np.stack(parts), np.arange(len(parts))
     if isinstance(problem.map, Labels):

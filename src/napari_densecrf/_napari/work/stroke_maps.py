@@ -95,7 +95,7 @@ class StrokeMaps:
         key = _key(problem, region)
         known = self._slices.pop(key, None)
         if known is None or not same_pixels(known.image, image):
-            channel_axis = None if problem.channel_axis is None else -1
+            channel_axis = -1 if problem.has_channels else None
             spacing = [size * region.step for size in problem.spacing]
             if region.z is not None:
                 spacing.insert(0, problem.volume_spacing[0])
@@ -108,7 +108,7 @@ class StrokeMaps:
 
 
 def _key(problem: Problem, region: Region) -> Hashable:
-    return id(problem.image), problem.channel_axis, problem.spacing, region
+    return tuple(map(id, problem.image_layers)), problem.channel_axis, problem.spacing, region
 
 
 def _keep(kept: dict[Hashable, Value], key: Hashable, value: Value, most: int) -> None:

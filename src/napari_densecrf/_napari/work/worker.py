@@ -84,7 +84,8 @@ class Measured:
     def is_of(self, problem: Problem) -> bool:
         """Tell whether it holds for a problem."""
         mine = self.problem
-        return (mine.image, mine.unit, mine.spacing) == (problem.image, problem.unit, problem.spacing)
+        same_image = (mine.image, mine.channels) == (problem.image, problem.channels)
+        return same_image and (mine.unit, mine.spacing) == (problem.unit, problem.spacing)
 
     def is_like(self, other: Measured) -> bool:
         """Tell whether the numbers of one image are fit for the other too."""

@@ -33,6 +33,7 @@ from . import places
 from .frames import Frames, lay_out
 from .places import Use, image_of_labels
 from .read import BadInput, Contents, read
+from .resampled import on_image
 from .target import Target, check_path, is_zarr
 from .write import FileSink
 
@@ -158,7 +159,11 @@ def prepare(
     if os.path.realpath(image) == os.path.realpath(probabilities):
         raise BadInput(f"{image} is given as the image and as its map: expected two files")
     names = [image, probabilities] + ([] if strokes is None else [strokes])
-    inputs = tuple(read(name) for name in names)
+    opened = [read(name) for name in names]
+    if options.axes is None and options.map_axes is None:
+        # Letters that are given on the command line leave no names to compare sizes by.
+        opened[1] = on_image(opened[0], opened[1], rough=options.confidence is not None)
+    inputs = tuple(opened)
     frames = lay_out(
         *inputs,
         axes=options.axes,

@@ -152,6 +152,15 @@ def test_axes_of_one_pixel_do_not_matter(start):
     assert session.result.labels.shape == T.shape
 
 
+def test_a_transposed_view_is_refused(start):
+    session = start(Image(IMG, name="image"), Image(P, name="map"))
+    before = session.result_layer.data.copy()
+    session.viewer.dims.order = (0, 2, 1)
+    rest(session)
+    assert "other axes than y and x" in str(session.said[-1])
+    np.testing.assert_array_equal(session.result_layer.data, before)
+
+
 def test_an_xz_view_is_refused(start):
     session = start(Image(np.stack([IMG] * 5), name="image"), Image(np.stack([P] * 5, axis=1), name="map"))
     before = session.result_layer.data.copy()
@@ -214,6 +223,27 @@ def test_ids_of_any_integer_stay_what_they_are(start, values):
     session = start(Image(IMG, name="image"), Labels(labels, name="labels"))
     assert session.result_layer.data.dtype == np.int64
     assert sorted(np.unique(session.result_layer.data).tolist()) == sorted(values)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.uint64])
+def test_ids_stay_in_their_type(start, dtype):
+    labels = np.where(ROUGH, 7, 3).astype(dtype)
+    session = start(Image(IMG, name="image"), Labels(labels, name="labels"))
+    assert session.result_layer.data.dtype == dtype
+    assert sorted(np.unique(session.result_layer.data).tolist()) == [3, 7]
+
+
+def test_ids_too_large_for_any_class_are_refused(start):
+    labels = Labels(np.where(ROUGH, 2**64 - 2, 0).astype(np.uint64), name="labels")
+    session = start(Image(IMG, name="image"), labels)
+    assert "“labels” has labels up to 18446744073709551614" in str(session.said[-1])
+
+
+def test_byte_order_does_not_matter(start):
+    swapped = Image(IMG.astype(">u2"), name="image"), Image((P * 65535).astype(">u2"), name="map")
+    session = start(*swapped)
+    expected = ndc.refine(IMG, (P * 65535).astype(np.uint16), session.numbers.params).labels
+    np.testing.assert_array_equal(session.result_layer.data, expected)
 
 
 def test_a_number_is_one_class_on_all_slices(start):
@@ -329,6 +359,24 @@ def test_a_mask_of_255_keeps_its_255_beside_pixels_without_a_value(start):
     session.choose(by=USER, map=kept)
     rest(session)
     assert session.result.inputs.values.tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("masked", ["image", "map", "planes", "labels"])
+def test_masked_arrays_in_layers(start, masked):
+    def mask(array):
+        return np.ma.array(array, mask=np.broadcast_to(BLANK, array.shape))
+
+    image = Image(mask(IMG) if masked == "image" else IMG, name="image")
+    source = [Image(mask(np.round(P * 255).astype(np.uint8)) if masked == "map" else P, name="map")]
+    if masked == "planes":
+        source = [Image(mask(plane), name=f"class {k}") for k, plane in enumerate(P)]
+    if masked == "labels":
+        source = [Labels(mask(ROUGH.astype(int)), name="rough")]
+    session = start(image, *source)
+    session.choose(by=USER, image=image, map=source[0] if len(source) == 1 else tuple(source))
+    rest(session)
+    none = ndc.no_label(session.result_layer.data.dtype)
+    np.testing.assert_array_equal(session.result_layer.data == none, BLANK)
 
 
 def test_scattered_nan_is_refused_with_its_number(start):

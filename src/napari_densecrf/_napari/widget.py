@@ -178,7 +178,7 @@ class DenseCRFWidget(Container):
         if self._proposed and not words:
             words = f"Use the {len(self._proposed)} selected layers as channels"
         self.remedy.text = words
-        self.panel.show_row(self.remedy, bool(words))
+        self.remedy.native.setVisible(bool(words))
         doubted = isinstance(understood, Problem) and bool(understood.doubt)
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
@@ -223,9 +223,9 @@ class DenseCRFWidget(Container):
         panel.add_row(controls["probabilities"])
         panel.add_text(controls["understood"])
         panel.add_row(controls["leading"])
-        panel.add_row(controls["remedy"])
-        for name in ("leading", "remedy"):
-            panel.show_row(controls[name], False)
+        panel.add_wide(controls["remedy"])
+        panel.show_row(controls["leading"], False)
+        controls["remedy"].native.setVisible(False)
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
             panel.add_header(header)
             for name in NAMES:

@@ -26,7 +26,8 @@ from napari_densecrf.blank import label_type, no_label
 from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
 from napari_densecrf.door.axes import MAX_CLASSES
-from napari_densecrf.door.missing import same_pixels
+from napari_densecrf.door.missing import same_pixels, without_mask
+from napari_densecrf.door.values import probabilities_of
 from napari_densecrf.large.dask_arrays import labels_in, lazy, ranks_of
 
 # Parts of maps on other pixels that are kept.
@@ -73,7 +74,7 @@ def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any]
         names = [f"label {value}" for value in values]
         # The ids of a segmentation stay what they are, in their own type.
         dtype = levels_of(problem.map)[0].dtype
-        dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype)
+        dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype).newbyteorder("=")
     else:
         names = class_names(problem.map, len(values))
         dtype = label_type(len(values))
@@ -125,14 +126,16 @@ def class_names(source: Map, n_classes: int) -> list[str]:
 
 def read_image(problem: Problem, region: Region) -> NDArray[Any]:
     """Read (height, width), or (depth, height, width) of a slab; with the channels last if there are any."""
-    parts = [_read(axes, region, vector_to=-1) for axes in problem.all_image_axes]
+    parts = [without_mask(_read(axes, region, vector_to=-1)) for axes in problem.all_image_axes]
     return np.stack(parts, axis=-1) if problem.channels else parts[0]
 
 
 def _read(axes: LayerAxes, region: Region, *, vector_to: int) -> NDArray[Any]:
     """Read a region of a layer, its channels or classes moved to the first (0) or the last (-1) axis."""
     data, index = axes.level_for(region)
-    part = np.asarray(data[index])
+    picked = data[index]
+    # Masks stay: what is masked has no value.
+    part = np.asanyarray(picked.compute() if hasattr(picked, "compute") else picked)
     vector = axes.vector_in(region)
     return part if vector is None else np.moveaxis(part, vector, vector_to)
 
@@ -186,10 +189,15 @@ def _read_map(problem: Problem, region: Region, placed: PlacedMaps) -> tuple[NDA
     if isinstance(problem.map, tuple) and isinstance(problem.map[0], Labels):
         return probabilities_from_masks(np.stack([part != 0 for part in parts])), np.arange(len(parts) + 1)
     if isinstance(problem.map, tuple):
-        return np.stack(parts), np.arange(len(parts))
+        return np.stack([_without_mask(part) for part in parts]), np.arange(len(parts))
     if isinstance(problem.map, Labels):
         return _from_labels(problem.map, parts[0], classes_of(problem.map, parts[0]))
-    return parts[0], np.arange(2 if problem.class_axis is None else problem.n_classes)
+    return _without_mask(parts[0]), np.arange(2 if problem.class_axis is None else problem.n_classes)
+
+
+def _without_mask(part: NDArray[Any]) -> NDArray[Any]:
+    """Return probabilities that are NaN where a map is masked; others as they are."""
+    return probabilities_of(part) if np.ma.is_masked(part) else np.asarray(part)
 
 
 def _from_labels(
@@ -227,11 +235,12 @@ def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.in
         Where there are too many for classes, or too large ones.
     """
     data = levels_of(layer)[0]
-    if np.dtype(data.dtype) == np.uint64:
-        raise Misfit(f"“{layer.name}” holds uint64 numbers: convert it to another type of integers.")
     known = _classes.get(layer)
     if known is None or known[0] != id(data):
-        known = id(data), np.asarray(labels_in(without_label(layer, data)), np.int64)
+        found = labels_in(without_label(layer, data))
+        if len(found) and found[-1] > np.iinfo(np.int64).max:
+            raise Misfit(f"“{layer.name}” has labels up to {found[-1]}: expected at most {np.iinfo(np.int64).max}.")
+        known = id(data), found.astype(np.int64)
     here = None if part is None else np.unique(np.ma.compressed(without_label(layer, part)))
     values = known[1] if here is None else np.union1d(known[1], here.astype(np.int64))
     if len(values) < 2:

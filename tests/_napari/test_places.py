@@ -223,6 +223,30 @@ def test_a_slider_does_not_compute_the_map_anew_and_an_edit_does(start):
     assert "covers" in str(session.problem)
 
 
+@pytest.mark.parametrize("way", ["affine", "flipped", "5D", "rgb", "classes named"])
+def test_other_ways_to_say_where_a_map_lies(start, way):
+    image, source = Image(IMG, name="image"), Image(HALF, name="map", **CENTRED)
+    if way == "affine":
+        # As registration writes it.
+        affine = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1.0]])
+        source = Image(HALF, name="map", affine=affine)
+    elif way == "flipped":
+        # As exporters write the axis of y that points up.
+        source = Image(P[:, ::-1], name="map", scale=(-1, 1), translate=(63, 0))
+    elif way == "5D":
+        # As bioio and OMERO give all images: TCZYX.
+        image = Image(IMG[None, None, None], name="image")
+        source = Image(HALF[None, :, None], name="map", scale=(1, 1, 1, 2, 2), translate=(0, 0, 0, 0.5, 0.5))
+    elif way == "rgb":
+        image = Image(np.stack([IMG] * 3, axis=-1), name="image")
+    else:
+        names = ("class", "y", "x")
+        source = Image(HALF, name="map", axis_labels=names, scale=(1, 2, 2), translate=(0, 0.5, 0.5))
+    session = start(image, source)
+    assert "brought onto the image" in str(session.problem)
+    assert (session.result.labels == T).mean() > 0.97
+
+
 # --- what is refused, or said ----------------------------------------------------------------------------------------
 
 

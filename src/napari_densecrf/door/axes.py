@@ -145,9 +145,9 @@ def _class_axes(
 
     None stands for a map without an axis of classes.
     """
-    wanted = tuple((None if any_size else image.shape[axis], image.letters[axis]) for axis in spatial)
+    wanted = tuple((image.shape[axis], image.letters[axis]) for axis in spatial)
     axes = tuple(range(len(source.shape)))
-    aligned = None if "C" in source.letters else _aligned(axes, source, wanted)
+    aligned = None if "C" in source.letters else _aligned(axes, source, wanted, any_size=any_size)
     if aligned is not None:
         yield None, 0 if source.holds_labels else max(2, n_layers), aligned
     if source.holds_labels or n_layers > 1:
@@ -155,18 +155,17 @@ def _class_axes(
     usual = (0, len(axes) - 1, *range(1, len(axes) - 1)) if axes else ()
     for class_axis in (source.letters.index("C"),) if "C" in source.letters else usual:
         if source.letters[class_axis] in ("", "C") and 2 <= source.shape[class_axis] <= MAX_CLASSES:
-            aligned = _aligned(axes[:class_axis] + axes[class_axis + 1 :], source, wanted)
+            aligned = _aligned(axes[:class_axis] + axes[class_axis + 1 :], source, wanted, any_size=any_size)
             if aligned is not None:
                 yield class_axis, source.shape[class_axis], aligned
 
 
 def _aligned(
-    axes: tuple[int, ...], source: Brought, wanted: tuple[tuple[int | None, str], ...]
+    axes: tuple[int, ...], source: Brought, wanted: tuple[tuple[int, str], ...], *, any_size: bool = False
 ) -> tuple[int, ...] | None:
     """Return which of some axes of a map is each of the image's, or None where they do not fit.
 
-    Of an axis that is wanted with None for its size, any will do. Axes of one pixel, but for y and x, may be there or
-    not: -1 stands for one that the map lacks.
+    Axes of one pixel, but for y and x, may be there or not: -1 stands for one that the map lacks.
     """
     left = list(axes)
     found = []
@@ -177,7 +176,10 @@ def _aligned(
         while len(left) > n_needed and source.shape[left[0]] == 1 and size != 1:
             left.pop(0)
         here = left[0] if left else None
-        if here is not None and size in (None, source.shape[here]) and _same_name(source.letters[here], letter):
+        own = None if here is None else source.shape[here]
+        # An axis of one pixel is another thing than one of several, however large these are.
+        is_size = own == size or (any_size and own != 1 and size != 1)
+        if here is not None and is_size and _same_name(source.letters[here], letter):
             found.append(left.pop(0))
         elif size == 1 and not in_plane:
             found.append(-1)

@@ -388,7 +388,7 @@ def _place_of_equal(image: Image, source: Map, fit: Arrangement) -> tuple[tuple[
     sizes = [shape_of(image)[axis] for axis in fit.spatial]
     if all(one.is_same(size) for one, size in zip(found, sizes, strict=True)):
         return (), ""
-    if unsaid and not all(Along(one.scale).is_same(size) for one, size in zip(found, sizes, strict=True)):
+    if unsaid and not all(Along(abs(one.scale)).is_same(size) for one, size in zip(found, sizes, strict=True)):
         return (), PIXEL_BY_PIXEL
     return found, _words_of_place(image, source, fit, found)
 

@@ -343,3 +343,13 @@ def test_scattered_nan_in_a_file_is_refused(folder, capsys):
     assert main(["refine", *names, "-o", str(folder / "out.tif")]) == 2
     assert "NaN at 1 of 4,096 pixels that lie scattered" in capsys.readouterr().err
     assert not (folder / "out.tif").exists()
+
+
+@pytest.mark.parametrize("name", ["image", "map"])
+def test_a_file_without_any_value_is_refused(folder, capsys, name):
+    pixels = np.load(folder / f"{name}.npy")
+    np.save(folder / f"{name}.npy", np.full_like(pixels, np.nan, dtype=np.float32))
+    names = [str(folder / one) for one in ("image.npy", "map.npy")]
+    assert main(["refine", *names, "-o", str(folder / "out.tif")]) == 2
+    assert "no value at any pixel" in capsys.readouterr().err
+    assert not (folder / "out.tif").exists()

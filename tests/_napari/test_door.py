@@ -513,6 +513,19 @@ def test_one_labels_layer_a_class(start):
     assert set(np.unique(session.result_layer.data)) <= {0, 1}
 
 
+def test_labels_of_several_classes_are_one_map_only_where_the_user_says_so(start):
+    # Selected together to be moved, say.
+    ids = Labels(ROUGH.astype(int) + T, name="rough")
+    session = start(Image(IMG, name="image"), ids, Labels(ROUGH.astype(int) + 3 * T, name="other"))
+    before = session.chosen.map
+    select(session, *(layer for layer in session.viewer.layers if layer.name in ("rough", "other")))
+    assert session.chosen.map is before
+    together = next(choice for name, choice in choices.maps(session.viewer) if name == "2 layers: rough, other")
+    session.choose(by=USER, map=together)
+    rest(session)
+    assert session.result.inputs.names == ["background", "rough", "other"]
+
+
 def test_masks_at_another_place_and_in_a_long_run(start):
     stack = np.stack([IMG, IMG[::-1]])
     both = np.stack([ROUGH, ROUGH[::-1]])[:, 4:]

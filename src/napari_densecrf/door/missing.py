@@ -53,8 +53,8 @@ def check_missing(array: Any, vector_axis: int | None, what: str, *, is_part: bo
     if n_scattered:
         raise ValueError(
             f"{what} NaN at {n_scattered:,} of {missing.size:,} pixels that lie scattered inside the picture: expected "
-            f"NaN only where a whole region has no value, at the border or of {REGION_PIXELS} pixels or more; fill "
-            "these with numbers, or mask them with numpy.ma to leave them out"
+            f"NaN only in regions at the border or of {REGION_PIXELS} pixels or more; fill these, or mask them with "
+            "numpy.ma"
         )
 
 

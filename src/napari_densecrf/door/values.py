@@ -30,6 +30,8 @@ SCALES = (100, 255, 1000, 1023, 4095, 16383, 65535)
 # Of neighbours that differ from 0 and from the largest value, so many are equal in images of ids; and of an id there is
 # one patch, or hardly more.
 ALIKE_NEIGHBOURS, PATCHES_EACH = 0.6, 1.5
+# What is said of what is all NaN or masked.
+NO_NUMBER = "has no value where it was looked at"
 # Interpolation overshoots by as much; sums along the classes that are off by such a factor are only said.
 OVERSHOOT, MOST_OFF = 0.3, 2.0
 
@@ -193,7 +195,7 @@ def _extremes(planes: NDArray[Any], sample: NDArray[Any]) -> tuple[float, float]
 
 
 def _unknown() -> Values:
-    return Values(Kind.PROBABILITIES, False, "holds no finite numbers where it was looked at")
+    return Values(Kind.PROBABILITIES, False, NO_NUMBER)
 
 
 def _floats(seen: Look) -> Values:

@@ -21,7 +21,7 @@ from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.missing import share_words
 from napari_densecrf.door.refusals import COMMAND, refusal
 from napari_densecrf.door.spread import look_through
-from napari_densecrf.door.values import Kind
+from napari_densecrf.door.values import NO_NUMBER, Kind
 from napari_densecrf.large.dask_arrays import classes_in, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.scheduling import least_worker_memory
@@ -172,6 +172,8 @@ def prepare(
         film=options.time_sigma is not None,
     )
     places.check_room(path, math.prod(frames.shape))
+    if frames.image.dtype.kind == "f" and look_through(frames.image, None).why == NO_NUMBER:
+        raise BadInput(f"{image} has no value at any pixel: all are NaN")
     frames = (
         _checked(frames, inputs[1], is_one_of_many=options.is_one_of_many)
         if options.confidence is None

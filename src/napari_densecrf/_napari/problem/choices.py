@@ -213,7 +213,7 @@ def _tells(found: Problem, image: Image) -> bool:
     if isinstance(found.map, Labels):
         return holds_something(found.map)
     if isinstance(found.map, tuple) and isinstance(found.map[0], Labels):
-        return all(holds_something(layer) for layer in found.map)
+        return all(isinstance(layer, Labels) and _is_mask(layer) for layer in found.map)
     if found.values is None:
         # Not in memory: an axis for the classes speaks for itself until it has been looked at.
         return found.class_axis is not None or isinstance(found.map, tuple)
@@ -229,6 +229,15 @@ def holds_something(layer: Labels) -> bool:
     """Tell whether a Labels layer has more than one value, as far as that is known; an empty one is there to paint."""
     data = levels_of(layer)[-1]
     return not isinstance(data, np.ndarray) or bool((data != data.flat[0]).any())
+
+
+def _is_mask(layer: Labels) -> bool:
+    """Tell whether a Labels layer holds one number besides 0, as one class alone does; False where it is not known."""
+    data = levels_of(layer)[-1]
+    if not isinstance(data, np.ndarray):
+        return False
+    given = data[data != 0]
+    return bool(given.size and (given == given.flat[0]).all())
 
 
 def _rank(found: Problem, choice: Map) -> int:

@@ -102,11 +102,9 @@ def test_maps_of_any_type_and_order_are_read_right(probabilities):
         (np.stack([3 + SOFT, 9 * SOFT + 1]), "sums to nothing in common: it holds logits"),
         # Interpolation of order 3 overshoots.
         (1.2 * SOFT - 0.1, "from -0.0.* to 1.0.*clip it to 0 to 1"),
-        # NaN, a number that stands for no value (rasterio's nodata), masked pixels.
-        (np.where(X > 60, np.nan, P), "NaN, infinite or negative at 192 of 4,096"),
-        (np.where(X > 60, -9999, SOFT), "NaN, infinite or negative at 192 of 4,096"),
-        (np.ma.array(P, mask=np.stack([X > 60] * 2)), "NaN, infinite or negative at 192 of 4,096"),
-        (np.ma.array(np.round(P * 255).astype(np.uint8), mask=np.stack([X > 60] * 2)), "NaN, infinite or negative"),
+        # A number that stands for no value (rasterio's nodata); NaN does, but not scattered.
+        (np.where(X > 60, -9999, SOFT), "infinite or negative at 192 of 4,096"),
+        (np.where((X % 20 == 9) & (Y % 20 == 9), np.nan, P), "NaN at 9 of .* pixels that lie scattered"),
         (P.astype(complex), "complex128"),
         (P.astype(object), "object"),
     ],
@@ -117,11 +115,6 @@ def test_what_is_no_map_is_refused_with_what_to_do(probabilities, words):
             run(probabilities)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 250
-
-
-def test_a_masked_image_is_not_read_as_if_it_were_whole():
-    with pytest.raises(ValueError, match="NaN or infinite values at 192 of 4,096"):
-        refined(P, np.ma.array(IMAGE, mask=X > 60))
 
 
 def test_images_and_strokes_of_the_other_byte_order():
@@ -203,7 +196,7 @@ class Counted:
         (np.where(TRUTH, 2**40, 3), "2 different values, 3, 1099511627776"),
         (np.arange(4096).reshape(64, 64), "4,096 different values, 0, 1, 2, …, 4095"),
         (np.where(TRUTH, 1, -1), "go down to -1: .*return_inverse"),
-        (np.ma.array(TRUTH.astype(int), mask=X > 60), "masked"),
+        (np.ma.array(TRUTH.astype(int), mask=X > -1), "masked at all pixels"),
         (TRUTH.astype(float), "float64 values"),
     ],
 )
@@ -1112,3 +1105,74 @@ def test_arrays_of_other_libraries():
     np.testing.assert_array_equal(refined(np.ma.array(SOFT), np.ma.array(IMAGE)), expected)
     strokes = np.ma.array(np.full(SOFT.shape, 2), mask=(Y != 5) | (X != 5))
     assert refined(SOFT, strokes=strokes)[5, 5] == 1
+
+
+# ---- maps on other pixels, over the same field of view
+
+
+HALF = P.reshape(2, 32, 2, 32, 2).mean(axis=(2, 4))
+
+
+def ome(path, pixels, axes, size, unit="µm"):
+    """Write an OME-TIFF with pixel sizes."""
+    metadata = {"axes": axes}
+    metadata |= {f"PhysicalSize{one}": size for one in "XY"} | {f"PhysicalSize{one}Unit": unit for one in "XY"}
+    tifffile.imwrite(path, pixels, metadata=metadata, ome=True, photometric="minisblack")
+    return str(path)
+
+
+def refine_files(tmp_path, image, source, *options):
+    out = tmp_path / "out.npy"
+    code = main(["refine", image, source, "-o", str(out), *OPTIONS, *options])
+    return code, np.load(out) if out.exists() else None
+
+
+@pytest.mark.parametrize("unit", ["µm", "nm"])
+def test_a_map_at_half_resolution_is_brought_onto_the_image(tmp_path, capsys, unit):
+    image = ome(tmp_path / "image.ome.tif", IMAGE, "YX", 0.5)
+    source = ome(tmp_path / "map.ome.tif", HALF, "CYX", {"µm": 1.0, "nm": 1000.0}[unit], unit)
+    code, labels = refine_files(tmp_path, image, source)
+    said = capsys.readouterr().err
+    assert code == 0, said
+    assert "map.ome.tif is brought onto the pixels of" in said
+    along = (ndc.Along(0.5, -0.25),) * 2
+    on_image = ndc.MapOnImage(HALF, IMAGE.shape, along, class_axis=0)
+    np.testing.assert_array_equal(labels, refined(np.asarray(on_image)))
+    assert (labels == TRUTH).mean() > 0.95
+    # Python takes it as it is, and so do tiles.
+    np.testing.assert_array_equal(refined(on_image), labels)
+    np.testing.assert_array_equal(ndc.refine_tiles(IMAGE, on_image, PARAMS).compute(), labels)
+
+
+def test_a_rough_segmentation_at_half_resolution(tmp_path, capsys):
+    image = ome(tmp_path / "image.ome.tif", IMAGE, "YX", 0.5)
+    source = ome(tmp_path / "map.ome.tif", ROUGH[::2, ::2] * np.uint8(7), "YX", 1.0)
+    code, labels = refine_files(tmp_path, image, source, "--from-labels", "0.9")
+    assert code == 0, capsys.readouterr().err
+    assert set(np.unique(labels)) == {0, 7}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "axes", "size", "words"),
+    [
+        # Cropped: nothing says where.
+        (P[:, 4:60, 4:60], "CYX", 0.5, "expected the same field of view"),
+        (HALF, "CYX", 0.7, "expected the same field of view"),
+        # Interpolated, a mask would look like a map.
+        (ROUGH[::2, ::2].astype(np.uint8), "YX", 1.0, "say --from-labels 0.9"),
+    ],
+)
+def test_maps_of_another_field_of_view_and_masks_are_refused(tmp_path, capsys, pixels, axes, size, words):
+    image = ome(tmp_path / "image.ome.tif", IMAGE, "YX", 0.5)
+    code, labels = refine_files(tmp_path, image, ome(tmp_path / "map.ome.tif", pixels, axes, size))
+    assert code == 2
+    assert labels is None
+    assert words in capsys.readouterr().err
+
+
+def test_as_many_pixels_of_another_size_are_said(tmp_path, capsys):
+    image = ome(tmp_path / "image.ome.tif", IMAGE, "YX", 0.5)
+    code, labels = refine_files(tmp_path, image, ome(tmp_path / "map.ome.tif", P, "CYX", 1.0))
+    assert code == 0
+    assert "other pixel sizes than" in capsys.readouterr().err
+    np.testing.assert_array_equal(labels, refined(P))

@@ -167,7 +167,7 @@ def textured(shape, n_channels, noise, seed=0):
 )
 def test_the_probe_tells_how_many_vertices_an_image_touches(shape, n_channels, position_sigma, intensity_sigma):
     image = textured(shape, n_channels, 10.0)
-    grid, intensities = from_image(image, channel_axis=-1)
+    grid, intensities, _ = from_image(image, channel_axis=-1)
     steps, channel_steps = np.full(len(shape), 1 / position_sigma), np.full(n_channels, 1 / intensity_sigma)
     lattice = Lattice.on_grid(shape, grid.origin, steps, intensities, channel_steps, FINE)
     n_touched = len(np.unique(lattice.runs.slot_vertices))

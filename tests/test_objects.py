@@ -219,6 +219,17 @@ def test_a_foreground_map_counts():
     assert ((result.labels > 0) != (truth > 0)).mean() < 0.5 * ((without.labels > 0) != (truth > 0)).mean()
 
 
+def test_pixels_without_a_value_take_no_part():
+    image, _, rough = scene()
+    whole = ndc.refine_objects(image, rough, PARAMS, border=2)
+    with_hole = np.vstack([image, np.full((6, 44), np.nan, np.float32)])
+    more = np.vstack([rough, np.full((6, 44), 3)])
+    result = ndc.refine_objects(with_hole, more, PARAMS, border=2)
+    assert np.array_equal(result.labels[36:], more[36:])
+    # Object 3 now reaches the last line; the rest of the image knows nothing of that.
+    assert np.array_equal(result.labels[:18], whole.labels[:18])
+
+
 def test_favouring_objects_makes_them_larger():
     image, _, rough = scene()
     sizes = [

@@ -359,8 +359,8 @@ def test_what_shapes_show_is_refused_before_any_work(change, words):
 
 def test_what_values_show_is_said_with_its_tile():
     image, probabilities = gray()
-    probabilities[0, 299, 259] = np.nan
+    probabilities[0, 289, 249] = np.nan
     labels = ndc.refine_tiles(image, probabilities, NEAR, tile_memory=2 * MIB)
     labels.blocks[0, 0].compute()
-    with pytest.raises(ValueError, match=r"in the tile \[.*:300, .*:260\]: probabilities are NaN"):
+    with pytest.raises(ValueError, match=r"in the tile \[.*:300, .*:260\]: the probabilities have NaN at 1 of"):
         labels.compute()

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .blank import no_label
 from .choose.classify import PixelClassifier, probabilities_from_strokes
 from .choose.fit import Fit, FitStep, fit, fit_steps
 from .choose.suggest import Suggestion, SuggestStep, suggest, suggest_steps
@@ -10,7 +11,8 @@ from .crf.influence import Influence, Pull, influence
 from .crf.lattice.lattice import Lattice
 from .crf.probe import take_probe
 from .crf.refine import Refinement, Refiner, Step, refine
-from .crf.unary import InputWarning, probabilities_from_labels
+from .crf.unary import InputWarning, probabilities_from_labels, probabilities_from_masks
+from .door.resampled import Along, MapOnImage
 from .large.tiling import TilePlan
 from .params import CRFParams, PairwiseKernel
 
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from .large.tiles import plan_tiles, refine_tiles
 
 __all__ = [
+    "Along",
     "CRFParams",
     "Fit",
     "FitStep",
     "Influence",
     "InputWarning",
     "Lattice",
+    "MapOnImage",
     "ObjectNumbers",
     "ObjectRefinement",
     "ObjectRefiner",
@@ -41,8 +45,10 @@ __all__ = [
     "fit",
     "fit_steps",
     "influence",
+    "no_label",
     "plan_tiles",
     "probabilities_from_labels",
+    "probabilities_from_masks",
     "probabilities_from_strokes",
     "refine",
     "refine_objects",

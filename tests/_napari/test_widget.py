@@ -509,3 +509,31 @@ def test_a_fold_that_is_clicked_comes_into_view(dock, qtbot):
     section = next(one for one in widget.sections if one.title == "Convergence")
     qtbot.waitUntil(lambda: seen(section.change), timeout=5000)
     assert seen(folds["Convergence"].button)
+
+
+def test_the_button_below_the_line_takes_channels_and_lays_maps(dock, qtbot):
+    image, probabilities = picture()
+    planes = image_layer(image, name="DAPI"), image_layer(image[::-1].copy(), name="GFP")
+    viewer, widget = dock(*planes, image_layer(probabilities, name="map"))
+    assert not widget.remedy.native.isVisibleTo(widget.panel)
+    viewer.layers.selection = set(planes)
+    settle(qtbot, widget)
+    assert widget.remedy.native.isVisibleTo(widget.panel)
+    assert widget.remedy.text == "Use the 2 selected layers as channels"
+    after(qtbot, widget, widget.remedy.native.click)
+    assert widget.image.value == planes
+    assert widget.image.current_choice == "DAPI + GFP"
+    assert not widget.remedy.native.isVisibleTo(widget.panel)
+    together = np.stack([image, image[::-1]], axis=-1)
+    assert_array_equal(
+        result_of(viewer, "DAPI refined").data, expected(widget, together, probabilities, channel_axis=-1)
+    )
+    # One of them alone again, and a map that does not say where it lies.
+    half = image_layer(probabilities[:, ::2, ::2], name="half")
+    viewer.add_layer(half)
+    after(qtbot, widget, lambda: setattr(widget.image, "value", planes[0]))
+    widget.probabilities.value = half
+    settle(qtbot, widget)
+    assert widget.remedy.text == "Stretch it over “DAPI”"
+    after(qtbot, widget, widget.remedy.native.click)
+    assert "at half resolution, brought onto the image" in widget.understood.value

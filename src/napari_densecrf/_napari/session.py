@@ -25,7 +25,7 @@ from .problem import choices
 from .problem.remedies import remedied
 from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
-from .problem.understand import Misfit, Problem, layers_of
+from .problem.understand import Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
@@ -81,6 +81,8 @@ class Session:
         self._remarks: list[str] = []
         self._extras: dict[object, str] = {}
         self._is_writing = False
+        # Whether several layers were selected, which are offered together.
+        self._had_several = False
         self._runner = Runner(loop)
         self._fingerprints = Fingerprints(loop)
         self._revisions = Revisions()
@@ -134,7 +136,13 @@ class Session:
     # --- what is chosen --------------------------------------------------------------------------------------------
 
     def choose(self, *, by: str = PROGRAM, **changes: Any) -> None:
-        """Choose an image, a map, strokes, a region, what slices are, or whether to be live; see `Chosen`."""
+        """Choose an image, a map, strokes, a region, what slices are, or whether to be live; see `Chosen`.
+
+        The image may be a tuple of layers, one a channel.
+        """
+        if "image" in changes:
+            several = changes["image"] if isinstance(changes["image"], tuple) else ()
+            changes |= {"image": several[0] if several else changes["image"], "channels": several}
         if by == USER:
             changes["by_user"] = self.chosen.by_user | (changes.keys() & {"image", "map"})
         before, self.chosen = self.chosen, replace(self.chosen, **changes)
@@ -155,10 +163,15 @@ class Session:
     def _choose_what_fits(self) -> None:
         chosen, viewer = self.chosen, self.viewer
         image, source, strokes = choices.still_offered(viewer, chosen.image, chosen.map, chosen.strokes)
+        channels = chosen.channels if all(layer in viewer.layers for layer in chosen.channels) else ()
+        if channels != chosen.channels:
+            image = None
         # A choice of the user's counts as long as its layer is there.
         kept = {name for name, layer in (("image", image), ("map", source)) if layer is not None} & chosen.by_user
-        image, source = choices.choose(viewer, image, source, strokes, kept)
-        self.chosen = replace(chosen, image=image, map=source, strokes=strokes, by_user=frozenset(kept))
+        image, source = choices.choose(viewer, image, source, strokes, kept, channels)
+        self.chosen = replace(
+            chosen, image=image, map=source, strokes=strokes, by_user=frozenset(kept), channels=channels
+        )
 
     def _choice_made(self, *, refine: bool = True) -> None:
         self._revisions.watch(self.chosen.layers)
@@ -167,8 +180,15 @@ class Session:
             self.schedule()
 
     def accept(self, misfit: Misfit) -> None:
-        """Take a map's numbers for what they are: add a layer that holds what they mean, and choose it."""
-        if misfit.source is not None and misfit.values is not None and misfit.source in self.viewer.layers:
+        """Take a map's numbers for what they are: add a layer that holds what they mean, and choose it.
+
+        Or lay the map where it must lie.
+        """
+        if misfit.laying is not None and self.chosen.map is not None:
+            for layer in layers_of_map(self.chosen.map):
+                layer.scale, layer.translate = misfit.laying.scale, misfit.laying.translate
+            self.layers_changed()
+        elif misfit.source is not None and misfit.values is not None and misfit.source in self.viewer.layers:
             with self.writing():
                 layer = remedied(misfit.source, misfit.values, misfit.class_axis)
                 self.viewer.add_layer(layer)
@@ -394,8 +414,10 @@ class Session:
             self.schedule()
 
     def _on_selection(self, *_: object) -> None:
-        if len(self.viewer.layers.selection) > 1:
+        several = len(self.viewer.layers.selection) > 1
+        if several or self._had_several:
             self.layers_changed()
+        self._had_several = several
 
     def _on_removed(self, event: Event) -> None:
         if self.problem is not None and event.value in layers_of(self.problem):

@@ -14,6 +14,7 @@ import numpy as np
 from napari_densecrf._napari.problem.extent import Extent
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.numba.compile import n_threads
+from napari_densecrf.door.missing import share_words
 
 # A class that loses more than this part of its area is worth a look.
 MUCH_LOST = 0.1
@@ -88,7 +89,12 @@ def _doubts(result: Result, remarks: Sequence[str], extent: Extent) -> Iterator[
 
 
 def _changes(result: Result) -> Iterator[str]:
-    share = 1 - np.trace(result.counts) / max(1, result.counts.sum())
+    n_known = int(result.counts.sum())
+    n_missing = result.labels.size - n_known
+    if not n_known:
+        yield "no pixel here has a value, and none gets a label"
+        return
+    share = 1 - np.trace(result.counts) / n_known
     moved = sorted(_areas(result), key=lambda area: -abs(area[2] - area[1]))[:NAMED]
     parts = [
         f"{name} {100 * (after - before) / before:+.0f}{PERCENT}"
@@ -96,6 +102,9 @@ def _changes(result: Result) -> Iterator[str]:
         if before and after != before
     ]
     yield f"{100 * share:.1f}{PERCENT} changed" + (f": {', '.join(parts)}" if parts else "")
+    if n_missing:
+        share_missing = share_words(n_missing / result.labels.size).replace(" %", PERCENT)
+        yield f"{share_missing} of the pixels have no value and take no part"
 
 
 def _areas(result: Result) -> list[tuple[str, int, int]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import napari
 from magicgui.widgets import Container
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, QTimer
@@ -63,7 +63,7 @@ class DenseCRFWidget(Container):
         self.session = session = Session(napari_viewer, QtLoop(), remembered_numbers())
         self._controls: dict[str, Any] = {}
         self._controls |= form.make_controls(
-            lambda _: choices.images(session.viewer),
+            lambda _: choices.pictures(session.viewer, session.chosen.channels),
             lambda _: choices.maps(session.viewer, session.chosen.strokes, session.chosen.map),
             lambda _: joins_of(session.problem),
         )
@@ -76,6 +76,7 @@ class DenseCRFWidget(Container):
         self._remembered = Remembered(session, self._controls, self.panel.folds)
         self._warned = ""
         self._misfit: Misfit | None = None
+        self._proposed: tuple[Image, ...] = ()
         self._undocked = _Undocked(self.native, self.close_session)
         self._connect()
         for section in self.sections:
@@ -143,6 +144,8 @@ class DenseCRFWidget(Container):
     def _accept(self) -> None:
         if self._misfit is not None:
             self.session.accept(self._misfit)
+        elif self._proposed:
+            self.session.choose(by=USER, image=self._proposed)
 
     def _reset_one(self, name: str) -> None:
         session = self.session
@@ -154,7 +157,7 @@ class DenseCRFWidget(Container):
         with self._quiet(*form.CHOICES):
             super().reset_choices()
             for name, choice in form.CHOICES.items():
-                self._controls[name].value = getattr(chosen, choice)
+                self._controls[name].value = chosen.picture if name == "image" else getattr(chosen, choice)
         self._show_time()
 
     def _show_numbers(self, numbers: Numbers, by: str) -> None:
@@ -169,11 +172,13 @@ class DenseCRFWidget(Container):
 
     def _show_inputs(self, understood: Problem | Misfit) -> None:
         set_text(self.understood, str(understood))
-        values = understood.values if isinstance(understood, Misfit) and understood.source is not None else None
-        words = "" if values is None else remedies.words(values)
+        words = remedies.words(understood) if isinstance(understood, Misfit) else ""
         self._misfit = understood if isinstance(understood, Misfit) and words else None
+        self._proposed = choices.proposed_channels(self.viewer, self.session.chosen)
+        if self._proposed and not words:
+            words = f"Use the {len(self._proposed)} selected layers as channels"
         self.remedy.text = words
-        self.panel.show_row(self.remedy, bool(words))
+        self.remedy.native.setVisible(bool(words))
         doubted = isinstance(understood, Problem) and bool(understood.doubt)
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
@@ -218,9 +223,9 @@ class DenseCRFWidget(Container):
         panel.add_row(controls["probabilities"])
         panel.add_text(controls["understood"])
         panel.add_row(controls["leading"])
-        panel.add_row(controls["remedy"])
-        for name in ("leading", "remedy"):
-            panel.show_row(controls[name], False)
+        panel.add_wide(controls["remedy"])
+        panel.show_row(controls["leading"], False)
+        controls["remedy"].native.setVisible(False)
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
             panel.add_header(header)
             for name in NAMES:

@@ -48,7 +48,8 @@ class PixelClassifier:
     Parameters
     ----------
     image : array_like
-        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype.
+        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype. Pixels that are NaN or
+        masked count as dark as the darkest: a map is made for them too, but `refine` gives them no label.
     spacing : float or sequence of float, optional
         Size of a pixel along each spatial axis: features are smoothed alike along all. None = 1.
     channel_axis : int, optional
@@ -64,7 +65,7 @@ class PixelClassifier:
         self, image: ArrayLike, *, spacing: Sequence[float] | float | None = None, channel_axis: int | None = None
     ) -> None:
         self.grid: Grid
-        self.grid, self._intensities = from_image(image, spacing, channel_axis)
+        self.grid, self._intensities, _ = from_image(image, spacing, channel_axis)
 
     @cached_property
     def features(self) -> NDArray[np.float32]:

@@ -305,13 +305,14 @@ class _Exam:
         changed = 0.0
         scores = [1.0]
         for fold in self._folds:
-            result = fold.part.refiner.refine(fold.part.probabilities, params, strokes=fold.given)
+            part = fold.part
+            result = part.refine(params, strokes=fold.given)
+            labels, marginals = part.labels_of(result), part.marginals_of(result)
             truth = self._classes[fold.strokes]
-            marginals = result.marginals.reshape(len(fold.part.probabilities), -1)
-            missed += self._by_stroke(fold, result.labels.ravel()[fold.pixels] != truth)
-            doubt += self._by_stroke(fold, 1 - marginals[truth, fold.pixels])
-            moved = (result.labels != fold.part.labels) & (fold.given == 0)
-            changed += float(fold.part.margin[moved].sum(dtype=float))
+            missed += self._by_stroke(fold, labels.ravel()[fold.pixels] != truth)
+            doubt += self._by_stroke(fold, 1 - marginals.reshape(len(marginals), -1)[truth, fold.pixels])
+            moved = (labels != part.labels) & (fold.given == 0)
+            changed += float(part.margin[moved].sum(dtype=float))
             trial = _Trial(params, 1 - self._mean(missed), 1 - self._mean(doubt), changed / self._margin)
             scores.append(trial.score)
             if to_beat is not None and not _better(trial, to_beat):

@@ -285,7 +285,7 @@ def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) ->
     likeness = contrast = spread = 0.0
     borders_before = borders_after = changed = n_points = 0
     for part, look in zip(parts, looks, strict=True):
-        labels = part.refiner.refine(part.probabilities, params).labels
+        labels = part.labels_of(part.refine(params))
         pixels = np.flatnonzero(labels != part.labels)
         old, new = part.labels.ravel()[pixels], labels.ravel()[pixels]
         alike, apart = _likeness(look, pixels, old, new)
@@ -297,10 +297,10 @@ def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) ->
         borders_before += _border_length(part.labels)
         borders_after += _border_length(labels)
         changed += len(pixels)
-        n_points += labels.size
+        n_points += int(np.count_nonzero(part.valid))
     return _Effect(
         params,
-        changed / n_points,
+        changed / max(1, n_points),
         math.sqrt(contrast / max(spread, 1e-30)),
         likeness / max(1, changed),
         borders_after / max(1, borders_before),

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import Grid, robust_range
-from napari_densecrf.crf.refine import Refiner
+from napari_densecrf.crf.refine import Refinement, Refiner
 from napari_densecrf.crf.unary import check_values, is_foreground
+from napari_densecrf.door.missing import check_missing, without_mask
 from napari_densecrf.numbers import Units
 from napari_densecrf.params import CRFParams
 
@@ -38,8 +39,10 @@ class Part:
     refiner : Refiner
         Of the part, on the lattice of the whole.
     probabilities : (n_labels, *spatial) float32
-        Sums to 1 over the labels.
+        Sums to 1 over the labels; all are equal where a pixel has no value.
     box : tuple of slice
+    valid : (*spatial) bool
+        Pixels that have a value.
     """
 
     image: NDArray[Any]
@@ -47,6 +50,7 @@ class Part:
     refiner: Refiner
     probabilities: NDArray[np.float32]
     box: Box
+    valid: NDArray[np.bool_]
 
     @cached_property
     def labels(self) -> NDArray[np.intp]:
@@ -55,9 +59,37 @@ class Part:
         return labels
 
     def channels(self) -> NDArray[np.float32]:
-        """Return (n_channels, *spatial) float32 intensities."""
+        """Return (n_channels, *spatial) float32 intensities; their mean where a pixel has no value."""
         image = self.image[None] if self.channel_axis is None else np.moveaxis(self.image, self.channel_axis, 0)
-        return np.ascontiguousarray(image, dtype=np.float32)
+        channels = np.ascontiguousarray(without_mask(image), dtype=np.float32)
+        if self.is_complete:
+            return channels
+        if not self.valid.any():
+            return np.zeros_like(channels)
+        means = channels[:, self.valid].mean(axis=1).reshape(-1, *(1,) * self.valid.ndim)
+        return np.where(self.valid, channels, means)
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether all pixels have a value."""
+        return bool(self.valid.all())
+
+    @cached_property
+    def _map(self) -> NDArray[np.float32]:
+        """The map as it came: NaN where a pixel has no value."""
+        return self.probabilities if self.is_complete else np.where(self.valid, self.probabilities, np.float32(np.nan))
+
+    def refine(self, params: CRFParams, strokes: ArrayLike | None = None) -> Refinement:
+        """Refine the part."""
+        return self.refiner.refine(self._map, params, strokes=strokes)
+
+    def labels_of(self, refined: Refinement) -> NDArray[np.integer]:
+        """Return the labels of a refinement of this part; what the map says where a pixel has no value."""
+        return refined.labels if self.is_complete else np.where(self.valid, refined.labels, self.labels)
+
+    def marginals_of(self, refined: Refinement) -> NDArray[np.float32]:
+        """Return the marginals of a refinement of this part; what the map says where a pixel has no value."""
+        return refined.marginals if self.is_complete else np.where(self.valid, refined.marginals, self.probabilities)
 
     @cached_property
     def margin(self) -> NDArray[np.float32]:
@@ -97,6 +129,7 @@ class Subject:
         self._image: Any = image if hasattr(image, "shape") else np.asarray(image)
         self._probabilities: Any = probabilities if hasattr(probabilities, "shape") else np.asarray(probabilities)
         self._spacing = spacing
+        self._is_part = is_part
         self._channel_axis = channel_axis
         self.shape = self._spatial_shape()
         grid = Grid(self.shape, (1.0,) * len(self.shape), (0,) * len(self.shape))
@@ -127,8 +160,13 @@ class Subject:
             channel_axis=self._channel_axis,
             origin=[along.start for along in box],
         )
-        probabilities = np.asanyarray(self._probabilities[(..., *box)])
-        return Part(image, self._channel_axis, refiner, refiner.refine(probabilities, AS_THEY_ARE).marginals, box)
+        marginals = refiner.refine(np.asanyarray(self._probabilities[(..., *box)]), AS_THEY_ARE).marginals
+        valid = np.isfinite(marginals[0])
+        if not valid.all():
+            marginals = np.where(valid, marginals, np.float32(1 / len(marginals)))
+            if not self._is_part:
+                check_missing(image, self._channel_axis, "the image has", is_part=box != whole(self.shape))
+        return Part(image, self._channel_axis, refiner, marginals, box, valid)
 
     def _spatial_shape(self) -> tuple[int, ...]:
         shape = list(self._image.shape)
@@ -147,7 +185,7 @@ def units_of(parts: Sequence[Part]) -> Units:
         # Colours are as bright as they are shown, however few of them there are.
         return Units(pixel, 1.0)
     step = max(1, sum(part.image.size for part in parts) // SAMPLE)
-    sample = np.concatenate([part.image.ravel()[::step] for part in parts])
+    sample = np.concatenate([without_mask(part.image).ravel()[::step] for part in parts])
     return Units(pixel, robust_range(sample) / 255)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.numba.memory import whole_empty
+from napari_densecrf.door.missing import without_mask
 from napari_densecrf.params import Sigma
 
 
@@ -113,13 +114,14 @@ def from_image(
     spacing: Sequence[float] | float | None = None,
     channel_axis: int | None = None,
     origin: Sequence[int] | None = None,
-) -> tuple[Grid, NDArray[np.float32]]:
-    """Split an image into its grid and its intensities.
+) -> tuple[Grid, NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Split an image into its grid, its intensities, and which of its pixels have a value.
 
     Parameters
     ----------
     image : array_like
-        (*spatial), or with channels on ``channel_axis``; one to three spatial axes, any integer or float dtype.
+        (*spatial), or with channels on ``channel_axis``; one to three spatial axes, any integer or float dtype. Pixels
+        that are NaN or masked in any channel have no value.
     spacing : float or sequence of float, optional
         Size of a pixel, one number or one per spatial axis. None = 1.
     channel_axis : int, optional
@@ -130,13 +132,16 @@ def from_image(
     -------
     grid : Grid
     intensities : (n_points, n_channels) float32
+        The least of each channel where a pixel has no value.
+    valid : (n_points,) bool, optional
+        Where there is a value; None = everywhere.
 
     Raises
     ------
     ValueError
         With one sentence that names what came and what is expected.
     """
-    array = np.asarray(image)
+    array = without_mask(image)
     grid = of_shape(array.shape, array.dtype, spacing, channel_axis, origin)
     if channel_axis is not None:
         array = np.moveaxis(array, channel_axis, -1)
@@ -147,11 +152,22 @@ def from_image(
         intensities[...] = array
     intensities = intensities.reshape(grid.n_points, -1)
     if array.dtype.kind == "f" and not np.isfinite(intensities).all():
-        bad = np.count_nonzero(~np.isfinite(intensities).all(axis=1))
+        return grid, *_with_gaps(intensities)
+    return grid, intensities, None
+
+
+def _with_gaps(intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return intensities that are finite everywhere, and where there is a value."""
+    valid: NDArray[np.bool_] = np.logical_not(np.isnan(intensities).any(axis=1))
+    n_infinite = np.count_nonzero(np.isinf(intensities[valid]).any(axis=1))
+    if n_infinite:
         raise ValueError(
-            f"the image has NaN or infinite values at {bad:,} of {len(intensities):,} pixels: expected none"
+            f"the image has infinite values at {n_infinite:,} of {len(intensities):,} pixels: expected finite ones, or "
+            "NaN where a region has no value"
         )
-    return grid, intensities
+    # Within the range of the others, so that the lattice reaches no farther.
+    least = intensities[valid].min(axis=0) if valid.any() else np.float32(0)
+    return np.where(valid[:, None], intensities, least), valid
 
 
 def _spacing(spacing: Sequence[float] | float | None, n_axes: int) -> tuple[float, ...]:

@@ -346,6 +346,53 @@ class GridGaussian:
         _add_messages(self.on_grid(weight, marginals.shape[1]), source, values, messages.reshape(values.shape))
 
 
+class MaskedGridGaussian:
+    """The kernel of `GridGaussian` among the valid pixels of a grid alone: a `PairwiseTerm`.
+
+    With v_i = 1 for a valid pixel and 0 for another, ``n_i = sum_j k(i, j) v_j`` is no product over the axes any more,
+    and ``k~(i, j) = k(i, j) r_i r_j`` with ``r_i = v_i / sqrt(n_i)``. So values are multiplied by r before and after
+    the convolution, which is the same.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        One to three axes.
+    sigmas : (n_axes,) float64
+        In pixels.
+    valid : (n_points,) bool
+
+    Attributes
+    ----------
+    plain : GridGaussian
+        The Gaussian itself, not normalised.
+    roots : (n_points, 1) float32
+        r of the above.
+    """
+
+    def __init__(self, shape: tuple[int, ...], sigmas: NDArray[np.float64], valid: NDArray[np.bool_]) -> None:
+        self.plain = GridGaussian(shape, sigmas)
+        # Without factors the kernel is not normalised, and 1 at its centre.
+        self.plain.inverse_roots = [np.ones_like(roots) for roots in self.plain.inverse_roots]
+        ones = valid[:, None].astype(np.float32)
+        row_sums = self._sums(ones) + ones
+        self.roots = np.where(valid[:, None], 1 / np.sqrt(np.where(valid[:, None], row_sums, 1)), 0).astype(np.float32)
+
+    def total(self) -> NDArray[np.float32]:
+        """Return (n_points,): ``sum_{j != i} k~(i, j)``."""
+        total: NDArray[np.float32] = (self.roots * self._sums(self.roots))[:, 0]
+        return total
+
+    def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
+        """Add ``weight * sum_{j != i} k~(i, j) Q_j``; see `PairwiseTerm`."""
+        messages += np.float32(weight) * self.roots * self._sums(self.roots * marginals)
+
+    def _sums(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``sum_{j != i} k(i, j) values_j``, (n_points, n_channels)."""
+        sums = np.zeros_like(values)
+        self.plain.add_messages(values, 1.0, sums)
+        return sums
+
+
 def _taps(sigma: float, size: int) -> NDArray[np.float64]:
     """Return the Gaussian at 0, 1, 2, ... pixels, up to its reach or the end of the axis."""
     reach = min(math.ceil(REACH_SIGMAS * sigma), size - 1)

@@ -39,6 +39,8 @@ MOST_VISITS = 1 << 22
 # Past this many position sigmas a Gaussian is below 3e-18 of its centre. An anchor lies well within them, and finds
 # there what counts for its own sum.
 REACH_SIGMAS = 9.0
+# A pixel without a value is put so many sigmas away from the others.
+FAR_SIGMAS = 1e4
 # From this self share on a pixel weighs as much as all others together: the kernel, which the model takes without it,
 # pulls with half its weight or less.
 STANDS_ALONE = 0.5
@@ -294,7 +296,8 @@ class Influence:
     Parameters
     ----------
     image : array_like
-        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype.
+        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype. Pixels that are NaN or
+        masked neither pull nor are pulled.
     spacing : float or sequence of float, optional
         Size of a pixel along each spatial axis; sigmas of position are in its unit. None = pixels.
     channel_axis : int, optional
@@ -330,8 +333,9 @@ class Influence:
         exact_points: int = EXACT_POINTS,
     ) -> None:
         self.grid: Grid
-        self.grid, intensities = from_image(image, spacing, channel_axis)
+        self.grid, intensities, valid = from_image(image, spacing, channel_axis)
         self._channels = np.ascontiguousarray(intensities.T).reshape(-1, *self.grid.shape)
+        self._missing = None if valid is None else ~valid.reshape(self.grid.shape)
         self._is_exact = self.grid.n_points <= exact_points
         self._row_sums: dict[_Sigmas, NDArray[np.float64]] = {}
 
@@ -358,8 +362,9 @@ class Influence:
         index = _index(pixel, self.grid)
         values = np.zeros(self.grid.shape, np.float32)
         self_share = 0.0
+        is_missing = self._missing is not None and bool(self._missing[index])
         for term in params.kernels:
-            if term.weight == 0:
+            if term.weight == 0 or is_missing:
                 continue
             if term.intensity_sigma is None:
                 box, pull = self._smoothness(index, term.position_sigma)
@@ -368,6 +373,8 @@ class Influence:
                 self_share = max(self_share, 1 / row_sum)
             values[box] += np.float32(term.weight) * pull
         values[index] = 0.0
+        if self._missing is not None:
+            values[self._missing] = 0.0
         self._forget_others(params)
         most = float(values.max())
         effective = float(values.sum(dtype=np.float64)) / most if most > 0 else 0.0
@@ -377,12 +384,31 @@ class Influence:
         """Return where the smoothness kernel of the pixel reaches, and its k~ there: a product over the axes."""
         sigmas = self.grid.pixel_sigmas(sigma)
         box = self._box(pixel, sigmas)
+        if self._missing is not None:
+            return box, self._smoothness_among(~self._missing, pixel, box, sigma)
         along = []
         for place, size, part, pixel_sigma in zip(pixel, self.grid.shape, box, sigmas, strict=True):
             row_sums = _row_sums_along(size, pixel_sigma)
             k = _gaussian(np.arange(part.start, part.stop) - place, pixel_sigma)
             along.append(k / np.sqrt(row_sums[place] * row_sums[part]))
         return box, reduce(np.multiply.outer, along).astype(np.float32)
+
+    def _smoothness_among(
+        self, valid: NDArray[np.bool_], pixel: tuple[int, ...], box: _Box, sigma: Sigma
+    ) -> NDArray[np.float32]:
+        """Return the smoothness kernel of the pixel where not all others take part: row sums are no product then."""
+        sigmas = self.grid.pixel_sigmas(sigma)
+        key: _Sigmas = (sigma, None)
+        if key not in self._row_sums:
+            self._row_sums[key] = _sums_among(valid, sigmas)
+        row_sums = self._row_sums[key]
+        along = [
+            _gaussian(np.arange(part.start, part.stop) - place, pixel_sigma)
+            for place, part, pixel_sigma in zip(pixel, box, sigmas, strict=True)
+        ]
+        k = reduce(np.multiply.outer, along) * valid[box]
+        pull: NDArray[np.float64] = k / np.sqrt(row_sums[pixel] * np.maximum(row_sums[box], 1e-30))
+        return pull.astype(np.float32)
 
     def _appearance(
         self, pixel: tuple[int, ...], kernel: PairwiseKernel, most_anchors: int
@@ -395,6 +421,10 @@ class Influence:
         steps = np.minimum(1 / np.concatenate([sigmas, channel_sigmas]), 1e18).astype(np.float32)
         box = tuple(slice(0, size) for size in self.grid.shape) if self._is_exact else self._box(pixel, sigmas)
         features = self._features(box)
+        if self._missing is not None:
+            # So far from all others that it counts for none of them.
+            first = features[len(box)]
+            first[self._missing[box]] = first.max() + FAR_SIGMAS * channel_sigmas[0]
         shape = features.shape[1:]
         points = features.reshape(len(features), -1)
         here = int(np.ravel_multi_index([i - part.start for i, part in zip(pixel, box, strict=True)], shape))
@@ -454,6 +484,18 @@ def _gaussian(distances: NDArray[np.integer], sigma: float) -> NDArray[np.float6
     with np.errstate(over="ignore"):
         k: NDArray[np.float64] = np.exp(-0.5 * (distances / sigma) ** 2)
     return k
+
+
+def _sums_among(valid: NDArray[np.bool_], sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (*spatial): ``sum_j k(i, j) v_j``, v = 1 for the valid pixels and 0 for the others."""
+    from scipy import ndimage
+
+    sums: NDArray[np.float64] = valid.astype(np.float64)
+    for axis, sigma in enumerate(sigmas):
+        reach = math.ceil(min(REACH_SIGMAS * sigma, valid.shape[axis]))
+        taps = _gaussian(np.arange(-reach, reach + 1), sigma)
+        sums = ndimage.correlate1d(sums, taps, axis=axis, mode="constant")
+    return sums
 
 
 def _row_sums_along(size: int, sigma: float) -> NDArray[np.float64]:

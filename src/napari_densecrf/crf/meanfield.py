@@ -21,6 +21,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.blank import label_type, no_label
 from napari_densecrf.crf.lattice.filtering import Runs, part_of_run
 from napari_densecrf.crf.lattice.lattice import MAX_POINTS_A_RUN, Lattice
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
@@ -90,7 +91,9 @@ def _argmax(marginals, last_label, labels):
         _argmax_block(marginals[first:last], last_label, labels[first:last])
 
 
-def most_probable(marginals: NDArray[np.float32], n_labels: int) -> NDArray[np.unsignedinteger]:
+def most_probable(
+    marginals: NDArray[np.float32], n_labels: int, valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.unsignedinteger]:
     """Return the most probable label of each point, the first of equals.
 
     Parameters
@@ -98,14 +101,18 @@ def most_probable(marginals: NDArray[np.float32], n_labels: int) -> NDArray[np.u
     marginals : (n_points, n_channels) float32
         Of all labels but the last, which has the rest; channels past those are 0.
     n_labels : int
+    valid : (n_points,) bool, optional
+        Points that have a label; None = all.
 
     Returns
     -------
-    (n_points,) uint8, or uint16 past 256 labels
+    (n_points,) uint8, or uint16 past 255 labels
+        `no_label` of the type for a point without one.
     """
-    dtype = np.uint8 if n_labels <= 256 else np.uint16
-    labels: NDArray[np.unsignedinteger] = np.empty(len(marginals), dtype)
+    labels = np.empty(len(marginals), label_type(n_labels))
     _argmax(marginals, n_labels - 1, labels)
+    if valid is not None:
+        labels[~valid] = no_label(labels.dtype)
     return labels
 
 

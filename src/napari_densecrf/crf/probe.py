@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.door.missing import without_mask
+
 # Windows of a probe along each axis, and their size: 16 to 18 windows of about a thousand pixels.
 PROBE_WINDOWS = {1: (16,), 2: (4, 4), 3: (2, 3, 3)}
 PROBE_SIZE = {1: 1024, 2: 32, 3: 10}
@@ -29,7 +31,7 @@ class Probe:
     origins : tuple of tuple of int
         Index of the first pixel of each window within the whole image.
     intensities : (n_windows, n_window_points, n_channels) float32
-        Numbers that are not finite are 0.
+        The least of each channel where a pixel has no value: so many vertices have few.
     """
 
     shape: tuple[int, ...]
@@ -56,7 +58,7 @@ def take_probe(image: Any, channel_axis: int | None = None) -> Probe:
 
     def read(slices: tuple[slice, ...]) -> Any:
         picks = (*slices[:channel], slice(None), *slices[channel:])
-        return np.moveaxis(np.asarray(array[picks]), channel, -1)
+        return np.moveaxis(np.asanyarray(array[picks]), channel, -1)
 
     return read_probe((*array.shape[:channel], *array.shape[channel + 1 :]), read)
 
@@ -73,6 +75,14 @@ def read_probe(shape: tuple[int, ...], read: Callable[[tuple[slice, ...]], Any])
     windows = []
     for origin in origins:
         slices = tuple(slice(start, start + width) for start, width in zip(origin, window, strict=True))
-        windows.append(np.asarray(read(slices), np.float32).reshape(math.prod(window), -1))
-    intensities = np.nan_to_num(np.stack(windows), posinf=0.0, neginf=0.0)
-    return Probe(tuple(shape), window, origins, intensities)
+        windows.append(without_mask(read(slices)).astype(np.float32).reshape(math.prod(window), -1))
+    return Probe(tuple(shape), window, origins, _filled(np.stack(windows)))
+
+
+def _filled(intensities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the least of each channel where numbers are not finite."""
+    finite = np.isfinite(intensities)
+    if finite.all():
+        return intensities
+    least = np.where(finite, intensities, np.inf).min(axis=(0, 1))
+    return np.where(finite, intensities, np.where(np.isfinite(least), least, np.float32(0)))

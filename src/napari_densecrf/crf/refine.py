@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,14 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.lattice.blur import suited_blur
 from napari_densecrf.crf.lattice.lattice import Lattice
+from napari_densecrf.door.missing import as_array, check_missing, share_words
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
 from .grid import Grid, from_image, intensity_sigmas
-from .grid_gaussian import GridGaussian
+from .grid_gaussian import GridGaussian, MaskedGridGaussian
 from .meanfield import compatibility_arrays, iterate, most_probable
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .probe import Probe, take_probe
-from .unary import as_array, check_values, favoured, unary_energies, without_mask
+from .unary import InputWarning, check_values, favoured, unary_energies
 
 # What a term is built from: everything of its kernel but the weight.
 _Sigmas = tuple[object, object]
@@ -46,23 +48,34 @@ class Refinement:
     _shape: tuple[int, ...] = field(repr=False)
     _kept: NDArray[np.float32] = field(repr=False)  # (n_points, n_channels), see MeanFieldState
     _n_labels: int = field(repr=False)
+    _valid: NDArray[np.bool_] | None = field(repr=False, default=None)  # (n_points,)
 
     @cached_property
     def labels(self) -> NDArray[np.unsignedinteger]:
-        """(*spatial) uint8, or uint16 past 256 classes: index of the most probable class, the first of equals."""
-        return most_probable(self._kept, self._n_labels).reshape(self._shape)
+        """(*spatial) uint8, or uint16 past 255 classes: index of the most probable class, the first of equals.
+
+        The largest number of the type, `no_label`, where a pixel has no value.
+        """
+        return most_probable(self._kept, self._n_labels, self._valid).reshape(self._shape)
 
     @cached_property
     def marginals(self) -> NDArray[np.float32]:
-        """(n_labels, *spatial) float32, 0..1, sums to 1 over the labels."""
+        """(n_labels, *spatial) float32, 0..1, sums to 1 over the labels; NaN where a pixel has no value."""
         marginals = np.empty((self._n_labels, len(self._kept)), np.float32)
         marginals[:-1] = self._kept[:, : self._n_labels - 1].T
         marginals[-1] = self._rest()
+        if self._valid is not None:
+            marginals[:, ~self._valid] = np.nan
         return marginals.reshape(-1, *self._shape)
+
+    @property
+    def n_missing(self) -> int:
+        """Number of pixels without a value in the image or the map, which take no part."""
+        return 0 if self._valid is None else int(self._valid.size - np.count_nonzero(self._valid))
 
     @cached_property
     def entropy(self) -> NDArray[np.float32]:
-        """(*spatial) float32, 0 (certain) to 1 (uniform): ``-sum_l Q log Q / log n_labels``."""
+        """(*spatial) float32, 0 (certain) to 1 (uniform): ``-sum_l Q log Q / log n_labels``; NaN without a value."""
         marginals = self.marginals
         q_log_q = marginals * np.log(np.maximum(marginals, np.finfo(np.float32).tiny))
         entropy: NDArray[np.float32] = np.clip(-q_log_q.sum(axis=0) / np.float32(np.log(len(marginals))), 0, 1)
@@ -101,11 +114,20 @@ class Terms:
     intensities : (n_points, n_channels) float32
     probe : Probe, optional
         Of the whole image, where the grid is a part of one. None = from the intensities themselves.
+    valid : (n_points,) bool, optional
+        The pixels that take part. None = all.
     """
 
-    def __init__(self, grid: Grid, intensities: NDArray[np.float32], probe: Probe | None = None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        intensities: NDArray[np.float32],
+        probe: Probe | None = None,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.grid, self.intensities = grid, intensities
         self._probe = take_probe(intensities.reshape(*grid.shape, -1), -1) if probe is None else probe
+        self._valid = valid
         self._kept: dict[_Sigmas, PairwiseTerm] = {}
 
     def has(self, kernel: PairwiseKernel) -> bool:
@@ -132,13 +154,24 @@ class Terms:
         return tuple(term.lattice for term in self._kept.values() if isinstance(term, LatticeGaussian))
 
     def _build(self, kernel: PairwiseKernel) -> PairwiseTerm:
+        sigmas = self.grid.pixel_sigmas(kernel.position_sigma)
         if kernel.intensity_sigma is None:
-            return GridGaussian(self.grid.shape, self.grid.pixel_sigmas(kernel.position_sigma))
-        steps = 1 / self.grid.pixel_sigmas(kernel.position_sigma)
+            if self._valid is None:
+                return GridGaussian(self.grid.shape, sigmas)
+            return MaskedGridGaussian(self.grid.shape, sigmas, self._valid)
+        steps = 1 / sigmas
         channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self.intensities.shape[1])
         blur = suited_blur(self._probe, steps, channel_steps)
-        lattice = Lattice.on_grid(self.grid.shape, self.grid.origin, steps, self.intensities, channel_steps, blur)
+        shape, origin = self.grid.shape, self.grid.origin
+        lattice = Lattice.on_grid(shape, origin, steps, self.intensities, channel_steps, blur, self._valid)
         return LatticeGaussian(lattice)
+
+    def forget_other_pixels(self, valid: NDArray[np.bool_] | None) -> None:
+        """Let these pixels take part from now on; keep no kernel that was built for others."""
+        before, self._valid = self._valid, valid
+        both_whole = before is None and valid is None
+        if not both_whole and (before is None or valid is None or not np.array_equal(before, valid)):
+            self._kept.clear()
 
     def forget_others(self, params: CRFParams) -> None:
         """Keep no kernel that these parameters do not name; one switched off stays."""
@@ -152,7 +185,8 @@ class Refiner:
     Parameters
     ----------
     image : array_like
-        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype.
+        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype. Pixels that are NaN or
+        masked have no value and take no part; NaN scattered inside the picture is refused. See the notes.
     spacing : float or sequence of float, optional
         Size of a pixel along each spatial axis; sigmas of position are in its unit. None = pixels.
     channel_axis : int, optional
@@ -168,6 +202,14 @@ class Refiner:
     ------
     ValueError
         With one sentence that names what came and what is expected.
+
+    Notes
+    -----
+    A pixel has no value where the image is NaN or masked in any channel, or the map in any class. Such pixels send no
+    messages, are not counted in n_i, and get no label: what the others get is as if there were only these. As a
+    background has, they must touch the border or make a region of at least 64 connected pixels; fewer NaN than that,
+    scattered inside the picture, are refused with their number, as they are more likely a fault. Masked pixels are
+    taken as they are meant. Of a part of an image, with ``origin`` or ``probe``, none of this is judged.
     """
 
     def __init__(
@@ -179,10 +221,14 @@ class Refiner:
         origin: Sequence[int] | None = None,
         probe: Probe | None = None,
     ) -> None:
-        grid, intensities = from_image(without_mask(image), spacing, channel_axis, origin)
+        array = as_array(image)
+        grid, intensities, self._valid = from_image(array, spacing, channel_axis, origin)
         self.grid: Grid = grid
-        self.terms = Terms(grid, intensities, take_probe(image, channel_axis) if probe is None else probe)
         self._is_part = origin is not None or probe is not None
+        if self._valid is not None and not self._is_part:
+            check_missing(array, channel_axis, "the image has")
+        probe = take_probe(array, channel_axis) if probe is None else probe
+        self.terms = Terms(grid, intensities, probe, self._valid)
 
     def refine(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Refinement:
         """Refine a probability map.
@@ -193,7 +239,7 @@ class Refiner:
             (n_labels, *spatial), or (*spatial): the foreground of two classes. Floats from 0 to 1, or uint8 or
             uint16, which are divided by the largest number of their type. Numbers that are no probabilities (a mask,
             ids, percent, logits) are refused; but of a part of an image, with ``origin`` or ``probe``, they are taken
-            as they are, as a part does not tell what the whole holds.
+            as they are, as a part does not tell what the whole holds. NaN or masked where a pixel has no value.
         params : CRFParams
         strokes : (*spatial) array_like of int, optional
             0 = free, k = this pixel is class k - 1.
@@ -222,7 +268,11 @@ class Refiner:
         array = as_array(probabilities)
         if not self._is_part:
             check_values(array, self.grid)
-        unary = favoured(unary_energies(array, self.grid, strokes), params.label_bias)
+        unary = unary_energies(array, self.grid, strokes, self._valid, is_part=self._is_part)
+        unary = favoured(unary, params.label_bias)
+        self.terms.forget_other_pixels(unary.valid)
+        if unary.valid is not None and not self._is_part:
+            _say_missing(unary.valid)
         compatibility_arrays(params, unary.n_labels)
         active = [kernel for kernel in params.kernels if kernel.weight > 0]
         n_steps = len(active) + params.n_iterations + 1
@@ -246,6 +296,7 @@ class Refiner:
                     grid.shape,
                     state.marginals,
                     unary.n_labels,
+                    unary.valid,
                 )
                 yield Step("done", 1.0, result)
 
@@ -253,6 +304,11 @@ class Refiner:
     def lattices(self) -> tuple[Lattice, ...]:
         """The lattices that are kept, whose sizes tell what memory they take."""
         return self.terms.lattices
+
+
+def _say_missing(valid: NDArray[np.bool_]) -> None:
+    share = share_words(1 - np.count_nonzero(valid) / valid.size)
+    warnings.warn(f"{share} of the pixels have no value and take no part", InputWarning, 4)
 
 
 def _sigmas(kernel: PairwiseKernel) -> _Sigmas:
@@ -275,9 +331,10 @@ def refine(
     Parameters
     ----------
     image : array_like
-        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype.
+        (*spatial), or with channels on ``channel_axis``; 2D or 3D, any integer or float dtype. NaN or masked where a
+        pixel has no value: it takes no part; see `Refiner`.
     probabilities : array_like
-        (n_labels, *spatial), or (*spatial): the foreground of two classes.
+        (n_labels, *spatial), or (*spatial): the foreground of two classes. NaN or masked as the image.
     params : CRFParams, optional
         None = the defaults, for 8-bit images.
     spacing, channel_axis, origin, probe

@@ -7,7 +7,7 @@ The energies of a pixel matter up to a constant, so they are kept as differences
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba as nb
@@ -19,8 +19,10 @@ from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.simd import padded
 from napari_densecrf.crf.numba.vectormath import logf
 from napari_densecrf.door.axes import MAX_CLASSES
+from napari_densecrf.door.missing import as_array, check_missing
 from napari_densecrf.door.refusals import PYTHON, refusal
 from napari_densecrf.door.spread import look_through
+from napari_densecrf.door.values import probabilities_of
 
 from .grid import Grid
 
@@ -52,15 +54,19 @@ class Unary:
     Parameters
     ----------
     differences : (n_points, n_channels) float32
-        ``psi_L - psi_l``, L the last label. Channels past n_labels - 1 fill vectors, and are ruled out everywhere.
+        ``psi_L - psi_l``, L the last label. Channels past n_labels - 1 fill vectors, and are ruled out everywhere;
+        so are all of a pixel without a value, which then sends nothing: no marginal but the last label's is above 0.
     last_energy : float
-        Sum of ``psi_L`` over the pixels, which makes the free energy absolute.
+        Sum of ``psi_L`` over the pixels that have a value, which makes the free energy absolute.
     n_labels : int
+    valid : (n_points,) bool, optional
+        Pixels that have a value; None = all.
     """
 
     differences: NDArray[np.float32]
     last_energy: float
     n_labels: int
+    valid: NDArray[np.bool_] | None = None
 
 
 def probabilities_from_labels(
@@ -71,7 +77,8 @@ def probabilities_from_labels(
     Parameters
     ----------
     labels : (*spatial) array_like of bool or int
-        Class indices from 0 on. Of other labels, as ids, ``np.unique(labels, return_inverse=True)`` makes indices.
+        Class indices from 0 on; masked where there is none. Of other labels, as ids,
+        ``np.unique(labels, return_inverse=True)`` makes indices.
     confidence : float
         Probability of the given class, above ``1 / n_labels`` and below 1; the others share the rest.
     n_labels : int, optional
@@ -80,15 +87,21 @@ def probabilities_from_labels(
     Returns
     -------
     (n_labels, *spatial) float32
+        NaN where labels are masked: these pixels take no part.
 
     Raises
     ------
     ValueError
         With one sentence that names what came and what is expected.
     """
+    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
+        known = ~np.ma.getmaskarray(labels)
+        if n_labels is None and not known.any():
+            raise ValueError("labels are masked at all pixels: expected a class at one or more")
+        some_class = labels[known].min() if known.any() else 0
+        planes = probabilities_from_labels(labels.filled(some_class), confidence, n_labels)
+        return np.where(known, planes, np.float32(np.nan))
     array = np.asarray(labels)
-    if np.ma.is_masked(labels):
-        raise ValueError("labels are masked at some pixels: expected a class at each; fill them, as with 0")
     if array.dtype.kind not in "biu":
         raise ValueError(f"labels hold {array.dtype} values: expected integers, the index of the class")
     if array.size == 0:
@@ -107,6 +120,45 @@ def probabilities_from_labels(
     return probabilities
 
 
+def probabilities_from_masks(masks: ArrayLike, confidence: float = CONFIDENCE) -> NDArray[np.float32]:
+    """Make a probability map from one mask for each class.
+
+    Parameters
+    ----------
+    masks : (n_masks, *spatial) array_like of bool or int
+        Not 0 where a pixel has the class. Masked pixels, in any of them, have no value.
+    confidence : float
+        Probability of the given class, above ``1 / n_labels`` and below 1; where several are given they share it.
+
+    Returns
+    -------
+    (n_masks + 1, *spatial) float32
+        The first class is that of the pixels in no mask. NaN where masked.
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
+    """
+    array = as_array(masks)
+    if array.ndim < 2 or not len(array) or array.dtype.kind not in "biu":
+        raise ValueError(
+            f"masks are {array.dtype} of shape {array.shape}: expected (n_masks, *spatial), bool or integers"
+        )
+    given = np.concatenate([np.zeros((1, *array.shape[1:]), bool), np.ma.getdata(array) != 0])
+    given[0] = ~given[1:].any(axis=0)
+    count = len(given)
+    if not 1 / count < confidence < 1:
+        raise ValueError(f"confidence is {confidence!r}: expected more than 1 / {count} and less than 1")
+    n_given = given.sum(axis=0)
+    rest = np.maximum(count - n_given, 1)
+    # Where a pixel is in all of them, only the first class is left for the rest.
+    shares: NDArray[np.float64] = np.where(given, confidence / n_given, (1 - confidence) / rest)
+    probabilities = shares.astype(np.float32)
+    probabilities[:, np.ma.getmaskarray(array).any(axis=0)] = np.nan
+    return probabilities
+
+
 def _refuse_ids(labels: NDArray[np.integer], count: int) -> None:
     """Raise ValueError where most indices up to the largest belong to no pixel, or to too many for classes."""
     values = np.unique(labels)
@@ -119,18 +171,29 @@ def _refuse_ids(labels: NDArray[np.integer], count: int) -> None:
         )
 
 
-def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | None = None) -> Unary:
+def unary_energies(
+    probabilities: ArrayLike,
+    grid: Grid,
+    strokes: ArrayLike | None = None,
+    valid: NDArray[np.bool_] | None = None,
+    *,
+    is_part: bool = True,
+) -> Unary:
     """Return the unary energies of a probability map and hard constraints.
 
     Parameters
     ----------
     probabilities : array_like
         (n_labels, *spatial), or (*spatial): the foreground of two classes. Floats from 0 to 1, or uint8 or uint16,
-        which are divided by the largest number of their type.
+        which are divided by the largest number of their type. Pixels that are NaN or masked have no value.
     grid : Grid
         Whose shape is (*spatial).
     strokes : (*spatial) array_like of int, optional
         0 = free, k = this pixel is class k - 1.
+    valid : (n_points,) bool, optional
+        Pixels of the image that have a value; None = all.
+    is_part : bool
+        Whether this is a part of a map, where NaN is not judged; see `check_missing`.
 
     Returns
     -------
@@ -149,14 +212,35 @@ def unary_energies(probabilities: ArrayLike, grid: Grid, strokes: ArrayLike | No
     """
     planes = _planes(probabilities, grid)
     n_labels = max(2, len(planes))
+    if valid is not None:
+        # What the map says there does not matter.
+        planes = np.where(valid, planes, np.float32(1 / n_labels))
     differences = whole_empty((grid.n_points, padded(n_labels - 1)), np.float32)
     n_blocks = -(-grid.n_points // BLOCK)
     last_energies = np.empty(n_blocks)
     counts = np.empty((n_blocks, 3), np.int64)
     _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
-    _complain(planes, *counts.sum(axis=0).tolist())
-    unary = Unary(differences, float(last_energies.sum()), n_labels)
-    return unary if strokes is None else _constrain(unary, stroke_classes(strokes, grid, n_labels))
+    bad, zero_sum, off_sum = counts.sum(axis=0).tolist()
+    if bad:
+        known: NDArray[np.bool_] = np.logical_not(np.isnan(planes).any(axis=0))
+        n_wrong = bad - np.count_nonzero(~known)
+        if n_wrong:
+            raise ValueError(
+                f"probabilities are infinite or negative at {n_wrong:,} of {grid.n_points:,} pixels: expected numbers "
+                "from 0 to 1, or NaN where a region has no value"
+            )
+        if not is_part:
+            check_missing(probabilities, None if len(planes) == 1 else 0, "the probabilities have")
+        planes = np.where(known, planes, np.float32(1 / n_labels))
+        _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
+        valid = known if valid is None else np.logical_and(valid, known)
+    _complain(planes, zero_sum, off_sum)
+    unary = Unary(differences, float(last_energies.sum()), n_labels, valid)
+    given = None if strokes is None else stroke_classes(strokes, grid, n_labels)
+    if valid is not None:
+        # Of the last label for good: no message is sent for it, as those of the others tell all.
+        given = np.where(valid, 0 if given is None else given, n_labels)
+    return unary if given is None else _constrain(unary, given)
 
 
 def is_foreground(shape: tuple[int, ...], grid: Grid) -> bool:
@@ -208,31 +292,11 @@ def check_values(probabilities: Any, grid: Grid) -> None:
         raise ValueError(refused)
 
 
-def scaled(probabilities: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    """Return floats from 0 to 1: integers divided by the largest number of their type, NaN where they are masked."""
-    if probabilities.dtype.kind != "f":
-        probabilities = probabilities * np.float32(1 / np.iinfo(probabilities.dtype).max)
-    return without_mask(probabilities)
-
-
-def as_array(array: ArrayLike) -> NDArray[Any]:
-    """Return a plain array, or a masked one."""
-    return array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
-
-
-def without_mask(array: Any) -> NDArray[Any]:
-    """Return a plain array, with NaN where it was masked."""
-    if not np.ma.is_masked(array):
-        return np.asarray(array)
-    filled: NDArray[Any] = array.astype(np.result_type(array.dtype, np.float32)).filled(np.nan)
-    return filled
-
-
 def _planes(probabilities: ArrayLike, grid: Grid) -> NDArray[np.float32]:
     """Return (n_labels, n_points) probabilities, or (1, n_points) of the foreground."""
     array = as_array(probabilities)
     count_labels(array.shape, array.dtype, grid)
-    planes = scaled(array).reshape(1 if is_foreground(array.shape, grid) else len(array), -1)
+    planes = probabilities_of(array).reshape(1 if is_foreground(array.shape, grid) else len(array), -1)
     return np.ascontiguousarray(planes, dtype=np.float32)
 
 
@@ -343,14 +407,9 @@ def _differences(planes, smallest, differences, last_energies, counts):
         last_energies[block] = _block(planes, smallest, first, last, differences, counts[block])
 
 
-def _complain(planes: NDArray[np.float32], bad: int, zero_sum: int, off_sum: int) -> None:
+def _complain(planes: NDArray[np.float32], zero_sum: int, off_sum: int) -> None:
     """Refuse what is no probability, and say what was mended."""
     n_points = planes.shape[1]
-    if bad:
-        raise ValueError(
-            f"probabilities are NaN, infinite or negative at {bad:,} of {n_points:,} pixels: expected "
-            "numbers from 0 to 1"
-        )
     if len(planes) == 1 and off_sum:
         raise ValueError(
             f"the foreground probabilities go up to {planes.max():g}: expected floats from 0 to 1, uint8 or uint16"
@@ -397,7 +456,7 @@ def _constrain(unary: Unary, strokes: NDArray[np.integer]) -> Unary:
     is_last = classes == differences.shape[1]
     differences[fixed] = np.where(is_last, -RULED_OUT, 0.0)[:, None]
     differences[fixed[~is_last], classes[~is_last]] = RULED_OUT
-    return Unary(unary.differences, unary.last_energy - float(forgotten), unary.n_labels)
+    return replace(unary, last_energy=unary.last_energy - float(forgotten))
 
 
 def favoured(unary: Unary, label_bias: tuple[float, ...] | None) -> Unary:
@@ -414,4 +473,5 @@ def favoured(unary: Unary, label_bias: tuple[float, ...] | None) -> Unary:
         raise ValueError(f"label_bias has {len(label_bias)} numbers: expected {unary.n_labels}, one for each class")
     bias = np.array(label_bias, np.float32)
     unary.differences[:, : unary.n_labels - 1] += bias[:-1] - bias[-1]
-    return Unary(unary.differences, unary.last_energy - float(bias[-1]) * len(unary.differences), unary.n_labels)
+    n_pixels = len(unary.differences) if unary.valid is None else np.count_nonzero(unary.valid)
+    return replace(unary, last_energy=unary.last_energy - float(bias[-1]) * float(n_pixels))

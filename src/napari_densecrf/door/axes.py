@@ -91,7 +91,7 @@ class Arrangement:
     doubt: str = ""
 
 
-def arrangements(image: Brought, source: Brought, *, n_layers: int = 1) -> list[Arrangement]:
+def arrangements(image: Brought, source: Brought, *, n_layers: int = 1, any_size: bool = False) -> list[Arrangement]:
     """Return how an image and a map fit, the likeliest first; nothing where they do not.
 
     Parameters
@@ -99,8 +99,10 @@ def arrangements(image: Brought, source: Brought, *, n_layers: int = 1) -> list[
     image, source : Brought
     n_layers : int
         How many layers like ``source`` make the map, one class each.
+    any_size : bool
+        Whether axes may have other numbers of pixels in the map than in the image: its place tells the rest.
     """
-    fits = list(_fits(image, source, n_layers))
+    fits = list(_fits(image, source, n_layers, any_size=any_size))
     ranked = sorted(fits, key=lambda fit: _rank(fit, image, source))
     if not ranked:
         return []
@@ -111,12 +113,12 @@ def arrangements(image: Brought, source: Brought, *, n_layers: int = 1) -> list[
     return [_doubted(best, rival, image), *others]
 
 
-def _fits(image: Brought, source: Brought, n_layers: int) -> Iterator[Arrangement]:
+def _fits(image: Brought, source: Brought, n_layers: int, *, any_size: bool) -> Iterator[Arrangement]:
     for channel_axis in _channel_axes(image):
         spatial = tuple(axis for axis in range(len(image.shape)) if axis != channel_axis)
         if len(spatial) < 2:
             continue
-        for class_axis, n_classes, map_spatial in _class_axes(image, source, spatial, n_layers):
+        for class_axis, n_classes, map_spatial in _class_axes(image, source, spatial, n_layers, any_size=any_size):
             values = None if source.look is None or source.holds_labels else source.look(class_axis)
             yield Arrangement(spatial, channel_axis, class_axis, n_classes, map_spatial, values)
 
@@ -137,7 +139,7 @@ def _channel_axes(image: Brought) -> Iterator[int | None]:
 
 
 def _class_axes(
-    image: Brought, source: Brought, spatial: tuple[int, ...], n_layers: int
+    image: Brought, source: Brought, spatial: tuple[int, ...], n_layers: int, *, any_size: bool
 ) -> Iterator[tuple[int | None, int, tuple[int, ...]]]:
     """Give the axes of a map that may hold classes, with their number, and the axes that are the image's.
 
@@ -145,7 +147,7 @@ def _class_axes(
     """
     wanted = tuple((image.shape[axis], image.letters[axis]) for axis in spatial)
     axes = tuple(range(len(source.shape)))
-    aligned = None if "C" in source.letters else _aligned(axes, source, wanted)
+    aligned = None if "C" in source.letters else _aligned(axes, source, wanted, any_size=any_size)
     if aligned is not None:
         yield None, 0 if source.holds_labels else max(2, n_layers), aligned
     if source.holds_labels or n_layers > 1:
@@ -153,12 +155,14 @@ def _class_axes(
     usual = (0, len(axes) - 1, *range(1, len(axes) - 1)) if axes else ()
     for class_axis in (source.letters.index("C"),) if "C" in source.letters else usual:
         if source.letters[class_axis] in ("", "C") and 2 <= source.shape[class_axis] <= MAX_CLASSES:
-            aligned = _aligned(axes[:class_axis] + axes[class_axis + 1 :], source, wanted)
+            aligned = _aligned(axes[:class_axis] + axes[class_axis + 1 :], source, wanted, any_size=any_size)
             if aligned is not None:
                 yield class_axis, source.shape[class_axis], aligned
 
 
-def _aligned(axes: tuple[int, ...], source: Brought, wanted: tuple[tuple[int, str], ...]) -> tuple[int, ...] | None:
+def _aligned(
+    axes: tuple[int, ...], source: Brought, wanted: tuple[tuple[int, str], ...], *, any_size: bool = False
+) -> tuple[int, ...] | None:
     """Return which of some axes of a map is each of the image's, or None where they do not fit.
 
     Axes of one pixel, but for y and x, may be there or not: -1 stands for one that the map lacks.
@@ -172,7 +176,10 @@ def _aligned(axes: tuple[int, ...], source: Brought, wanted: tuple[tuple[int, st
         while len(left) > n_needed and source.shape[left[0]] == 1 and size != 1:
             left.pop(0)
         here = left[0] if left else None
-        if here is not None and source.shape[here] == size and _same_name(source.letters[here], letter):
+        own = None if here is None else source.shape[here]
+        # An axis of one pixel is another thing than one of several, however large these are.
+        is_size = own == size or (any_size and own != 1 and size != 1)
+        if here is not None and is_size and _same_name(source.letters[here], letter):
             found.append(left.pop(0))
         elif size == 1 and not in_plane:
             found.append(-1)

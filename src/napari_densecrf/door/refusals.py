@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .values import Kind, Values
+from .values import NO_NUMBER, Kind, Values
 
 # What to do, in a script and on the command line; {scale} is what 1 is.
 PYTHON: Mapping[Kind, str] = {
@@ -31,6 +31,8 @@ COMMAND: Mapping[Kind, str] = {
 
 def refusal(values: Values, remedies: Mapping[Kind, str]) -> str | None:
     """Return the sentence for a map that is none of probabilities, or None for one that may be."""
+    if values.why == NO_NUMBER:
+        return "the map has no value at any pixel: all are NaN or masked"
     if values.kind is Kind.PROBABILITIES:
         return None
     remedy = remedies[values.kind].format(scale=values.scale)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .values import SAMPLE, Kind, Look, Values, judge, look, look_at
+from .values import NO_NUMBER, SAMPLE, Kind, Look, Values, judge, look, look_at
 
 # An array of so many values is read whole.
 SMALL = 1 << 22
@@ -46,7 +46,7 @@ def look_through(array: Any, class_axis: int | None) -> Values:
 def _settled(values: Values) -> bool:
     """Tell whether more numbers of a map would not change what it is taken for."""
     if values.kind is Kind.PROBABILITIES:
-        return values.why != "holds only 0"
+        return values.why not in ("holds only 0", NO_NUMBER)
     return values.sure and values.kind not in (Kind.MASK, Kind.CLASSES)
 
 

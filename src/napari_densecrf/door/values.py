@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .missing import without_mask
+
 # So many values are looked at, spread over the array; of ids, a square of so many pixels.
 SAMPLE, PATCH = 1 << 16, 1024
 # Integers of fewer different values than this are classes, not probabilities.
@@ -28,6 +30,8 @@ SCALES = (100, 255, 1000, 1023, 4095, 16383, 65535)
 # Of neighbours that differ from 0 and from the largest value, so many are equal in images of ids; and of an id there is
 # one patch, or hardly more.
 ALIKE_NEIGHBOURS, PATCHES_EACH = 0.6, 1.5
+# What is said of what is all NaN or masked.
+NO_NUMBER = "has no value where it was looked at"
 # Interpolation overshoots by as much; sums along the classes that are off by such a factor are only said.
 OVERSHOOT, MOST_OFF = 0.3, 2.0
 
@@ -191,7 +195,7 @@ def _extremes(planes: NDArray[Any], sample: NDArray[Any]) -> tuple[float, float]
 
 
 def _unknown() -> Values:
-    return Values(Kind.PROBABILITIES, False, "holds no finite numbers where it was looked at")
+    return Values(Kind.PROBABILITIES, False, NO_NUMBER)
 
 
 def _floats(seen: Look) -> Values:
@@ -264,6 +268,13 @@ def _one_plane_of_integers(seen: Look) -> Values:
     if not fits:
         return Values(Kind.SCALED, False, f"goes up to {high}, and {dtype} to {top}", _next_scale(high))
     return Values(Kind.PROBABILITIES, False, f"goes up to {high} of {top}", top)
+
+
+def probabilities_of(array: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Return floats from 0 to 1: integers divided by the largest number of their type, NaN where they are masked."""
+    if array.dtype.kind != "f":
+        array = array * np.float32(1 / np.iinfo(array.dtype).max)
+    return without_mask(array)
 
 
 def name_of(dtype: np.dtype[Any]) -> str:

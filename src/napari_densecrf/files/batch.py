@@ -252,6 +252,7 @@ def run_all(
             for _ in job.run():
                 yield outcome, False
             outcome.areas = job.labels.areas()
+            outcome.remarks += [job.missing] if job.missing else []
             outcome.status = "done"
         except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
             outcome.error = sentence(error)

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.blank import label_type
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.axes import MAX_CLASSES
+from napari_densecrf.door.missing import share_words
 from napari_densecrf.door.refusals import COMMAND, refusal
 from napari_densecrf.door.spread import look_through
-from napari_densecrf.door.values import Kind
+from napari_densecrf.door.values import NO_NUMBER, Kind
 from napari_densecrf.large.dask_arrays import classes_in, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.scheduling import least_worker_memory
@@ -31,6 +33,7 @@ from . import places
 from .frames import Frames, lay_out
 from .places import Use, image_of_labels
 from .read import BadInput, Contents, read
+from .resampled import on_image
 from .target import Target, check_path, is_zarr
 from .write import FileSink
 
@@ -110,6 +113,16 @@ class FileJob:
     def run(self) -> Iterator[Progress]:
         """Run the job; one that was stopped goes on where it was."""
         yield from self.job.run()
+        if self.missing:
+            warnings.warn(f"{self.inputs[0].path}: {self.missing}", InputWarning, 2)
+
+    @property
+    def missing(self) -> str:
+        """How many pixels have no value, of a job that is done; empty for none."""
+        target, n_missing = self.labels.target, self.labels.n_missing
+        share = share_words(n_missing / math.prod(target.shape))
+        part = f"{share} of the pixels have no value and take no part; they are {target.no_label} in the labels"
+        return part if n_missing else ""
 
     def describe(self) -> str:
         """Return a few lines: what will be read and written, and the memory and time it takes."""
@@ -146,7 +159,11 @@ def prepare(
     if os.path.realpath(image) == os.path.realpath(probabilities):
         raise BadInput(f"{image} is given as the image and as its map: expected two files")
     names = [image, probabilities] + ([] if strokes is None else [strokes])
-    inputs = tuple(read(name) for name in names)
+    opened = [read(name) for name in names]
+    if options.axes is None and options.map_axes is None:
+        # Letters that are given on the command line leave no names to compare sizes by.
+        opened[1] = on_image(opened[0], opened[1], rough=options.confidence is not None)
+    inputs = tuple(opened)
     frames = lay_out(
         *inputs,
         axes=options.axes,
@@ -155,11 +172,16 @@ def prepare(
         film=options.time_sigma is not None,
     )
     places.check_room(path, math.prod(frames.shape))
+    if frames.image.dtype.kind == "f" and look_through(frames.image, None).why == NO_NUMBER:
+        raise BadInput(f"{image} has no value at any pixel: all are NaN")
     frames = (
         _checked(frames, inputs[1], is_one_of_many=options.is_one_of_many)
         if options.confidence is None
         else _from_labels(frames, inputs[1], options)
     )
+    if frames.values is not None:
+        # In the type of the file, whose largest number stands for pixels without a value.
+        frames = replace(frames, values=frames.values.astype(_type_in(path, frames.values)))
     spacing = _spacing(options, inputs[0], frames.space)
     problem, plan = first_plan(frames, options.model, spacing, options.tile_memory)
     if options.address is not None:
@@ -167,7 +189,7 @@ def prepare(
     target = Target(
         path,
         frames.shape,
-        _label_type(problem.n_labels) if frames.values is None else _type_in(path, frames.values),
+        label_type(problem.n_labels) if frames.values is None else frames.values.dtype,
         frames.axes,
         (1,) * len(frames.counts) + plan.tile_shape,
         {letter: size for letter, size in inputs[0].sizes.items() if letter in frames.axes},
@@ -314,7 +336,7 @@ def _labels_of(frames: Frames, source: Contents) -> Any:
             )
         whole = labels.rechunk({0: -1})
         return whole.map_blocks(
-            partial(_plane_numbers, source.path), dtype=_label_type(len(labels)), drop_axis=0, chunks=whole.chunks[1:]
+            partial(_plane_numbers, source.path), dtype=label_type(len(labels)), drop_axis=0, chunks=whole.chunks[1:]
         )
     if labels.dtype.kind == "f":
         return labels.map_blocks(partial(_whole_numbers, source.path), dtype=np.int32)
@@ -326,7 +348,7 @@ def _plane_numbers(name: str, planes: NDArray[Any]) -> NDArray[Any]:
     n_wrong = np.count_nonzero((planes > 0).sum(axis=0) != 1)
     if n_wrong:
         raise BadInput(f"{name} has no class, or several, at {n_wrong:,} pixels: expected one plane above 0 at each")
-    numbers: NDArray[Any] = planes.argmax(axis=0).astype(_label_type(len(planes)))
+    numbers: NDArray[Any] = planes.argmax(axis=0).astype(label_type(len(planes)))
     return numbers
 
 
@@ -338,10 +360,6 @@ def _whole_numbers(name: str, floats: NDArray[Any]) -> NDArray[np.int32]:
             "where these are probabilities"
         )
     return labels
-
-
-def _label_type(n_labels: int) -> np.dtype[Any]:
-    return np.dtype(np.uint8 if n_labels <= 256 else np.uint16)
 
 
 def _type_in(path: Path, values: NDArray[Any]) -> np.dtype[Any]:

@@ -91,6 +91,15 @@ class Contents:
         )
 
 
+def in_unit(contents: Contents, letter: str, unit: str | None) -> float:
+    """Return the size of a pixel along an axis in another unit; of no letter, the unit itself: 0 for no common one."""
+    size = contents.sizes[letter] if letter else 1.0
+    if contents.unit == unit:
+        return size
+    here, there = METRES.get(contents.unit or ""), METRES.get(unit or "")
+    return 0.0 if here is None or there is None else size * here / there
+
+
 def read(name: str | Path) -> Contents:
     """Open a file; of a large one, pixels are read later and by slices.
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_densecrf.blank import no_label
+
 from .places import image_of_labels, real, unfinished
 from .read import BadInput
 
@@ -50,6 +52,11 @@ class Target:
     about: dict[str, Any]
     holds_labels: bool = True
     values: tuple[int, ...] | None = None
+
+    @property
+    def no_label(self) -> int:
+        """Number of the pixels without a value."""
+        return no_label(self.dtype, self.values or ())
 
     @property
     def place(self) -> Path:

@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -132,11 +133,21 @@ class FileSink:
 
     def areas(self) -> dict[int, int]:
         """Return the number of pixels of each label in what is finished; 0 for classes that are nowhere."""
+        found = self._counted()
+        del found[self.target.no_label]
+        values = self.target.values or range(max(found, default=-1) + 1)
+        return {label: found[label] for label in values}
+
+    @property
+    def n_missing(self) -> int:
+        """Number of pixels without a value in what is finished."""
+        return self._counted()[self.target.no_label]
+
+    def _counted(self) -> Counter[int]:
         found: Counter[int] = Counter()
         for areas in self.done.values():
             found.update(areas)
-        values = self.target.values or range(max(found, default=-1) + 1)
-        return {label: found[label] for label in values}
+        return found
 
     def abandon(self) -> None:
         """Keep what is finished, for a run that goes on; remove the folder where nothing is."""
@@ -155,7 +166,7 @@ class FileSink:
             self._let_go()
 
     def _finish(self) -> None:
-        target = self.target
+        target = self._described()
         if target.is_zarr:
             pyramid.finish(self._labels, target, target.partial / SPARE)
         elif target.path.suffix.lower() in TIF:
@@ -169,6 +180,13 @@ class FileSink:
         else:
             os.replace(self._labels, target.place)
         self._remove()
+
+    def _described(self) -> Target:
+        """Return the target, with how many pixels have no value and what they are in the labels."""
+        if not self.target.holds_labels:
+            return self.target
+        missing = {"no_label": self.target.no_label, "n_missing": self.n_missing}
+        return replace(self.target, about={**self.target.about, **missing})
 
     def _let_go(self) -> None:
         if self._hold is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.unary import probabilities_from_labels
+from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
 from napari_densecrf.door.axes import MAX_CLASSES
 
 # Bytes of a file that are read at once; beside the tile that is refined, so many are read or wait to be written.
@@ -83,6 +84,20 @@ def classes_in(labels: Any, name: str) -> NDArray[Any]:
     return values
 
 
+def ranks_of(labels: NDArray[Any], known: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the place of each label among the sorted values of all classes; masked where labels are."""
+    ranks: NDArray[np.intp] = np.searchsorted(known, np.ma.getdata(labels))
+    return np.ma.array(ranks, mask=np.ma.getmaskarray(labels)) if np.ma.is_masked(labels) else ranks
+
+
+def map_of_masks(masks: Any, confidence: float) -> da.Array:
+    """Return the lazy map of one mask for each class, (n_masks, *spatial): (n_masks + 1, *spatial) float32."""
+    whole = lazy(masks).rechunk({0: -1})
+    n_labels = len(whole) + 1
+    chunks = ((n_labels,), *whole.chunks[1:])
+    return whole.map_blocks(probabilities_from_masks, confidence, dtype=np.float32, chunks=chunks)
+
+
 def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | NDArray[Any]) -> da.Array:
     """Return the lazy map of a rough segmentation.
 
@@ -97,10 +112,11 @@ def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | NDArra
     Returns
     -------
     (n_labels, *spatial) dask array of float32
+        NaN where labels are masked.
     """
     pixels = lazy(labels)
     known = np.asarray(values)
-    ranks = pixels.map_blocks(lambda block: np.searchsorted(known, block), dtype=np.intp)
+    ranks = pixels.map_blocks(partial(ranks_of, known=known), dtype=np.intp)
     # Raises now where it does not accept the arguments.
     probabilities_from_labels(np.zeros((1,), np.uint8), confidence, len(known))
     return da.map_blocks(

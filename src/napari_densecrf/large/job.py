@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.blank import named
 from napari_densecrf.params import CRFParams
 
 from . import planning
@@ -32,7 +33,8 @@ class Frame:
     image, probabilities, strokes
         As `refine_tiles` takes them.
     values : (n_labels,) array of int, optional
-        The label that is written for each class; None = the index of the class.
+        The label that is written for each class; None = the index of the class. Where a pixel has no value, it is
+        `no_label` of its type.
     """
 
     image: Any
@@ -161,8 +163,8 @@ class Job:
             for key, results in finished(self._tasks(done, places, count), self.address):
                 frame, inner, values = places.pop(key)
                 for sink, pixels in reversed(list(zip(self.sinks, results, strict=True))):
-                    named = pixels if values is None or sink.wants != "labels" else values[pixels]
-                    sink.write(Piece(key, frame, inner, named))
+                    labels = pixels if values is None or sink.wants != "labels" else named(pixels, values)
+                    sink.write(Piece(key, frame, inner, labels))
                 count.n_done += 1
                 yield count.progress
         except BaseException:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.refine import Refiner
-from napari_densecrf.crf.unary import InputWarning, scaled
+from napari_densecrf.crf.unary import InputWarning
+from napari_densecrf.door.values import probabilities_of
 
 from .problem import Problem
 from .tiling import GIB, TilePlan, cut, where
@@ -66,7 +67,7 @@ def _cost(problem: Problem) -> tuple[float, float]:
             started = time.perf_counter()
             refiner = problem.common.refiner(images[k], tuple(part.start for part in windows[k]))
             try:
-                refiner.refine(scaled(maps[k]), problem.params)
+                refiner.refine(probabilities_of(maps[k]), problem.params)
             except ValueError as error:
                 raise ValueError(f"in the window [{where(windows[k])}]: {error}") from None
             seconds.append((time.perf_counter() - started) / refiner.grid.n_points)

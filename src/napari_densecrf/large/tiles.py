@@ -20,9 +20,11 @@ from dask import delayed
 from dask.base import tokenize
 from numpy.typing import NDArray
 
+from napari_densecrf.blank import label_type
 from napari_densecrf.crf.numba.compile import threads_at_most
 from napari_densecrf.crf.refine import Refinement
-from napari_densecrf.crf.unary import scaled
+from napari_densecrf.door.missing import check_missing
+from napari_densecrf.door.values import probabilities_of
 from napari_densecrf.params import CRFParams
 
 from . import planning
@@ -83,8 +85,8 @@ def refine_tiles(
     Returns
     -------
     dask.array.Array, or a tuple of them
-        labels (*spatial) uint8, or uint16 past 256 classes; marginals (n_labels, *spatial) float32; entropy
-        (*spatial) float32. One chunk is one tile.
+        labels (*spatial) uint8, or uint16 past 255 classes; marginals (n_labels, *spatial) float32; entropy
+        (*spatial) float32. One chunk is one tile. Pixels without a value as `Refinement` has them.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def _array(tasks: dict[tuple[int, ...], Any], k: int, kind: str, problem: Proble
     leading = (problem.n_labels,) if kind == "marginals" else ()
     dtype: Any = np.float32
     if kind == "labels":
-        dtype = np.uint8 if problem.n_labels <= 256 else np.uint16
+        dtype = label_type(problem.n_labels)
     blocks = np.empty((1,) * len(leading) + plan.counts, object)
     for index, task in tasks.items():
         shape = tuple(part.stop - part.start for part in plan.tile(index).inner)
@@ -188,7 +190,11 @@ def _refine_tile(
     with _one_tile, threads_at_most(_fair_threads()):
         try:
             refiner = common.refiner(image, tile.origin)
-            refinement = refiner.refine(scaled(probabilities), common.params, strokes=strokes)
+            refinement = refiner.refine(probabilities_of(probabilities), common.params, strokes=strokes)
+            if refinement.n_missing:
+                check_missing(image, common.channel_axis, "the image has", is_part=True)
+                class_axis = None if probabilities.ndim == refinement.labels.ndim else 0
+                check_missing(probabilities, class_axis, "the probabilities have", is_part=True)
         except (ValueError, MemoryError) as error:
             raise type(error)(f"in the tile [{tile}]: {error}") from None
         # Copies, as a view would keep the halo.
@@ -198,7 +204,7 @@ def _refine_tile(
 def _taken(refinement: Refinement, name: str, part: tuple[slice, ...]) -> NDArray[Any]:
     whole: Any = refinement.marginals if name == IN_255THS else getattr(refinement, name)
     taken: NDArray[Any] = whole[(..., *part)]
-    return np.round(taken * 255).astype(np.uint8) if name == IN_255THS else taken
+    return np.round(np.nan_to_num(taken) * 255).astype(np.uint8) if name == IN_255THS else taken
 
 
 def _fair_threads() -> int | None:

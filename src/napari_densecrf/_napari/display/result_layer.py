@@ -20,6 +20,7 @@ from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
+from napari_densecrf.blank import no_label
 
 AnyLayer = TypeVar("AnyLayer", bound=Layer)
 OPACITY = 0.6
@@ -114,7 +115,11 @@ class ResultLayers(OneLayer[Labels]):
         visited = self._visited.setdefault(layer, set())
         visited.add(result.request.region.index)
         extent = Extent(len(visited), math.prod(problem.shape[:-2]))
-        layer.metadata[METADATA_KEY] = {**made, "slices": {"refined": extent.n_refined, "of": extent.n_all}}
+        layer.metadata[METADATA_KEY] = {
+            **made,
+            "no_label": no_label(result.inputs.dtype, result.inputs.values.tolist()),
+            "slices": {"refined": extent.n_refined, "of": extent.n_all},
+        }
         return extent
 
     def _holds(self, layer: Labels, result: Result) -> bool:
@@ -224,8 +229,13 @@ def reveal(layer: Layer, shown: bool) -> None:
 
 
 def paint_like(labels: Labels, source: Map, inputs: Inputs) -> None:
-    """Give a result the colours of its source and the names of its classes."""
-    labels.colormap = source.colormap if isinstance(source, Labels) else class_colours(inputs.names, inputs.values)
+    """Give a result the colours of its source and the names of its classes; what is no class is clear."""
+    if isinstance(source, Labels):
+        colours = {value: source.get_color(value) for value in inputs.values.tolist()}
+        clear = {value: np.zeros(4) if colour is None else colour for value, colour in colours.items()}
+        labels.colormap = DirectLabelColormap(color_dict={None: "transparent", **clear})
+    else:
+        labels.colormap = class_colours(inputs.names, inputs.values)
     labels.features = {"index": inputs.values, "class": inputs.names}
 
 

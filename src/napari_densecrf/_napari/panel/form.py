@@ -38,9 +38,9 @@ LABELS = {
 }
 
 TIPS = {
-    "image": "The image whose edges the labels shall follow.",
+    "image": "The image whose edges the labels shall follow: one layer, or several selected together, one a channel.",
     "probabilities": "A rough map: one image with an axis for the classes, the foreground alone, a Labels layer, or "
-    "several single-class layers selected together.",
+    "several single-class layers selected together, maps or Labels.",
     "appearance_weight": "Higher: specks vanish and borders snap to edges in the image; too high: thin structures are "
     "lost. 0 switches this off. (w1)",
     "appearance_position_sigma": "Higher: pixels that look alike pull on each other from farther away. (theta alpha)",
@@ -58,7 +58,7 @@ TIPS = {
     "leaves a trail. (theta t)",
     "live": "Refine at every change.",
     "leading": "What the axes of the image before height and width are.",
-    "remedy": "Add a layer that holds what these numbers mean, and refine that.",
+    "remedy": "One click does what the line proposes.",
     "update": "Refine now.",
     "reset": "Set all numbers back to those proposed for this image.",
     "cancel": "Stop what is running.",

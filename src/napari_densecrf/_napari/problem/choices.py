@@ -11,9 +11,11 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
+from napari_densecrf.door.axes import MAX_CHANNELS
 from napari_densecrf.door.values import Kind
 
 from .axes import levels_of
+from .request import Chosen
 from .seen import look
 from .understand import (
     METADATA_KEY,
@@ -23,9 +25,13 @@ from .understand import (
     Misfit,
     Problem,
     could_be_map,
+    is_channel_beside,
     layers_of_map,
     understand,
 )
+
+# A map that lies on other pixels and covers less of the image is not taken unasked.
+COVERED_UNASKED = 0.5
 
 
 def images(viewer: ViewerModel) -> list[Image]:
@@ -33,24 +39,55 @@ def images(viewer: ViewerModel) -> list[Image]:
     return [layer for layer in viewer.layers if isinstance(layer, Image) and METADATA_KEY not in layer.metadata]
 
 
+def pictures(viewer: ViewerModel, chosen: tuple[Image, ...] = ()) -> list[tuple[str, Image | tuple[Image, ...]]]:
+    """Return what may be the image, with its name: one layer, or the channels that are chosen or proposed."""
+    several = [one for one in (chosen, selected_channels(viewer)) if one]
+    offered: list[tuple[str, Image | tuple[Image, ...]]] = [(layer.name, layer) for layer in images(viewer)]
+    return offered + [(name_of(channels), channels) for channels in dict.fromkeys(several)]
+
+
+def name_of(channels: tuple[Image, ...]) -> str:
+    """Return the name of several layers as one image."""
+    return " + ".join(layer.name for layer in channels)
+
+
+def selected_channels(viewer: ViewerModel) -> tuple[Image, ...]:
+    """Return the selected layers that can be the channels of one image, in their order; none for fewer than two."""
+    layers = tuple(layer for layer in images(viewer) if layer in viewer.layers.selection)
+    alike = all(is_channel_beside(layers[0], layer) for layer in layers)
+    return layers if 2 <= len(layers) <= MAX_CHANNELS and alike else ()
+
+
+def proposed_channels(viewer: ViewerModel, chosen: Chosen) -> tuple[Image, ...]:
+    """Return the selected layers that one click makes the image; none where they are, or one of them is the map."""
+    layers = selected_channels(viewer)
+    taken = [] if chosen.map is None else layers_of_map(chosen.map)
+    return () if layers == chosen.channels or any(layer in taken for layer in layers) else layers
+
+
 def maps(viewer: ViewerModel, painted: Labels | None = None, chosen: Map | None = None) -> list[tuple[str, Map]]:
     """Return what may be the map, with its name.
 
-    Single-class layers that are selected together are one, and so are those of ``chosen``. Strokes may be made into
-    one: those of the layers that were made for it, and of the layer ``painted`` that is chosen as strokes.
+    Single-class layers that are selected together are one, images or labels, and so are those of ``chosen``. Strokes
+    may be made into one: those of the layers that were made for it, and of the layer ``painted`` that is chosen as
+    strokes.
     """
     layers = [layer for layer in viewer.layers if could_be_map(layer) and layer is not painted]
     offered: list[tuple[str, Map]] = [(layer.name, layer) for layer in layers]
     for layer in viewer.layers:
         if isinstance(layer, Labels) and (layer is painted or STROKES_KEY in layer.metadata):
             offered.append((f"made from “{layer.name}”", FromStrokes(layer)))
-    selected = [layer for layer in layers if layer in viewer.layers.selection and isinstance(layer, Image)]
-    shapes = {layer.data.shape for layer in selected if not layer.multiscale}
-    together = [tuple(selected)] if len(selected) >= 2 and len(shapes) == 1 else []
+    together: list[Map] = []
+    for kind in (Image, Labels):
+        selected = [layer for layer in layers if layer in viewer.layers.selection and isinstance(layer, kind)]
+        shapes = {None if layer.multiscale else layer.data.shape for layer in selected}
+        if len(selected) >= 2 and len(shapes) == 1 and None not in shapes:
+            together.append(tuple(selected))
     if isinstance(chosen, tuple) and chosen not in together and all(layer in layers for layer in chosen):
         together.append(chosen)
     for several in together:
-        offered.append((f"{len(several)} layers: " + ", ".join(layer.name for layer in several), several))
+        names = [layer.name for layer in layers_of_map(several)]
+        offered.append((f"{len(names)} layers: {', '.join(names)}", several))
     return offered
 
 
@@ -71,7 +108,12 @@ def strokes(viewer: ViewerModel) -> list[tuple[str, Labels]]:
 
 
 def choose(
-    viewer: ViewerModel, image: Image | None, source: Map | None, painted: Labels | None, kept: Collection[str] = ()
+    viewer: ViewerModel,
+    image: Image | None,
+    source: Map | None,
+    painted: Labels | None,
+    kept: Collection[str] = (),
+    channels: tuple[Image, ...] = (),
 ) -> tuple[Image | None, Map | None]:
     """Return the image and map to work on: what the user has chosen, and the pair that tells the most.
 
@@ -88,10 +130,13 @@ def choose(
         The strokes.
     kept : collection of str
         Which of "image" and "map" the user has chosen: these stay.
+    channels : tuple of Image
+        Layers that are the image together: none of them is the map.
     """
     candidates = [image] if image is not None and "image" in kept else images(viewer)
     candidates = sorted(candidates, key=lambda layer: not layer.rgb)
     offered = [source] if source is not None and "map" in kept else [one for _, one in maps(viewer, painted, source)]
+    offered = [one for one in offered if not any(layer in channels for layer in layers_of_map(one))]
     pairs = [
         (_rank(found, choice), a_image, choice)
         for a_image in candidates
@@ -161,10 +206,14 @@ def _letters_alike(name: str, other: str) -> int:
 
 def _tells(found: Problem, image: Image) -> bool:
     """Tell whether a pair is more than a guess."""
+    if found.along and found.map_on_image().share < COVERED_UNASKED:
+        return False
     if isinstance(found.map, FromStrokes):
         return True
     if isinstance(found.map, Labels):
         return holds_something(found.map)
+    if isinstance(found.map, tuple) and isinstance(found.map[0], Labels):
+        return all(isinstance(layer, Labels) and _is_mask(layer) for layer in found.map)
     if found.values is None:
         # Not in memory: an axis for the classes speaks for itself until it has been looked at.
         return found.class_axis is not None or isinstance(found.map, tuple)
@@ -182,13 +231,25 @@ def holds_something(layer: Labels) -> bool:
     return not isinstance(data, np.ndarray) or bool((data != data.flat[0]).any())
 
 
+def _is_mask(layer: Labels) -> bool:
+    """Tell whether a Labels layer holds one number besides 0, as one class alone does; False where it is not known."""
+    data = levels_of(layer)[-1]
+    if not isinstance(data, np.ndarray):
+        return False
+    given = data[data != 0]
+    return bool(given.size and (given == given.flat[0]).all())
+
+
 def _rank(found: Problem, choice: Map) -> int:
-    """Return 0 for the pair that tells the most: a map with classes tells more than one that could be a plain image."""
+    """Return 0 for the pair that tells the most: a map with classes tells more than one that could be a plain image.
+
+    One on the pixels of the image tells more than one that is brought onto it.
+    """
     if isinstance(choice, FromStrokes):
         return 5
     if found.class_axis is not None or isinstance(choice, tuple):
-        return 0 if found.channel_axis is None or found.image.rgb else 1
-    return 2 if isinstance(choice, Labels) else 3
+        return (0 if found.channel_axis is None or found.image.rgb else 1) + 6 * bool(found.along)
+    return (2 if isinstance(choice, Labels) else 3) + 6 * bool(found.along)
 
 
 def fitting(image: Image | None, choice: Map | None, leading: str | None = None) -> Problem | None:

@@ -11,10 +11,16 @@ from scipy.special import expit, softmax
 from napari_densecrf.door.values import Kind, Values
 
 from .axes import levels_of
+from .understand import Misfit
 
 
-def words(values: Values) -> str:
+def words(misfit: Misfit) -> str:
     """Return what the button says; nothing where there is no such remedy."""
+    values = misfit.values
+    if misfit.laying is not None:
+        return misfit.laying.words
+    if misfit.source is None or values is None:
+        return ""
     if values.kind is Kind.SCALED:
         return f"Divide by {values.scale:g}"
     return {Kind.LOGITS: "Make probabilities of it", Kind.OVERSHOT: "Clip it to 0 to 1", Kind.PICTURE: ""}.get(

@@ -27,6 +27,8 @@ class Chosen:
     Parameters
     ----------
     image, map, strokes : layers, optional
+    channels : tuple of Image
+        Where the image is several layers, one a channel: all of them, ``image`` first.
     region : str
         AUTO, WHOLE or VISIBLE.
     slices : str
@@ -47,6 +49,12 @@ class Chosen:
     live: bool = True
     leading: str = UNSAID
     by_user: frozenset[str] = frozenset()
+    channels: tuple[Image, ...] = ()
+
+    @property
+    def picture(self) -> Image | tuple[Image, ...] | None:
+        """The image, or its channels."""
+        return self.channels or self.image
 
     @property
     def painted(self) -> Labels | None:
@@ -57,7 +65,7 @@ class Chosen:
     def layers(self) -> list[Layer]:
         """All layers that are chosen."""
         image, strokes = ([] if layer is None else [layer] for layer in (self.image, self.strokes))
-        return [*image, *([] if self.map is None else layers_of_map(self.map)), *strokes]
+        return [*image, *self.channels[1:], *([] if self.map is None else layers_of_map(self.map)), *strokes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +142,8 @@ class Request:
     @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
-        return tuple(map(id, layers_of(self.problem))), self.spacing, self.region, self.read.z, self.revision
+        layers = tuple(map(id, layers_of(self.problem)))
+        return layers, self.problem.along, self.spacing, self.region, self.read.z, self.revision
 
 
 def resolve(chosen: Chosen, numbers: Numbers, view: View) -> Request | Misfit:
@@ -157,7 +166,8 @@ def _problem(chosen: Chosen, view: View) -> Problem:
     Misfit
         Where they do not, or the view is transposed.
     """
-    problem = understand(chosen.image, chosen.map, None if chosen.leading == UNSAID else chosen.leading)
+    leading = None if chosen.leading == UNSAID else chosen.leading
+    problem = understand(chosen.image, chosen.map, leading, chosen.channels)
     n_axes = len(view.point)
     if view.displayed[-2:] != (n_axes - 2, n_axes - 1):
         raise Misfit("The view shows other axes than y and x of the image: bring them back (Home, or roll the axes).")

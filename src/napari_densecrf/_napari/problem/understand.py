@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +11,12 @@ from typing import TypeAlias
 from napari.layers import Image, Labels, Layer
 
 from napari_densecrf.door.axes import Arrangement, Brought, arrangements, letter_of, same_axes
+from napari_densecrf.door.missing import share_words
+from napari_densecrf.door.resampled import Along, MapOnImage, Stacked
 from napari_densecrf.door.values import Kind, Values
 
-from .axes import LayerAxes, shape_of
+from .axes import LayerAxes, levels_of, shape_of
+from .places import Laying, Turned, end_together, have_one_unit, laying, places_along, says_nothing, size_along
 from .seen import look
 
 METADATA_KEY = "napari-densecrf"
@@ -24,6 +28,9 @@ FEW_CHANNELS = 4
 SINGLES = "IJKLMNOP"
 # What the user may say of the axes before y and x.
 SLICES, CHANNELS = "slices", "channels"
+# What stands where masks do not cover the image.
+NO_MASK = 2
+PIXEL_BY_PIXEL = "taken pixel by pixel, as one of the two does not say where it lies"
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Misfit(ValueError):
         What they are.
     class_axis : int, optional
         Axis of the classes in that layer.
+    laying : Laying, optional
+        Where that layer would have to lie.
     """
 
     def __init__(
@@ -57,9 +66,10 @@ class Misfit(ValueError):
         source: Layer | None = None,
         values: Values | None = None,
         class_axis: int | None = None,
+        laying: Laying | None = None,
     ) -> None:
         super().__init__(sentence)
-        self.source, self.values, self.class_axis = source, values, class_axis
+        self.source, self.values, self.class_axis, self.laying = source, values, class_axis, laying
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Problem:
     ----------
     image : Image
     map : Map
-        Empty where there is none yet.
+        Empty where there is none yet. Several Labels layers are one class each, and class 0 where all are 0.
     spatial_axes : tuple of int
         Axes of the image's data that are no channels: leading ones, then y and x.
     channel_axis : int, optional
@@ -85,6 +95,13 @@ class Problem:
         What the numbers of the map are, where they have been looked at.
     doubt : str
         Why this is a guess; empty where it is sure.
+    along : tuple of Along
+        Where the image's pixels lie among those of the map, for each axis of the result; empty where each lies on the
+        pixel of its number.
+    note : str
+        What else the line says of the map.
+    channels : tuple of Image
+        Where the image is several layers, one a channel: all of them, ``image`` first.
     """
 
     image: Image
@@ -96,6 +113,19 @@ class Problem:
     map_spatial: tuple[int, ...] = ()
     values: Values | None = None
     doubt: str = ""
+    along: tuple[Along, ...] = ()
+    note: str = ""
+    channels: tuple[Image, ...] = ()
+
+    @property
+    def image_layers(self) -> tuple[Image, ...]:
+        """The layers that hold the image: one, or one for each channel."""
+        return self.channels or (self.image,)
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether there are channels: on an axis, or as layers of their own."""
+        return self.channel_axis is not None or bool(self.channels)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -132,14 +162,18 @@ class Problem:
 
     @property
     def spacing(self) -> tuple[float, float]:
-        """Size of a pixel along y and x, in world units."""
-        y, x = (abs(float(self.image.scale[axis])) for axis in self.spatial_axes[-2:])
+        """Size of a pixel along y and x, in the unit of x."""
+        y, x = (self.size_along(axis) for axis in self.spatial_axes[-2:])
         return y, x
 
     @property
     def volume_spacing(self) -> tuple[float, float, float]:
-        """Size of a voxel along the last leading axis, y and x, in world units."""
-        return abs(float(self.image.scale[self.spatial_axes[-3]])), *self.spacing
+        """Size of a voxel along the last leading axis, y and x, in the unit of x."""
+        return self.size_along(self.spatial_axes[-3]), *self.spacing
+
+    def size_along(self, axis: int) -> float:
+        """Return the size of a pixel along an axis of the image's data, in the unit of x."""
+        return size_along(self.image, axis, self.image.units[self.spatial_axes[-1]])
 
     @property
     def is_unseen(self) -> bool:
@@ -148,13 +182,36 @@ class Problem:
 
     @property
     def image_axes(self) -> LayerAxes:
-        """The axes of the image's data."""
+        """The axes of the image's data; of its first layer, where each channel is one."""
         return LayerAxes(self.image, self.spatial_axes, self.channel_axis)
+
+    @property
+    def all_image_axes(self) -> list[LayerAxes]:
+        """The axes of the data of each layer of the image."""
+        return [LayerAxes(layer, self.spatial_axes, self.channel_axis) for layer in self.image_layers]
 
     @property
     def map_axes(self) -> list[LayerAxes]:
         """The axes of the data of each layer of the map."""
         return [LayerAxes(layer, self.map_spatial, self.class_axis) for layer in layers_of_map(self.map)]
+
+    def map_on_image(self, none: int | None = None) -> MapOnImage:
+        """Return the map on the image's pixels, where it has others.
+
+        Parameters
+        ----------
+        none : int, optional
+            Of labels: what stands where they do not cover the image.
+        """
+        assert self.along
+        first, *others = self.map_axes
+        data = levels_of(first.layer)[0]
+        if others:
+            of_masks = isinstance(first.layer, Labels)
+            planes = Stacked(tuple(levels_of(axes.layer)[0] for axes in self.map_axes), of_masks)
+            axes = tuple(axis if axis < 0 else axis + 1 for axis in first.spatial)
+            return MapOnImage(planes, self.shape, self.along, axes, 0, NO_MASK if of_masks else None)
+        return MapOnImage(data, self.shape, self.along, first.spatial, self.class_axis, none)
 
     def axes_like_result(self, layer: Layer) -> LayerAxes:
         """Return the axes of a layer on the grid of the result, or without the axis in place of the channels.
@@ -199,13 +256,18 @@ class Problem:
         colours = " RGB" if self.image.rgb else " gray"
         if self.channel_axis is not None and not self.image.rgb:
             colours = f", {shape_of(self.image)[self.channel_axis]} channels"
+        if self.channels:
+            colours = f", {len(self.channels)} channels ({len(self.channels)} layers)"
         size = f", {self.spacing[1]:.3g} {self.unit}/pixel" if self.unit != "px" else ""
-        return f"{stack}{height} x {width}{colours}, {self._map_words()}{size}"
+        note = f" {self.note}" if self.note else ""
+        return f"{stack}{height} x {width}{colours}, {self._map_words()}{note}{size}"
 
     def _map_words(self) -> str:
         if isinstance(self.map, FromStrokes):
             return "classes from strokes"
         if isinstance(self.map, tuple):
+            if isinstance(self.map[0], Labels):
+                return f"a rough segmentation ({len(self.map)} layers, one for each class)"
             return f"{self.n_classes} classes ({len(self.map)} layers)"
         if isinstance(self.map, Labels):
             return "a rough segmentation"
@@ -220,7 +282,9 @@ def _words(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def understand(image: Layer | None, source: Map | None, leading: str | None = None) -> Problem:
+def understand(
+    image: Layer | None, source: Map | None, leading: str | None = None, channels: tuple[Image, ...] = ()
+) -> Problem:
     """Understand an image and a map: by the names of their axes, by what the map sums to, and by their shapes.
 
     Parameters
@@ -229,6 +293,8 @@ def understand(image: Layer | None, source: Map | None, leading: str | None = No
     source : Map, optional
     leading : str, optional
         What the user says that the image's axes before y and x are: SLICES, or CHANNELS for one of them.
+    channels : tuple of Image
+        Where the image is several layers, one a channel: all of them, ``image`` first.
 
     Raises
     ------
@@ -237,14 +303,21 @@ def understand(image: Layer | None, source: Map | None, leading: str | None = No
     """
     if image is None:
         raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
+    for layer in channels[1:]:
+        if not is_channel_beside(image, layer):
+            raise Misfit(
+                f"“{layer.name}” cannot be a channel beside “{image.name}”: expected gray layers of one shape, in one "
+                "place."
+            )
+    if channels:
+        # Each of the layers is gray.
+        leading = SLICES
     if source is None or source is image:
         raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes.")
     brought, map_brought = brought_image(image), _brought_map(source)
     n_layers = len(layers_of_map(source)) if isinstance(source, tuple) else 1
     fits = [fit for fit in arrangements(brought, map_brought, n_layers=n_layers) if _as_said(fit, leading)]
-    if not fits:
-        raise _misfit_of_shapes(image, source)
-    best = fits[0]
+    best, along, note = _placed(image, source, fits, leading)
     layer = layers_of_map(source)[0]
     if best.values is not None and best.values.kind is not Kind.PROBABILITIES:
         single = None if isinstance(source, tuple) else layer
@@ -261,6 +334,128 @@ def understand(image: Layer | None, source: Map | None, leading: str | None = No
         best.map_spatial,
         best.values,
         doubt,
+        along,
+        note,
+        channels,
+    )
+
+
+def _placed(
+    image: Image, source: Map, fits: Sequence[Arrangement], leading: str | None
+) -> tuple[Arrangement, tuple[Along, ...], str]:
+    """Return how image and map fit, where the map lies, and what the line says of it.
+
+    A map of the image's shape lies on it pixel by pixel, unless both say where they are and that differs. One of
+    another shape must say where it is.
+
+    Raises
+    ------
+    Misfit
+    """
+    if isinstance(source, FromStrokes):
+        if not fits:
+            raise _misfit_of_shapes(image, source)
+        return fits[0], (), ""
+    if fits:
+        return fits[0], *_place_of_equal(image, source, fits[0])
+    n_layers = len(layers_of_map(source))
+    brought = brought_image(image), _brought_map(source)
+    for fit in arrangements(*brought, n_layers=n_layers, any_size=True):
+        if _as_said(fit, leading) and _is_drawn_over(image, fit):
+            return fit, *_place_of_other(image, source, fit)
+    raise _misfit_of_shapes(image, source)
+
+
+def _is_drawn_over(image: Image, fit: Arrangement) -> bool:
+    """Tell whether napari draws the map over the image: y and x are the last axes of both layers."""
+    channels, classes = None if image.rgb else fit.channel_axis, fit.class_axis
+    return (channels is None or channels < fit.spatial[-2]) and (classes is None or classes < fit.map_spatial[-2])
+
+
+def _place_of_equal(image: Image, source: Map, fit: Arrangement) -> tuple[tuple[Along, ...], str]:
+    """Return where a map of the image's shape lies, and what is said of it; nothing where it is pixel by pixel."""
+    layer = layers_of_map(source)[0]
+    if not _is_drawn_over(image, fit):
+        return (), ""
+    unsaid = says_nothing(layer, fit.map_spatial) or says_nothing(image, fit.spatial)
+    unsaid = unsaid or not have_one_unit(image, fit.spatial, layer, fit.map_spatial)
+    try:
+        found = _along(image, source, fit)
+    except Turned:
+        if unsaid:
+            return (), PIXEL_BY_PIXEL
+        raise _turned(image, layer) from None
+    sizes = [shape_of(image)[axis] for axis in fit.spatial]
+    if all(one.is_same(size) for one, size in zip(found, sizes, strict=True)):
+        return (), ""
+    if unsaid and not all(Along(abs(one.scale)).is_same(size) for one, size in zip(found, sizes, strict=True)):
+        return (), PIXEL_BY_PIXEL
+    return found, _words_of_place(image, source, fit, found)
+
+
+def _place_of_other(image: Image, source: Map, fit: Arrangement) -> tuple[tuple[Along, ...], str]:
+    """Return where a map of another shape lies, and what is said of it."""
+    layer = layers_of_map(source)[0]
+    sizes = [shape_of(image)[axis] for axis in fit.spatial]
+    its = [1 if axis < 0 else shape_of(layer)[axis] for axis in fit.map_spatial]
+    try:
+        found = _along(image, source, fit)
+    except Turned:
+        raise _turned(image, layer) from None
+    unsaid = says_nothing(layer, fit.map_spatial) and not says_nothing(image, fit.spatial)
+    unsaid = (unsaid and not end_together(found, sizes, its)) or any(
+        size != other and one.is_same(size) for one, size, other in zip(found, sizes, its, strict=True)
+    )
+    if unsaid or not have_one_unit(image, fit.spatial, layer, fit.map_spatial):
+        raise _misfit_of_shapes(image, source, fit)
+    return found, _words_of_place(image, source, fit, found)
+
+
+def _along(image: Image, source: Map, fit: Arrangement) -> tuple[Along, ...]:
+    """Return where the image's pixels lie among those of a map, all of whose layers must lie in one place."""
+    first, *others = layers_of_map(source)
+    found = places_along(image, fit.spatial, first, fit.map_spatial)
+    sizes = [shape_of(image)[axis] for axis in fit.spatial]
+    for layer in others:
+        its = places_along(image, fit.spatial, layer, fit.map_spatial)
+        for one, other, size in zip(found, its, sizes, strict=True):
+            if abs(one.offset - other.offset) + size * abs(one.scale - other.scale) > 0.25:
+                raise Misfit(
+                    f"“{layer.name}” lies elsewhere than “{first.name}”: expected all layers of a map in one place."
+                )
+    return found
+
+
+def _words_of_place(image: Image, source: Map, fit: Arrangement, found: Sequence[Along]) -> str:
+    """Say how a map is brought onto the image.
+
+    Raises
+    ------
+    Misfit
+        Where it lies elsewhere.
+    """
+    layer = layers_of_map(source)[0]
+    shares = [
+        one.share(shape_of(image)[axis], 1 if its < 0 else shape_of(layer)[its])
+        for one, axis, its in zip(found, fit.spatial, fit.map_spatial, strict=True)
+    ]
+    share = math.prod(shares)
+    if share == 0:
+        raise Misfit(
+            f"“{layer.name}” lies elsewhere than “{image.name}” and covers none of it: set its translate and scale.",
+            layer,
+            laying=laying(image, fit.spatial, layer, fit.map_spatial),
+        )
+    scale = found[-1].scale
+    coarser = round(1 / scale) if 0 < scale < 0.75 else 1
+    which = "at half resolution, " if coarser == 2 else f"at 1/{coarser} of the resolution, " if coarser > 2 else ""
+    covered = "" if share == 1 else f", of which it covers {share_words(share)}"
+    return f"{which}brought onto the image{covered}"
+
+
+def _turned(image: Image, layer: Layer) -> Misfit:
+    return Misfit(
+        f"“{layer.name}” is rotated or sheared against “{image.name}”: expected a map that lies as the image does."
     )
 
 
@@ -304,12 +499,20 @@ def _looks_like(values: Values) -> str:
     return f"it looks like {values.kind.value}; {values.remedy}"
 
 
-def _misfit_of_shapes(image: Image, source: Map) -> Misfit:
+def _misfit_of_shapes(image: Image, source: Map, fit: Arrangement | None = None) -> Misfit:
+    """Return what is said of a map of another shape; ``fit`` tells its axes, where only its place is not known."""
     first, shape = layers_of_map(source)[0], shape_of(image)
     wanted = _words(shape[:-1] if image.rgb else shape)
+    if fit is None:
+        return Misfit(
+            f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with one more axis "
+            "for the classes, first or last."
+        )
     return Misfit(
-        f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with one more axis for "
-        "the classes, first or last."
+        f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with or without an axis "
+        "for the classes; or set scale and translate of a coarser or cropped map, so that it lies on the image.",
+        first,
+        laying=laying(image, fit.spatial, first, fit.map_spatial),
     )
 
 
@@ -335,6 +538,20 @@ def understand_alone(image: Image) -> Problem:
     return Problem(image, (), spatial, channel_axis, None, 0)
 
 
+def is_channel_beside(image: Layer, layer: Layer) -> bool:
+    """Tell whether two layers can be two channels of one image: both gray, of one shape, in one place."""
+    if any(not isinstance(one, Image) or one.rgb for one in (image, layer)) or shape_of(image) != shape_of(layer):
+        return False
+    axes = range(len(shape_of(image)))
+    try:
+        found = places_along(image, axes, layer, axes)
+    except Turned:
+        return False
+    return have_one_unit(image, axes, layer, axes) and all(
+        one.is_same(size) for one, size in zip(found, shape_of(image), strict=True)
+    )
+
+
 def could_be_map(layer: Layer) -> bool:
     """Tell whether a layer may be offered as a map."""
     made_here = METADATA_KEY in layer.metadata and not layer.metadata[METADATA_KEY].get("frozen")
@@ -351,5 +568,5 @@ def layers_of_map(source: Map) -> list[Layer]:
 
 
 def layers_of(problem: Problem) -> list[Layer]:
-    """Return the image and the layers of the map."""
-    return [problem.image, *layers_of_map(problem.map)]
+    """Return the layers of the image and of the map."""
+    return [*problem.image_layers, *layers_of_map(problem.map)]

@@ -87,6 +87,10 @@ def _single_map(problem: Problem) -> Layer:
         raise Misfit(f"The map was made of strokes, which the command does not do: {INSTEAD}.")
     if isinstance(problem.map, tuple):
         raise Misfit(f"The map is {len(problem.map)} layers, and the command reads one file: {INSTEAD}.")
+    if problem.along:
+        raise Misfit(f"The map is brought onto the image by its place, which the command does not do: {INSTEAD}.")
+    if problem.channels:
+        raise Misfit(f"The image is {len(problem.channels)} layers, and the command reads one file: {INSTEAD}.")
     if problem.image.rgb and shape_of(problem.image)[-1] > 3:
         raise Misfit(
             f"“{problem.image.name}” has an alpha channel, which the command would take for a colour: {INSTEAD}."

@@ -38,6 +38,8 @@ def provenance_of_request(request: Request, inputs: Inputs) -> dict[str, Any]:
         "params": request.params.to_dict(),
         "spacing": list(problem.spacing),
         "image": problem.image.name,
+        "channels": [layer.name for layer in problem.channels],
+        "map_along": [[one.scale, one.offset] for one in problem.along],
         "probabilities": [layer.name for layer in layers_of_map(problem.map)],
         "from_strokes": isinstance(problem.map, FromStrokes),
         "classes": list(inputs.names),

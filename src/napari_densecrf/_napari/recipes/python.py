@@ -9,12 +9,13 @@ import numpy as np
 import tifffile
 from napari.layers import Labels, Layer
 
-from napari_densecrf._napari.problem.axes import LayerAxes, Pick, shape_of
+from napari_densecrf._napari.problem.axes import LayerAxes, Pick, levels_of, shape_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of_map
+from napari_densecrf._napari.problem.understand import NO_MASK, FromStrokes, Problem, layers_of_map
 from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
+from napari_densecrf.blank import no_label
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
 
@@ -30,15 +31,18 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
     problem, region = request.problem, request.read
     arguments = ["image", "probabilities", "params", f"spacing={tuple(map(float, request.spacing))!r}"]
     places = [f"spacing={tuple(map(float, request.spacing))!r}"]
-    if problem.channel_axis is not None:
+    if problem.has_channels:
         arguments.append("channel_axis=-1")
         places.append("channel_axis=-1")
     yield "import numpy as np"
-    if any(file_of(layer) for layer in (problem.image, *layers_of_map(problem.map), *([strokes] if strokes else []))):
+    if any(
+        file_of(layer)
+        for layer in (*problem.image_layers, *layers_of_map(problem.map), *([strokes] if strokes else []))
+    ):
         yield "import tifffile"
     yield "import napari_densecrf as ndc"
     yield ""
-    yield f"image = {_taken(problem.image_axes, region, vector_to=-1)}"
+    yield f"image = {_image(problem, region)}"
     if strokes is not None:
         yield f"strokes = {_taken(problem.axes_like_result(strokes), region)}"
         arguments.append("strokes=strokes")
@@ -51,7 +55,11 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
     if request.region != region:
         yield f"labels = labels{_at(list(request.region.within(region)))}"
     values = result.inputs.values.tolist()
-    if values != list(range(len(values))):
+    if values != list(range(len(values))) and result.refinement.n_missing:
+        none = no_label(result.inputs.dtype, values)
+        named = f"np.array({values}, {result.inputs.dtype.name!r})[np.minimum(labels, {len(values) - 1})]"
+        yield f"labels = np.where(labels == ndc.no_label(labels.dtype), {none}, {named})"
+    elif values != list(range(len(values))):
         yield f"labels = np.array({values})[labels]"
 
 
@@ -60,8 +68,13 @@ def _map(problem: Problem, region: Region, result: Result, places: list[str]) ->
     if isinstance(source, FromStrokes):
         yield f"probabilities = ndc.probabilities_from_strokes(image, strokes, {', '.join(places)})"
         return
+    if problem.along:
+        yield from _map_on_image(problem, region, result)
+        return
     parts = [_taken(axes, region, vector_to=0) for axes in problem.map_axes]
-    if isinstance(source, tuple):
+    if isinstance(source, tuple) and isinstance(source[0], Labels):
+        yield f"probabilities = ndc.probabilities_from_masks(np.stack([{', '.join(parts)}]))"
+    elif isinstance(source, tuple):
         yield f"probabilities = np.stack([{', '.join(parts)}])"
     elif isinstance(source, Labels):
         values = result.inputs.values.tolist()
@@ -71,11 +84,44 @@ def _map(problem: Problem, region: Region, result: Result, places: list[str]) ->
         yield f"probabilities = {parts[0]}"
 
 
+def _map_on_image(problem: Problem, region: Region, result: Result) -> Iterator[str]:
+    """Give the lines for a map that has other pixels than the image."""
+    source = problem.map
+    is_rough = isinstance(layers_of_map(source)[0], Labels)
+    values = result.inputs.values.tolist()
+    sources = [_source(axes.layer) for axes in problem.map_axes]
+    planes = [f"{one} != 0" for one in sources] if is_rough else sources
+    data = f"np.stack([{', '.join(planes)}])" if isinstance(source, tuple) else sources[0]
+    dtype = np.dtype(np.uint8) if isinstance(source, tuple) else levels_of(layers_of_map(source)[0])[0].dtype
+    none = None
+    if is_rough:
+        none = NO_MASK if isinstance(source, tuple) else no_label(dtype, values)
+    on_image = problem.map_on_image(none)
+    along = ", ".join(f"ndc.Along({one.scale!r}, {one.offset!r})" for one in problem.along)
+    options = f"axes={tuple(on_image.axes or ())!r}, class_axis={on_image.class_axis!r}, none={none!r}"
+    yield f"on_image = ndc.MapOnImage({data}, {problem.shape!r}, ({along},), {options})"
+    where = [*region.leading, *region.slices]
+    part = f"on_image{_at(where if on_image.class_axis is None else [slice(None), *where])}"
+    if not is_rough:
+        yield f"probabilities = {part}"
+    elif isinstance(source, tuple):
+        yield f"probabilities = ndc.probabilities_from_masks(np.ma.masked_equal({part}, {none}))"
+    else:
+        yield f"rough = np.ma.masked_equal({part}, {none})"
+        yield f"rough = np.ma.array(np.searchsorted({values}, rough.data), mask=np.ma.getmaskarray(rough))"
+        yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
+
+
+def _image(problem: Problem, region: Region) -> str:
+    """Return a region of the image, with its channels last."""
+    parts = [_taken(axes, region, vector_to=-1) for axes in problem.all_image_axes]
+    return f"np.stack([{', '.join(parts)}], axis=-1)" if problem.channels else parts[0]
+
+
 def _probe(problem: Problem, region: Region) -> str:
     """Return the probe of the whole that a region is a part of."""
-    whole = whole_of(problem, region)
-    channels = "" if problem.channel_axis is None else ", channel_axis=-1"
-    return f"ndc.take_probe({_taken(problem.image_axes, whole, vector_to=-1)}{channels})"
+    channels = ", channel_axis=-1" if problem.has_channels else ""
+    return f"ndc.take_probe({_image(problem, whole_of(problem, region))}{channels})"
 
 
 def _taken(axes: LayerAxes, region: Region, *, vector_to: int = 0) -> str:

@@ -19,6 +19,7 @@ from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import METADATA_KEY, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs
+from napari_densecrf.blank import no_label
 from napari_densecrf.large.job import Piece
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import TilePlan
@@ -136,7 +137,8 @@ def applied_layer(request: Request, inputs: Inputs) -> Labels:
         **blank(request.problem, inputs.dtype, one_level=True),
     )
     paint_like(layer, request.problem.map, inputs)
-    layer.metadata[METADATA_KEY] = {**provenance_of_request(request, inputs), "frozen": True}
+    none = no_label(inputs.dtype, inputs.values.tolist())
+    layer.metadata[METADATA_KEY] = {**provenance_of_request(request, inputs), "no_label": none, "frozen": True}
     return layer
 
 

@@ -13,12 +13,13 @@ from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import FromStrokes, Problem
-from napari_densecrf._napari.work.reading import classes_of, read_strokes
+from napari_densecrf._napari.work.reading import classes_of, read_strokes, without_label
 from napari_densecrf._napari.work.stroke_maps import StrokeMaps
 from napari_densecrf._napari.work.worker import read_all
+from napari_densecrf.blank import no_label
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.door.axes import letter_of
-from napari_densecrf.large.dask_arrays import lazy, map_of_labels
+from napari_densecrf.large.dask_arrays import lazy, map_of_labels, map_of_masks
 from napari_densecrf.large.job import Frame
 
 
@@ -54,7 +55,7 @@ class LayerFrames:
     @property
     def channel_axis(self) -> int | None:
         """Axis of a frame's channels."""
-        return None if self.request.problem.channel_axis is None else -1
+        return -1 if self.request.problem.has_channels else None
 
     @property
     def letters(self) -> str:
@@ -90,19 +91,40 @@ class LayerFrames:
 
     def _image(self, index: tuple[int, ...]) -> Any:
         """Return (*spatial), or with the channels last."""
-        return _in_order(self.request.problem.image_axes, vector_to=-1)[index]
+        problem = self.request.problem
+        parts = [_in_order(axes, vector_to=-1)[index] for axes in problem.all_image_axes]
+        return np.stack(parts, axis=-1) if problem.channels else parts[0]
 
     def _map(self, index: tuple[int, ...]) -> tuple[Any, NDArray[Any] | None]:
         """Return the map, and the label of each class where it is made of labels."""
         problem = self.request.problem
+        if problem.along:
+            return self._map_from_elsewhere(index)
         parts = [_in_order(axes, vector_to=0) for axes in problem.map_axes]
+        if isinstance(problem.map, tuple) and isinstance(problem.map[0], Labels):
+            return map_of_masks(np.stack([part[index] != 0 for part in parts]), CONFIDENCE), None
         if isinstance(problem.map, tuple):
             return np.stack([part[index] for part in parts]), None
         if isinstance(problem.map, Labels):
-            labels = parts[0][index]
+            labels = without_label(problem.map, parts[0][index])
             values = classes_of(problem.map)
             return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(parts[0].dtype)
         return parts[0][index if problem.class_axis is None else (slice(None), *index)], None
+
+    def _map_from_elsewhere(self, index: tuple[int, ...]) -> tuple[Any, NDArray[Any] | None]:
+        """Return the same of a map that has other pixels than the image; a part is computed when it is read."""
+        problem = self.request.problem
+        if not isinstance(problem.map, Labels):
+            on_image = problem.map_on_image()
+            part = lazy(on_image)[index if on_image.class_axis is None else (slice(None), *index)]
+            if on_image.none is not None:
+                part = map_of_masks(part.map_blocks(np.ma.masked_equal, on_image.none), CONFIDENCE)
+            return part, None
+        values = classes_of(problem.map)
+        none = no_label(levels_of(problem.map)[0].dtype, values.tolist())
+        on_image = problem.map_on_image(none)
+        labels = without_label(problem.map, lazy(on_image)[index], none)
+        return map_of_labels(labels, CONFIDENCE, values.tolist()), values.astype(on_image.dtype)
 
     def _strokes(self, index: tuple[int, ...]) -> Any:
         if self.strokes is None:

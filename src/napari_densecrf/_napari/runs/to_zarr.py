@@ -15,17 +15,17 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_densecrf._napari.display.result_layer import OPACITY, paint_like, place
-from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
-from napari_densecrf._napari.work.reading import Inputs
+from napari_densecrf._napari.work.reading import Inputs, classes_of
+from napari_densecrf.blank import no_label
 from napari_densecrf.files import places
 from napari_densecrf.files.places import Use
 from napari_densecrf.files.read import BadInput
 from napari_densecrf.files.target import Target, check_path
 from napari_densecrf.files.write import FileSink
-from napari_densecrf.large.dask_arrays import labels_in, lazy
+from napari_densecrf.large.dask_arrays import lazy
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import TilePlan
 
@@ -62,11 +62,11 @@ class IntoZarr:
         problem = self.request.problem
         if isinstance(problem.map, Labels):
             # The slice that is shown may not have all labels.
-            values = labels_in(levels_of(problem.map)[0])
+            values = classes_of(problem.map)
             self.inputs = replace(self.inputs, values=values, names=[f"label {value}" for value in values])
         letters = frames.letters
         sizes = {
-            letter: abs(float(problem.image.scale[axis]))
+            letter: problem.size_along(axis)
             for letter, axis in zip(letters, problem.spatial_axes, strict=True)
             if letter in "ZYX"
         }
@@ -79,6 +79,7 @@ class IntoZarr:
             sizes,
             None if problem.unit == "px" else problem.unit,
             self.about,
+            values=tuple(self.inputs.values.tolist()),
         )
         return FileSink(target)
 
@@ -173,12 +174,13 @@ def written_layer(path: Path, problem: Problem, inputs: Inputs, about: dict[str,
     if problem.bridged_axis is not None:
         levels = [np.expand_dims(lazy(level), problem.bridged_axis) for level in levels]
     several = len(levels) > 1
+    none = no_label(inputs.dtype, inputs.values.tolist())
     layer = Labels(
         levels if several else levels[0],
         multiscale=several,
         name=f"{problem.image.name} applied",
         opacity=OPACITY,
-        metadata={METADATA_KEY: {**about, "file": str(path)}},
+        metadata={METADATA_KEY: {**about, "no_label": none, "file": str(path)}},
         **place(problem),
     )
     paint_like(layer, problem.map, inputs)

@@ -96,7 +96,9 @@ class Keep(Section):
         layers = {layer.name: layer for layer in session.viewer.layers}
         names = [made["image"], *made["probabilities"], *([made["strokes"]] if made["strokes"] else [])]
         strokes = layers.get(made["strokes"])
-        session.choose(by=USER, image=layers.get(made["image"], session.chosen.image), strokes=strokes)
+        channels = tuple(layers[name] for name in made.get("channels", []) if name in layers)
+        image = channels if len(channels) > 1 else layers.get(made["image"], session.chosen.image)
+        session.choose(by=USER, image=image, strokes=strokes)
         for _, choice in choices.maps(session.viewer, strokes):
             from_strokes = isinstance(choice, FromStrokes)
             if [layer.name for layer in layers_of_map(choice)] == made["probabilities"] and (

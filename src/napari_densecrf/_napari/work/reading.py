@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,25 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.understand import FromStrokes, Map, Misfit, Problem, layers_of_map
+from napari_densecrf._napari.problem.understand import (
+    METADATA_KEY,
+    NO_MASK,
+    FromStrokes,
+    Map,
+    Misfit,
+    Problem,
+    layers_of_map,
+)
+from napari_densecrf.blank import label_type, no_label
 from napari_densecrf.crf.probe import Probe, read_probe
-from napari_densecrf.crf.unary import probabilities_from_labels
+from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
 from napari_densecrf.door.axes import MAX_CLASSES
-from napari_densecrf.large.dask_arrays import labels_in, lazy
+from napari_densecrf.door.missing import same_pixels, without_mask
+from napari_densecrf.door.values import probabilities_of
+from napari_densecrf.large.dask_arrays import labels_in, lazy, ranks_of
+
+# Parts of maps on other pixels that are kept.
+MAX_PLACED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +59,13 @@ class Inputs:
     dtype: np.dtype[Any]
 
 
-def read(problem: Problem, region: Region) -> Inputs:
-    """Read one region of the layers' data; what is lazy is computed here, in the caller's thread."""
-    return inputs_of(problem, read_image(problem, region), *_read_map(problem, region))
+def read(problem: Problem, region: Region, placed: PlacedMaps | None = None) -> Inputs:
+    """Read one region of the layers' data; what is lazy is computed here, in the caller's thread.
+
+    ``placed`` keeps what has been computed of maps that have other pixels than the image.
+    """
+    placed = PlacedMaps() if placed is None else placed
+    return inputs_of(problem, read_image(problem, region), *_read_map(problem, region, placed))
 
 
 def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any], values: NDArray[np.int64]) -> Inputs:
@@ -55,11 +74,11 @@ def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any]
         names = [f"label {value}" for value in values]
         # The ids of a segmentation stay what they are, in their own type.
         dtype = levels_of(problem.map)[0].dtype
-        dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype)
+        dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype).newbyteorder("=")
     else:
         names = class_names(problem.map, len(values))
-        dtype = np.dtype(np.uint8 if len(values) <= 256 else np.uint16)
-    return Inputs(image, None if problem.channel_axis is None else -1, probabilities, values, names, dtype)
+        dtype = label_type(len(values))
+    return Inputs(image, -1 if problem.has_channels else None, probabilities, values, names, dtype)
 
 
 def probe(problem: Problem, region: Region) -> Probe:
@@ -94,7 +113,8 @@ def read_strokes(strokes: Labels, problem: Problem, region: Region) -> NDArray[n
 def class_names(source: Map, n_classes: int) -> list[str]:
     """Return the names of the classes: of the layers, of the map's metadata, or numbers."""
     if isinstance(source, tuple):
-        return [layer.name for layer in source]
+        names = [layer.name for layer in source]
+        return ["background", *names] if isinstance(source[0], Labels) else names
     names = layers_of_map(source)[0].metadata.get("classes") or []
     if isinstance(source, FromStrokes):
         # One may paint more classes than were named, or fewer.
@@ -106,36 +126,98 @@ def class_names(source: Map, n_classes: int) -> list[str]:
 
 def read_image(problem: Problem, region: Region) -> NDArray[Any]:
     """Read (height, width), or (depth, height, width) of a slab; with the channels last if there are any."""
-    return _read(problem.image_axes, region, vector_to=-1)
+    parts = [without_mask(_read(axes, region, vector_to=-1)) for axes in problem.all_image_axes]
+    return np.stack(parts, axis=-1) if problem.channels else parts[0]
 
 
 def _read(axes: LayerAxes, region: Region, *, vector_to: int) -> NDArray[Any]:
     """Read a region of a layer, its channels or classes moved to the first (0) or the last (-1) axis."""
     data, index = axes.level_for(region)
-    part = np.asarray(data[index])
+    picked = data[index]
+    # Masks stay: what is masked has no value.
+    part = np.asanyarray(picked.compute() if hasattr(picked, "compute") else picked)
     vector = axes.vector_in(region)
     return part if vector is None else np.moveaxis(part, vector, vector_to)
 
 
 def read_map_layers(problem: Problem, region: Region) -> list[NDArray[Any]]:
-    """Read each layer of the map as it is, its classes first."""
+    """Read each layer of the map as it is, its classes first; of one with other pixels, those under the region."""
+    if problem.along:
+        under = problem.map_on_image().under(on_map(problem, region))
+        return list(under) if problem.class_axis is None else [under]
     return [_read(axes, region, vector_to=0) for axes in problem.map_axes]
 
 
-def _read_map(problem: Problem, region: Region) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def on_map(problem: Problem, region: Region) -> tuple[Any, ...]:
+    """Return the index of a region into the map on the image's pixels."""
+    where = (*region.leading, *region.slices)
+    return where if problem.map_on_image().class_axis is None else (slice(None), *where)
+
+
+@dataclass
+class PlacedMaps:
+    """The last parts of maps that have other pixels than the image: computed anew where the map has changed."""
+
+    _known: dict[Hashable, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
+
+    def part(self, problem: Problem, region: Region, none: int | None = None) -> NDArray[Any]:
+        """Return probabilities, classes first, or labels; ``none`` stands where labels do not cover the image."""
+        on_image, index = problem.map_on_image(none), on_map(problem, region)
+        key = tuple(map(id, layers_of_map(problem.map))), problem.shape, problem.along, region, none
+        under = on_image.under(index)
+        known = self._known.pop(key, None)
+        if known is None or not same_pixels(known[0], under):
+            known = np.array(under), on_image.resampled(under, index)
+        self._known[key] = known
+        while len(self._known) > MAX_PLACED:
+            self._known.pop(next(iter(self._known)))
+        return known[1]
+
+
+def _read_map(problem: Problem, region: Region, placed: PlacedMaps) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Read probabilities, classes first or of the foreground alone, and the value of each class."""
+    if problem.along and isinstance(problem.map, Labels):
+        values = classes_of(problem.map)
+        none = no_label(levels_of(problem.map)[0].dtype, values.tolist())
+        return _from_labels(problem.map, placed.part(problem, region, none), values, none)
+    if problem.along:
+        part = placed.part(problem, region)
+        if isinstance(layers_of_map(problem.map)[0], Labels):
+            part = probabilities_from_masks(np.ma.masked_equal(part, NO_MASK))
+        return part, np.arange(2 if part.ndim == len(region.slices) + (region.z is not None) else len(part))
     parts = read_map_layers(problem, region)
+    if isinstance(problem.map, tuple) and isinstance(problem.map[0], Labels):
+        return probabilities_from_masks(np.stack([part != 0 for part in parts])), np.arange(len(parts) + 1)
     if isinstance(problem.map, tuple):
-        return np.stack(parts), np.arange(len(parts))
+        return np.stack([_without_mask(part) for part in parts]), np.arange(len(parts))
     if isinstance(problem.map, Labels):
-        return _read_labels(problem.map, parts[0])
-    return parts[0], np.arange(2 if problem.class_axis is None else problem.n_classes)
+        return _from_labels(problem.map, parts[0], classes_of(problem.map, parts[0]))
+    return _without_mask(parts[0]), np.arange(2 if problem.class_axis is None else problem.n_classes)
 
 
-def _read_labels(layer: Labels, part: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _without_mask(part: NDArray[Any]) -> NDArray[Any]:
+    """Return probabilities that are NaN where a map is masked; others as they are."""
+    return probabilities_of(part) if np.ma.is_masked(part) else np.asarray(part)
+
+
+def _from_labels(
+    layer: Labels, part: NDArray[Any], values: NDArray[np.int64], none: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Make probabilities from a rough segmentation, its classes numbered in the order of the whole layer's values."""
-    values = classes_of(layer, part)
-    return probabilities_from_labels(np.searchsorted(values, part), n_labels=len(values)), values
+    ranks = ranks_of(without_label(layer, part, none), values)
+    return probabilities_from_labels(ranks, n_labels=len(values)), values
+
+
+def without_label(layer: Labels, labels: Any, none: int | None = None) -> Any:
+    """Return labels, masked where a result that was kept has none, and where they are ``none``."""
+    own = layer.metadata.get(METADATA_KEY, {}).get("no_label")
+    for number in (own, none):
+        if number is not None:
+            in_memory = isinstance(labels, np.ndarray)
+            labels = (
+                np.ma.masked_equal(labels, number) if in_memory else lazy(labels).map_blocks(np.ma.masked_equal, number)
+            )
+    return labels
 
 
 def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.int64]:
@@ -153,14 +235,16 @@ def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.in
         Where there are too many for classes, or too large ones.
     """
     data = levels_of(layer)[0]
-    if np.dtype(data.dtype) == np.uint64:
-        raise Misfit(f"“{layer.name}” holds uint64 numbers: convert it to another type of integers.")
     known = _classes.get(layer)
     if known is None or known[0] != id(data):
-        known = id(data), np.asarray(labels_in(lazy(data) if not isinstance(data, np.ndarray) else data), np.int64)
-    values = known[1] if part is None else np.union1d(known[1], np.unique(part).astype(np.int64))
+        found = labels_in(without_label(layer, data))
+        if len(found) and found[-1] > np.iinfo(np.int64).max:
+            raise Misfit(f"“{layer.name}” has labels up to {found[-1]}: expected at most {np.iinfo(np.int64).max}.")
+        known = id(data), found.astype(np.int64)
+    here = None if part is None else np.unique(np.ma.compressed(without_label(layer, part)))
+    values = known[1] if here is None else np.union1d(known[1], here.astype(np.int64))
     if len(values) < 2:
-        values = np.unique(np.concatenate([values, [0, int(values.max()) or 1]]))
+        values = np.unique(np.concatenate([values, [0, int(values.max(initial=0)) or 1]]))
     if len(values) > MAX_CLASSES:
         raise Misfit(f"“{layer.name}” has {len(values)} labels: expected classes, not one label per object.")
     _classes[layer] = known[0], values

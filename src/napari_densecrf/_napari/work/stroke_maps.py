@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, Problem
 from napari_densecrf.choose.classify import PixelClassifier, Samples
+from napari_densecrf.door.missing import same_pixels
 
 from .reading import read_image, read_strokes
 
@@ -83,7 +84,7 @@ class StrokeMaps:
         """Return what the strokes in a region teach; a long run over a stack asks for it again and again."""
         key = _key(problem, region)
         known = self._learned.pop(key, None)
-        if known is None or not (np.array_equal(known.image, image) and np.array_equal(known.strokes, strokes)):
+        if known is None or not (same_pixels(known.image, image) and np.array_equal(known.strokes, strokes)):
             here = self._slice(problem, region, image, strokes)
             known = _Learned(here.image, here.strokes, here.samples)
         _keep(self._learned, key, known, MAX_LEARNED)
@@ -93,8 +94,8 @@ class StrokeMaps:
         """Return what is known of a region, computing what has changed."""
         key = _key(problem, region)
         known = self._slices.pop(key, None)
-        if known is None or not np.array_equal(known.image, image):
-            channel_axis = None if problem.channel_axis is None else -1
+        if known is None or not same_pixels(known.image, image):
+            channel_axis = -1 if problem.has_channels else None
             spacing = [size * region.step for size in problem.spacing]
             if region.z is not None:
                 spacing.insert(0, problem.volume_spacing[0])
@@ -107,7 +108,7 @@ class StrokeMaps:
 
 
 def _key(problem: Problem, region: Region) -> Hashable:
-    return id(problem.image), problem.channel_axis, problem.spacing, region
+    return tuple(map(id, problem.image_layers)), problem.channel_axis, problem.spacing, region
 
 
 def _keep(kept: dict[Hashable, Value], key: Hashable, value: Value, most: int) -> None:

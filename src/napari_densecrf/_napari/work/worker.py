@@ -16,11 +16,13 @@ from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.seen import remember
 from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of, layers_of_map
+from napari_densecrf.blank import named, no_label
 from napari_densecrf.crf.grid import robust_range
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
+from napari_densecrf.door.missing import check_missing, same_pixels
 from napari_densecrf.numbers import Units
 
-from .reading import Inputs, inputs_of, probe, read, read_image, read_map_layers
+from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .stroke_maps import StrokeMaps
 
@@ -44,11 +46,11 @@ class Result:
     refinement : Refinement
         Of the read region.
     labels : (height, width) array
-        The values of the result layer.
+        The values of the result layer; `no_label` where a pixel has no value.
     said : (height, width) array
         The values that the map alone says.
     counts : (n_classes, n_classes) int64
-        Pixels of the class that the map says (rows) and that the result says (columns).
+        Pixels of the class that the map says (rows) and that the result says (columns); without those without a value.
     elapsed_ms : float
     confidence : (height, width) uint8, optional
         1 - entropy, in percent.
@@ -82,7 +84,8 @@ class Measured:
     def is_of(self, problem: Problem) -> bool:
         """Tell whether it holds for a problem."""
         mine = self.problem
-        return (mine.image, mine.unit, mine.spacing) == (problem.image, problem.unit, problem.spacing)
+        same_image = (mine.image, mine.channels) == (problem.image, problem.channels)
+        return same_image and (mine.unit, mine.spacing) == (problem.unit, problem.spacing)
 
     def is_like(self, other: Measured) -> bool:
         """Tell whether the numbers of one image are fit for the other too."""
@@ -97,6 +100,7 @@ class _Kept:
     revision: Hashable
     inputs: Inputs
     refiner: Refiner
+    is_judged: bool = False
 
 
 @dataclass
@@ -105,37 +109,43 @@ class Engine:
 
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _stroke_maps: StrokeMaps = field(default_factory=StrokeMaps)
+    _placed_maps: PlacedMaps = field(default_factory=PlacedMaps)
 
     def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
         started = time.perf_counter()
         yield Stage("reading", 0.0)
-        inputs, refiner = self._ready(request)
-        for step in refiner.steps(inputs.probabilities, request.coupled(request.params), strokes=request.strokes):
+        kept = self._ready(request)
+        inputs = kept.inputs
+        params = request.coupled(request.params)
+        for step in kept.refiner.steps(inputs.probabilities, params, strokes=request.strokes):
             if step.refinement is None:
                 yield step
             else:
+                if step.refinement.n_missing and not kept.is_judged:
+                    _judge(request, inputs)
+                    kept.is_judged = True
                 yield Done(_result(request, inputs, step.refinement, started))
 
     def inputs(self, request: Request) -> Inputs:
         """Return what the layers hold of the read region."""
-        return self._ready(request)[0]
+        return self._ready(request).inputs
 
-    def _ready(self, request: Request) -> tuple[Inputs, Refiner]:
+    def _ready(self, request: Request) -> _Kept:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
         problem, region = request.problem, request.read
-        key = (tuple(map(id, layers_of(problem))), problem.channel_axis, request.spacing, region)
+        key = (tuple(map(id, layers_of(problem))), problem.channel_axis, problem.along, request.spacing, region)
         kept = self._kept.pop(key, None)
         if kept is None or kept.revision != request.revision or _in_memory(problem):
             # Arrays in memory are looked at each time, as they may have been changed in place; others cost too much.
-            inputs = read_all(request, self._stroke_maps)
-            same = kept is not None and np.array_equal(inputs.image, kept.inputs.image)
+            inputs = read_all(request, self._stroke_maps, self._placed_maps)
+            same = kept is not None and same_pixels(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
             kept = _Kept(request.revision, replace(inputs, image=image), refiner)
         self._kept[key] = kept
         self._forget()
-        return kept.inputs, kept.refiner
+        return kept
 
     def _forget(self) -> None:
         while len(self._kept) > 1 and (
@@ -145,14 +155,14 @@ class Engine:
             self._kept.popitem(last=False)
 
 
-def read_all(request: Request, stroke_maps: StrokeMaps) -> Inputs:
+def read_all(request: Request, stroke_maps: StrokeMaps, placed_maps: PlacedMaps | None = None) -> Inputs:
     """Read the layers of the read region; a map that is made from strokes is made here."""
     problem, region = request.problem, request.read
     if isinstance(problem.map, FromStrokes) and request.strokes is not None:
         image = read_image(problem, region)
         probabilities = stroke_maps.probabilities(problem, region, image, request.strokes)
         return inputs_of(problem, image, probabilities, np.arange(len(probabilities)))
-    return read(problem, region)
+    return read(problem, region, placed_maps)
 
 
 def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:
@@ -161,18 +171,31 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     classes = refinement.labels[inner]
     elapsed_ms = 1e3 * (time.perf_counter() - started)
     foreground = inputs.probabilities.shape == refinement.labels.shape
-    said = _most_probable(inputs.probabilities, inner, foreground=foreground)
+    said = _most_probable(inputs.probabilities, inner, foreground=foreground).astype(classes.dtype)
+    missing = classes == no_label(classes.dtype) if refinement.n_missing else None
+    if missing is not None:
+        said[missing] = no_label(classes.dtype)
     n_classes = len(values)
-    pairs = said * n_classes + classes
-    counts = np.bincount(pairs.ravel(), minlength=n_classes**2).reshape(n_classes, n_classes)
-    result = Result(request, inputs, refinement, values[classes], values[said], counts, elapsed_ms)
+    pairs = said.astype(np.intp) * n_classes + classes
+    known = pairs.ravel() if missing is None else pairs[~missing]
+    counts = np.bincount(known, minlength=n_classes**2).reshape(n_classes, n_classes)
+    result = Result(request, inputs, refinement, named(classes, values), named(said, values), counts, elapsed_ms)
     if CONFIDENCE in request.extras:
-        percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.uint8)
+        percent = np.round(100 * (1 - np.nan_to_num(refinement.entropy[inner], nan=1.0))).astype(np.uint8)
         result = replace(result, confidence=percent)
     if CHANGES in request.extras:
         changes = np.where(said != classes, pairs + 1, 0).astype(np.min_scalar_type(n_classes**2))
         result = replace(result, changes=changes)
     return result
+
+
+def _judge(request: Request, inputs: Inputs) -> None:
+    """Refuse NaN that is scattered inside the picture; of every so many pixels that cannot be told."""
+    if request.read.step == 1:
+        check_missing(inputs.image, inputs.channel_axis, f"“{request.problem.image.name}” has", is_part=True)
+        n_axes = inputs.image.ndim - (inputs.channel_axis is not None)
+        class_axis = None if inputs.probabilities.ndim == n_axes else 0
+        check_missing(inputs.probabilities, class_axis, "the map has", is_part=True)
 
 
 def _most_probable(
@@ -217,4 +240,8 @@ def measure(problem: Problem, region: Region) -> Steps:
     if problem.is_unseen:
         remember(layers_of_map(problem.map), problem.class_axis, read_map_layers(problem, middle))
     sample = read_image(problem, middle)[::4, ::4]
+    if sample.dtype.kind == "f" and not np.isfinite(sample).any():
+        # Nothing in the middle: a few pixels of all.
+        step = 1 << max(0, (max(height, width) // 256).bit_length() - 1)
+        sample = read_image(problem, Region(region.index, (0, height), (0, width), step))
     yield Done(Measured(problem, 255.0 if problem.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))

@@ -33,16 +33,20 @@ from .vertex_index import number_and_link
 MAX_POINTS_A_RUN = 16384
 BLOCK = 512
 ONES = np.ones(BLOCK, np.float32)
+# Below all row sums.
+NO_SUM = np.float32(1e-30)
 
 
 @kernel()
 def _measure_points(row_sums, inverse_roots, diagonal):
     """Write ``1 / sqrt(n_i)`` and ``k~(i, i)`` of some points, from their row sums and ``k(i, i)``."""
     for p in range(inverse_roots.size):
-        # The weights of one point cannot all vanish, so its row sum is at least its own term.
-        inverse_roots[p] = np.float32(1.0) / np.sqrt(row_sums[p])
+        # The weights of one point cannot all vanish, so its row sum is at least its own term; but all of a point that
+        # takes no part are 0.
+        row_sum = max(row_sums[p], NO_SUM)
+        inverse_roots[p] = np.float32(1.0) / np.sqrt(row_sum)
         # The closed form also counts ways over vertices that are missing here, but no share is more than the whole.
-        diagonal[p] = min(diagonal[p] / row_sums[p], np.float32(1.0))
+        diagonal[p] = min(diagonal[p] / row_sum, np.float32(1.0))
 
 
 @kernel()
@@ -117,6 +121,7 @@ class Lattice:
         intensities: NDArray[np.float32],
         channel_steps: NDArray[np.float64],
         blur: Blur = FINE,
+        valid: NDArray[np.bool_] | None = None,
     ) -> Lattice:
         """Make the lattice of a regular grid of pixels, whose positions are never stored.
 
@@ -130,9 +135,14 @@ class Lattice:
         channel_steps : (n_channels,) float64
             One over intensity sigma.
         blur : Blur
+        valid : (n_points,) bool, optional
+            Points that take part: the others send and receive nothing. None = all.
         """
         lattice = cls.__new__(cls)
         lattice._build(grid_features(shape, origin, steps, intensities, channel_steps), blur)
+        if valid is not None:
+            lattice.runs.weights[~valid] = 0.0
+            lattice._diagonal[~valid] = 0.0
         return lattice
 
     def _build(self, features: Features, blur: Blur) -> None:

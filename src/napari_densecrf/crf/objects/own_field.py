@@ -15,7 +15,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.grid_gaussian import GridGaussian
+from napari_densecrf.crf.grid_gaussian import GridGaussian, MaskedGridGaussian
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 from napari_densecrf.crf.numba.vectormath import expf, logf
 from napari_densecrf.crf.pairwise import LatticeGaussian, PairwiseTerm
@@ -133,8 +133,12 @@ def _winners(starts, open_pixels, open_starts, open_pairs, q, background_q, labe
             labels[pixel], best[pixel] = best_of(starts, open_starts, open_pairs, n, q, background_q[pixel])
 
 
-def _taps(term: GridGaussian) -> Taps:
-    return Taps(*term.taps, *term.inverse_roots)
+def _taps(term: GridGaussian | MaskedGridGaussian) -> Taps:
+    if isinstance(term, GridGaussian):
+        (z, y, x), (root_z, root_y, root_x) = term.taps, term.inverse_roots
+        return Taps(z, y, x, root_z, root_y, root_x, np.empty(0, np.float32))
+    (z, y, x), (root_z, root_y, root_x) = term.plain.taps, term.plain.inverse_roots
+    return Taps(z, y, x, root_z, root_y, root_x, term.roots.ravel())
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +170,7 @@ def routes(
         if isinstance(term, LatticeGaussian)
     }
     on_grids = None if old is None else old.on_grids
-    if on_grids is None and any(isinstance(term, GridGaussian) for term in terms):
+    if on_grids is None and any(isinstance(term, (GridGaussian, MaskedGridGaussian)) for term in terms):
         on_grids = own_lines(pairs, shape)
     return Routes(split, on_lattices, on_grids)
 
@@ -262,7 +266,7 @@ class OwnField:
                     self.q,
                     self.received,
                 )
-            elif isinstance(term, GridGaussian) and self.ways.on_grids is not None:
+            elif isinstance(term, (GridGaussian, MaskedGridGaussian)) and self.ways.on_grids is not None:
                 _, height, width = self.shape
                 send_on_lines(
                     _taps(term), self.ways.on_grids, height, width, *common, np.float32(weight), self.q, self.received

@@ -47,6 +47,8 @@ class Taps(NamedTuple):
         The Gaussian from its centre on.
     root_z, root_y, root_x : float32
         1 / sqrt of the row sums along each axis, whose product is 1 / sqrt(n_i).
+    roots : (n_points,) float32, or empty
+        In place of that product, where some pixels have no value.
     """
 
     z: NDArray[np.float32]
@@ -55,6 +57,7 @@ class Taps(NamedTuple):
     root_z: NDArray[np.float32]
     root_y: NDArray[np.float32]
     root_x: NDArray[np.float32]
+    roots: NDArray[np.float32]
 
 
 @kernel()
@@ -157,7 +160,10 @@ def _send_within(taps, box, spans, offsets, height, width, pixels, is_open, weig
         z, y = line // height, line % height
         own = (z - box[0]) * box[3] + y - box[1]
         places[n] = offsets[own] + x - spans[own, 0]
-        roots[n] = taps.root_z[z] * taps.root_y[y] * taps.root_x[x]
+        if taps.roots.size:
+            roots[n] = taps.roots[pixels[n]]
+        else:
+            roots[n] = taps.root_z[z] * taps.root_y[y] * taps.root_x[x]
         values[places[n]] = roots[n] * q[n]
     for line in range(n_lines):
         here = slice(offsets[line], offsets[line + 1])

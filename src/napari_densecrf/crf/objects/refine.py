@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import from_image
 from napari_densecrf.crf.refine import Terms
-from napari_densecrf.crf.unary import scaled, without_mask
+from napari_densecrf.door.missing import as_array, check_missing
+from napari_densecrf.door.values import probabilities_of
 from napari_densecrf.params import CRFParams
 
 from .contrast import RING, Contrast, measure_contrast, to_one_contrast
@@ -133,12 +134,15 @@ class ObjectRefiner:
         strokes: ArrayLike | None = None,
         one_contrast: bool = True,
     ) -> None:
-        grid, self.intensities = from_image(without_mask(image), spacing, channel_axis, None)
+        array = as_array(image)
+        grid, self.intensities, self._valid = from_image(array, spacing, channel_axis)
+        if self._valid is not None:
+            check_missing(array, channel_axis, "the image has")
         if grid.n_points >= 2**31:
             raise MemoryError(f"the image has {grid.n_points:,} pixels: expected fewer than 2^31 at once")
         self.grid = grid
         self.source = number_objects(objects, strokes, grid.shape)
-        self._fixed = _fixed_by(strokes, self.source)
+        self._fixed = _fixed_by(strokes, self._valid, self.source)
         self._foreground = None if foreground is None else _as_foreground(foreground, grid.shape)
         self._one_contrast = one_contrast
         self._pairs: tuple[float, Pairs] | None = None
@@ -168,8 +172,9 @@ class ObjectRefiner:
     def terms(self) -> Terms:
         """The kernels on the image, at one contrast where that is wanted."""
         if not self._one_contrast:
-            return Terms(self.grid, self.intensities)
-        return Terms(self.grid, to_one_contrast(self.source, self.contrast, self.intensities))
+            return Terms(self.grid, self.intensities, valid=self._valid)
+        equal = to_one_contrast(self.source, self.contrast, self.intensities)
+        return Terms(self.grid, equal, valid=self._valid)
 
     def refine(self, params: CRFParams, border: float) -> ObjectRefinement:
         """Refine the borders.
@@ -264,14 +269,19 @@ def with_object_bias(params: CRFParams, bias: float) -> CRFParams:
     return replace(params, label_bias=(0.0, bias) if bias else None)
 
 
-def _fixed_by(strokes: ArrayLike | None, source: Source) -> NDArray[np.int32] | None:
-    """Return what strokes say of each pixel, as ``certain`` of `Pairs`."""
-    if strokes is None:
+def _fixed_by(strokes: ArrayLike | None, valid: NDArray[np.bool_] | None, source: Source) -> NDArray[np.int32] | None:
+    """Return what is certain of each pixel, as `Pairs` has it: what strokes say; and pixels without a value stay."""
+    if strokes is None and valid is None:
         return None
-    marks, background = as_strokes(strokes, source.shape)
-    fixed = np.where(marks.ravel() != 0, source.numbers.ravel(), np.int32(0))
-    fixed[background.ravel()] = CERTAIN_BACKGROUND
-    return fixed
+    numbers = source.numbers.ravel()
+    fixed = np.zeros(numbers.size, np.int32)
+    if strokes is not None:
+        marks, background = as_strokes(strokes, source.shape)
+        fixed = np.where(marks.ravel() != 0, numbers, fixed)
+        fixed[background.ravel()] = CERTAIN_BACKGROUND
+    if valid is not None:
+        fixed = np.where(valid, fixed, np.where(numbers > 0, numbers, CERTAIN_BACKGROUND))
+    return fixed.astype(np.int32)
 
 
 def _as_foreground(foreground: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -281,7 +291,7 @@ def _as_foreground(foreground: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.
         raise ValueError(f"foreground has shape {array.shape}: expected {shape} to match the image")
     if array.dtype.kind not in "uf" or (array.dtype.kind == "u" and array.dtype.itemsize > 2):
         raise ValueError(f"foreground holds {array.dtype} values: expected floats from 0 to 1, uint8 or uint16")
-    values = np.ascontiguousarray(scaled(array), np.float32).ravel()
+    values = np.ascontiguousarray(probabilities_of(array), np.float32).ravel()
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1 + 1e-3):
         raise ValueError("foreground is no probability everywhere: expected numbers from 0 to 1")
     return values

@@ -7,6 +7,7 @@ A change goes this way: a control calls `choose` or `set_numbers`; `_ask`, once 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,12 +21,14 @@ from psygnal import Signal, SignalInstance
 from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
 
 from . import status
+from .contributions.recognised import as_labels, recognise
 from .display.result_layer import ResultLayers
+from .display.strokes import bind_keys
 from .problem import choices
 from .problem.remedies import remedied
 from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
-from .problem.understand import Misfit, Problem, layers_of
+from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of
 from .problem.view import View, whole_slice
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
@@ -84,6 +87,10 @@ class Session:
         self._runner = Runner(loop)
         self._fingerprints = Fingerprints(loop)
         self._revisions = Revisions()
+        self._known: weakref.WeakSet[Layer] = weakref.WeakSet()
+        # Images that stand for labels, with what these look like.
+        self._disguised: list[tuple[Layer, dict[str, Any]]] = []
+        self._replacing = loop.timer(0, self._replace_disguised)
         self._asking = loop.timer(0, self._ask)
         self._tidying = loop.timer(TIDY_MS, self._tidy_up)
         for signal, react in self._reactions():
@@ -117,6 +124,7 @@ class Session:
         self._runner.close()
         self._fingerprints.close()
         self._asking.stop()
+        self._replacing.stop()
         self._tidying.stop()
         for signal, react in self._reactions():
             signal.disconnect(react)
@@ -125,7 +133,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether nothing runs, waits or is about to be asked, and all that is done has been shown."""
-        return self.is_closed or not (self._runner.busy or self._asking.active)
+        return self.is_closed or not (self._runner.busy or self._asking.active or self._replacing.active)
 
     def set_status(self, said: Status) -> None:
         """Say how things stand."""
@@ -149,8 +157,39 @@ class Session:
         """Take in that layers came or went: keep what was chosen, or choose what fits."""
         if self.is_closed:
             return
+        self._recognise()
         self._choose_what_fits()
         self._choice_made(refine=not self._is_writing)
+
+    def _recognise(self) -> None:
+        """Give layers that were saved here what they were: place, colours, classes; strokes are strokes again."""
+        for layer in self.viewer.layers:
+            if layer in self._known:
+                continue
+            self._known.add(layer)
+            labels = recognise(layer)
+            if labels is not None:
+                self._disguised.append((layer, labels))
+                # Not while napari still takes the image in.
+                self._replacing.start()
+            elif STROKES_KEY in layer.metadata and layer.source.path is not None:
+                self._take_strokes(layer)
+
+    def _take_strokes(self, layer: Layer) -> None:
+        bind_keys(layer)
+        if self.chosen.strokes is None and _fits(layer, self.problem):
+            self.chosen = replace(self.chosen, strokes=layer)
+
+    def _replace_disguised(self) -> None:
+        layers = self.viewer.layers
+        disguised, self._disguised = self._disguised, []
+        for image, said in disguised:
+            if image in layers:
+                at = layers.index(image)
+                labels = as_labels(image, said)
+                # Before the other comes, which has its name.
+                layers.remove(image)
+                layers.insert(at, labels)
 
     def _choose_what_fits(self) -> None:
         chosen, viewer = self.chosen, self.viewer
@@ -410,6 +449,14 @@ class Session:
         if self.problem is not None and self.problem.image is image:
             self.results.put_in_place(self.problem)
         self.schedule()
+
+
+def _fits(strokes: Labels, problem: Problem | None) -> bool:
+    """Tell whether strokes are on the grid of what is open, as far as that is known."""
+    try:
+        return problem is None or bool(problem.axes_like_result(strokes))
+    except Misfit:
+        return False
 
 
 def _following(numbers: Numbers, before: Numbers, after: Numbers, *, all_units: bool) -> Numbers:

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QWidget
 from napari_densecrf.numbers import NAMES, Numbers
 from napari_densecrf.params import CRFParams
 
+from .contributions.precedence import offer_first
 from .panel import form
 from .panel.panel import Panel, scrolled, set_text
 from .panel.progress import Progress
@@ -60,6 +61,7 @@ class DenseCRFWidget(Container):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         self.viewer = napari_viewer
+        offer_first()
         self.session = session = Session(napari_viewer, QtLoop(), remembered_numbers())
         self._controls: dict[str, Any] = {}
         self._controls |= form.make_controls(

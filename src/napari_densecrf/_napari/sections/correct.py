@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -13,6 +13,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info
 
 from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, place
+from napari_densecrf._napari.display.strokes import MOST_KEYS, bind_keys
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
@@ -24,7 +25,6 @@ from .section import Section
 BRUSH_SCREEN_PIXELS = 12
 # What a class that is clear in the result is painted with.
 CLEAR_STROKES = "#f4f4f4"
-MOST_KEYS = 9
 
 
 class Correct(Section):
@@ -154,22 +154,8 @@ def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:
     )
     layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
     layer.selected_label = 1
-    for k in range(1, MOST_KEYS + 1):
-        layer.bind_key(str(k), _painter(k), overwrite=True)
-    layer.bind_key("0", _erase, overwrite=True)
+    bind_keys(layer)
     return layer
-
-
-def _painter(k: int) -> Callable[[Labels], None]:
-    def paint(layer: Labels) -> None:
-        layer.selected_label = k
-        layer.mode = "paint"
-
-    return paint
-
-
-def _erase(layer: Labels) -> None:
-    layer.mode = "erase"
 
 
 def frozen_copy(layer: Labels) -> Labels:

@@ -11,7 +11,7 @@ from magicgui.widgets import Label, PushButton
 from napari.layers import Labels, Layer
 from qtpy.QtWidgets import QApplication
 
-from napari_densecrf._napari.contributions.writer import read_provenance
+from napari_densecrf._napari.contributions.writer import read_kept
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
@@ -113,8 +113,8 @@ class Keep(Section):
 
 
 def provenance_of(layer: Layer) -> dict[str, Any] | None:
-    """Return how a layer was made: from its metadata, or from the JSON beside its file."""
+    """Return how a layer was made: from its metadata, its file, or the JSON beside that."""
     made = layer.metadata.get(METADATA_KEY)
     if not made and layer.source.path:
-        made = read_provenance(Path(layer.source.path))
+        made = read_kept(Path(layer.source.path))
     return made if made and "params" in made else None

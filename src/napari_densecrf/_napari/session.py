@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
@@ -18,6 +19,8 @@ from napari.layers import Labels, Layer
 from napari.utils.events import Event, EventEmitter
 from psygnal import Signal, SignalInstance
 
+from napari_densecrf.files import places
+from napari_densecrf.files import project as files
 from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
 
 from . import status
@@ -30,6 +33,7 @@ from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
 from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of
 from .problem.view import View, whole_slice
+from .recipes import project
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
 from .work.loop import Loop
@@ -63,6 +67,7 @@ class Session:
     numbers_changed = Signal(Numbers, str, description="By USER, PROGRAM, or IMAGE: of other units or range.")
     measured_changed = Signal(Measured, description="The units of another image are known.")
     inputs_changed = Signal(object, description="What was understood: a `Problem` or a `Misfit`.")
+    continued = Signal(str, list, description="A project goes on: its path, and sentences on what has changed.")
     result_written = Signal(Result)
     status_changed = Signal(Status)
     progressed = Signal(str, float, description="Stage and fraction of what runs.")
@@ -80,7 +85,11 @@ class Session:
         self.engine = Engine()
         self.results = ResultLayers(viewer)
         self.is_closed = False
+        # Projects that were saved or continued here.
+        self.projects: set[Path] = set()
         self._remembered = remembered or {}
+        # Numbers of a project, which wait until its image has been measured.
+        self._continued: Numbers | None = None
         self._remarks: list[str] = []
         self._extras: dict[object, str] = {}
         self._is_writing = False
@@ -159,6 +168,7 @@ class Session:
             return
         self._recognise()
         self._choose_what_fits()
+        self._take_project()
         self._choice_made(refine=not self._is_writing)
 
     def _recognise(self) -> None:
@@ -214,6 +224,59 @@ class Session:
                 misfit.source.visible = False
             self.choose(by=USER, map=layer)
 
+    # --- projects --------------------------------------------------------------------------------------------------
+
+    def save_project(self, path: Path) -> None:
+        """Save what is open and chosen, to go on with on another day.
+
+        Raises
+        ------
+        Misfit, BadInput, OSError
+            With what is wrong; nothing is written then.
+        """
+        about, stored = project.collected(path, self.chosen, self.numbers, self.viewer, self._was_edited)
+        files.save(path, about, stored)
+        self.projects.add(places.real(path))
+
+    def continue_project(self, path: Path) -> None:
+        """Open what a project names and is not open yet, and choose and set all as it was.
+
+        Raises
+        ------
+        BadInput, OSError
+            With what is wrong; nothing is changed then.
+        """
+        opened = project.opened(path, [layer for layer in self.viewer.layers if not self._was_edited(layer)])
+        with self.writing():
+            for layer in opened.layers:
+                if layer not in self.viewer.layers:
+                    self.viewer.add_layer(layer)
+        self._go_on(path, opened)
+
+    def _go_on(self, path: Path, opened: project.Opened) -> None:
+        self.projects.add(places.real(path))
+        for layer in opened.layers:
+            if STROKES_KEY in layer.metadata:
+                bind_keys(layer)
+        step = opened.project.get("step", ())
+        if len(step) == self.viewer.dims.ndim:
+            self.viewer.dims.current_step = tuple(step)
+        numbers = opened.numbers(self.numbers)
+        self.choose(by=USER, **opened.chosen)
+        self._continued = numbers
+        self.set_numbers(numbers)
+        self.continued.emit(str(path), opened.remarks)
+
+    def _take_project(self) -> None:
+        """Go on with a project whose layers napari has opened."""
+        opened = project.taken_in(self.viewer.layers)
+        if opened is not None:
+            self._go_on(Path(opened.path), opened)
+
+    def _was_edited(self, layer: Layer) -> bool:
+        revisions: Any = self._revisions.of([layer])
+        return bool(revisions[0][0] > 0)
+
     # --- numbers ---------------------------------------------------------------------------------------------------
 
     def set_numbers(self, numbers: Numbers, *, by: str = PROGRAM, refine: bool = True) -> None:
@@ -243,6 +306,7 @@ class Session:
         if last is None and self._remembered:
             relative = now.relative_to(measured.units).updated(self._remembered)
             now = relative.in_units(measured.units, MORE_DIGITS)
+        now, self._continued = self._continued or now, None
         self.measured_changed.emit(measured)
         self.set_numbers(now, by=PROGRAM if alike else IMAGE)
 
@@ -320,6 +384,7 @@ class Session:
                 region = whole_slice(problem, self.viewer.dims.point)
                 self._submit(lambda: measure(problem, region), done=self._take_measured, long=False)
             elif self.chosen.live or forced:
+                self._continued = None
                 self._refine(self._completed(request))
             elif self.results.of(problem.image) is None:
                 self.set_status(status.NOT_LIVE)

@@ -221,6 +221,8 @@ class DenseCRFWidget(Container):
         panel.add_text(controls["understood"])
         panel.add_row(controls["leading"])
         panel.add_row(controls["remedy"])
+        panel.add_wide(controls["continue_project"])
+        controls["continue_project"].visible = False
         for name in ("leading", "remedy"):
             panel.show_row(controls[name], False)
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):

@@ -109,7 +109,7 @@ def test_a_project_is_opened_like_any_file(dock, qtbot, folder, docked_first):
 
 @pytest.mark.parametrize("kind", ["strokes", "several", "memory", "painted labels"])
 def test_whatever_the_map_is_it_comes_back(dock, qtbot, folder, kind):
-    image, probabilities = picture((40, 50), 3)
+    _, probabilities = picture((40, 50), 3)
     viewer, widget = dock(expect=False)
     viewer.open(folder / "cells.tif", plugin="napari")
     if kind == "strokes":
@@ -224,7 +224,7 @@ def test_the_project_of_an_earlier_day_is_replaced_by_a_second_click_alone(dock,
 
 
 def test_a_frozen_layer_is_said_to_be_left_out(dock, qtbot, folder):
-    viewer, widget = opened(dock, qtbot, folder)
+    _, widget = opened(dock, qtbot, folder)
     widget.freeze.changed.emit(True)
     widget.save_project.changed.emit(True)
     assert "Not in it: “cells frozen”" in widget.kept.value

@@ -42,6 +42,9 @@ from .work.worker import Measured, Result
 
 SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Choose, Keep, Run)
 
+# What to do about slices that are not refined yet.
+UNFINISHED = ("refine_all", "keep_refined")
+
 
 class DenseCRFWidget(Container):
     """Refine a rough segmentation with a fully connected CRF, live.
@@ -192,8 +195,15 @@ class DenseCRFWidget(Container):
 
     def _on_result(self, result: Result) -> None:
         self._warned = ""
+        layer = self.session.result_layer
+        self._show_unfinished(layer is not None and not self.session.results.extent(layer).is_complete)
         self.result_shown.emit(result)
         self.refined.emit(self.session.result_layer)
+
+    def _show_unfinished(self, shown: bool) -> None:
+        for name in UNFINISHED:
+            if self._controls[name].visible != shown:
+                self._controls[name].visible = shown
 
     def _on_failure(self, words: str) -> None:
         # Once for all requests that fail in the same way.
@@ -232,6 +242,7 @@ class DenseCRFWidget(Container):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
         panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
         panel.add_text(controls["status"])
+        panel.add_line([controls[name] for name in UNFINISHED])
         panel.add_wide(controls["progress"])
         with panel.fold("More"):
             for name in ("n_iterations", "damping"):
@@ -243,6 +254,7 @@ class DenseCRFWidget(Container):
             with panel.fold(section.title) as fold:
                 section.fold = fold
                 section.lay_out(panel)
+        self._show_unfinished(False)
         layout = self.native.layout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(panel))

@@ -7,7 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .problem.extent import Extent
+
 OPEN_IMAGE = "Open an image first."
+NOTHING_REFINED = "Nothing has been refined yet."
+REFINE_FIRST = "Refine a slice first."
+
+
+# ---- slices that are left
+
+
+def frozen(name: str, extent: Extent) -> str:
+    """Say under which name a result is kept, and how much of it is one."""
+    if extent.is_complete:
+        return f"Kept as “{name}”."
+    return f"Kept as “{name}”: {extent}. The others have no label."
+
+
+def saved_in_part(name: str, refined: int, n_all: int, none: int) -> str:
+    """Say what a file holds where slices are left."""
+    return f"“{name}”: {refined} of {n_all} slices refined. The others are {none} in the file, which is no label."
+
+
+def saved_unfinished(name: str, none: int) -> str:
+    """Say what a file holds of a run that was stopped."""
+    return f"“{name}”: the run was stopped. What it has not reached is {none} in the file, which is no label."
 
 
 # ---- projects

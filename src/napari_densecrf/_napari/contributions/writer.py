@@ -15,8 +15,10 @@ from uuid import uuid4
 import npe2
 import numpy as np
 import tifffile
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.understand import METADATA_KEY
 from napari_densecrf.door.axes import letter_of
 from napari_densecrf.files.read import METRES
@@ -61,6 +63,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     finally:
         unfinished.unlink(missing_ok=True)
     written = [str(target)]
+    _say_what_is_left(target.name, made)
     if not made and not _is_ome(target):
         return written
     if beside(target).exists() and not _is_ours(beside(target)):
@@ -68,6 +71,16 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         return written
     _write_text(beside(target), json.dumps({**made, LAYER: said}, indent=2))
     return [*written, str(beside(target))]
+
+
+def _say_what_is_left(name: str, made: Mapping[str, Any]) -> None:
+    """Say where a file holds pixels without a label because nobody has refined them."""
+    slices = made.get("slices", {"refined": 1, "of": 1})
+    n_refined = slices["refined"] + slices.get("with_other_numbers", 0)
+    if n_refined < slices["of"]:
+        show_info(words.saved_in_part(name, n_refined, slices["of"], made["no_label"]))
+    elif made.get("stopped"):
+        show_info(words.saved_unfinished(name, made["no_label"]))
 
 
 def write_folder(path: str, layers: list[LayerData]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from magicgui.widgets import Label, PushButton
 from napari.utils import progress
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text
 from napari_densecrf._napari.problem.understand import Misfit
 from napari_densecrf._napari.runs.apply import Apply
@@ -62,7 +63,11 @@ class Run(Section):
             text="Run on folder …",
             tooltip="Refine all images of a folder with these numbers, and save the labels.",
         )
-        self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
+        # Below the status line, while slices are left; the widget puts it there.
+        rest = PushButton(
+            name="refine_all", text="Refine all", tooltip="Refine all slices with these numbers, in the background."
+        )
+        self.controls = {control.name: control for control in (apply, folder, stop, rest, Label(name="job"))}
         self._runner = Runner(session.loop, "napari-densecrf run", warns=False)
         self._job: LongRun | None = None
         self._applied: Apply | None = None
@@ -82,6 +87,7 @@ class Run(Section):
     def connect(self) -> None:
         """Listen to the buttons and to the thread."""
         self.controls["apply"].changed.connect(self._apply)
+        self.controls["refine_all"].changed.connect(self._refine_all)
         self.controls["run_on_folder"].changed.connect(self._open_form)
         self.controls["stop"].changed.connect(self._stop)
 
@@ -94,10 +100,14 @@ class Run(Section):
 
     # --- what is asked for -----------------------------------------------------------------------------------------
 
+    def _refine_all(self) -> None:
+        self.fold.open_by_user()
+        self._apply()
+
     def _apply(self) -> None:
         request, shown = self.session.request(), self.session.result
         if request is None or shown is None:
-            self._say("Refine a slice first.")
+            self._say(words.REFINE_FIRST)
             return
         if self._applied is None or not self._applied.goes_on(request, self.session.viewer):
             start = start_in_memory if fits(request, shown.inputs.dtype) else start_on_disk
@@ -165,7 +175,7 @@ class Run(Section):
         self._enable(running=False)
 
     def _enable(self, *, running: bool) -> None:
-        for name in ("apply", "run_on_folder"):
+        for name in ("apply", "refine_all", "run_on_folder"):
             self.controls[name].enabled = not running
         self.controls["stop"].enabled = running
         if self._bar is not None and not running:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import FromStrokes, Map, Misfit, Problem, layers_of_map
+from napari_densecrf.blank import label_type
 from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels
 from napari_densecrf.door.axes import MAX_CLASSES
@@ -58,7 +59,7 @@ def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any]
         dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype)
     else:
         names = class_names(problem.map, len(values))
-        dtype = np.dtype(np.uint8 if len(values) <= 256 else np.uint16)
+        dtype = label_type(len(values))
     return Inputs(image, None if problem.channel_axis is None else -1, probabilities, values, names, dtype)
 
 

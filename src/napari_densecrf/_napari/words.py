@@ -12,6 +12,28 @@ from .problem.extent import Extent
 OPEN_IMAGE = "Open an image first."
 NOTHING_REFINED = "Nothing has been refined yet."
 REFINE_FIRST = "Refine a slice first."
+CHOOSE_FIRST = "Choose an image and a map first."
+
+# ---- Auto and Fit
+
+LOOKING = "Looking at the image and the map …"
+TRYING = "Trying numbers on the strokes …"
+FIT_OF_OWN_STROKES = "The map itself is made from these strokes: a fit needs a map from elsewhere."
+FIT_NEEDS_STROKES = "Paint a few strokes in this slice first: at least two of each of two classes."
+BETTER_UNREFINED = "The map is better unrefined"
+LEAVE = "Leave it as it is: "
+
+
+def better_unrefined(reason: str) -> str:
+    """Say that the map is shown as it is, and why."""
+    return f"{BETTER_UNREFINED}, and shown as it is: {reason.removeprefix(LEAVE)}"
+
+
+def other_numbers(*, decided: bool, is_map: bool) -> str:
+    """Return what the button says that switches between what was decided and what was there."""
+    if is_map:
+        return "Refine it all the same" if decided else "Show the map unrefined"
+    return "Back to the numbers of before" if decided else "To the numbers that were found"
 
 
 # ---- slices that are left

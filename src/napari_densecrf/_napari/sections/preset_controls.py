@@ -8,6 +8,7 @@ from pathlib import Path
 from magicgui.widgets import ComboBox, Label, PushButton
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.recipes.command import joined
 from napari_densecrf._napari.recipes.presets import BUILT_IN, Preset, forget, keep, own_presets
@@ -85,7 +86,7 @@ class ChoosePreset(Section):
         numbers, image = self.session.relative_numbers, self.session.chosen.image
         name = name.strip()
         if numbers is None or image is None:
-            self._say("Choose an image and a map first.")
+            self._say(words.CHOOSE_FIRST)
         elif name in ("", self.controls["preset"].null_string):
             self._say("A preset needs a name.")
         else:
@@ -157,7 +158,7 @@ class ChoosePreset(Section):
             self.session.set_relative_numbers(relative.updated(preset.numbers))
             self._say(preset.source)
         elif preset is not None:
-            self._say("Choose an image and a map first.")
+            self._say(words.CHOOSE_FIRST)
         self._follow()
 
     def _follow(self, *_: object) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
+from driving import WAIT_MS, after, image_layer, readable, result_of, settle
 
 
 def speckled(seed=0):

@@ -5,6 +5,7 @@ What the program says of a layer or of a file names it in quotes. One fact a sen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from .problem.extent import Extent
@@ -12,6 +13,8 @@ from .problem.extent import Extent
 OPEN_IMAGE = "Open an image first."
 NOTHING_REFINED = "Nothing has been refined yet."
 REFINE_FIRST = "Refine a slice first."
+COPIED = "Copied."
+CHOOSE_FOLDER = "Choose the folder of the images."
 CHOOSE_FIRST = "Choose an image and a map first."
 
 # ---- Auto and Fit
@@ -84,3 +87,37 @@ def project_continued(name: str) -> str:
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"“{name}”" for name in names)
+
+
+# ---- Run on folder: what the command line says, for those who have no options to type
+
+AS_LABELS = "open it with its image and click the button that names it, then run the folder again"
+_IN_WINDOW = (
+    (r"say --from-labels [\d.]+( if each number is a class)?", AS_LABELS),
+    (r"leave out --from-labels where these are probabilities", "open one of these maps as an image layer"),
+    (r"say --axes .*", "open one of these images with its map, and choose in More > Slices what its slices are"),
+    (r"say what its axes are, as in --axes \w+", "open one of these images with its map first"),
+    (r"say --map-axes \w+ if it is the foreground of two classes", "if it is the foreground of two classes, open it"),
+    (r"(; |, )?with --map-axes \w+", ""),
+    (r"; --map-axes tells", ""),
+    (r"--map-axes names", "the map that is open names"),
+    (r"--axes names", "the image that is open names"),
+    (r"give --spacing", "give the image a scale in napari"),
+)
+
+
+def for_window(sentence: str) -> str:
+    """Return what the command line says of a file, with what to do in the window in place of options."""
+    for options, instead in _IN_WINDOW:
+        sentence = re.sub(options, instead, sentence)
+    return sentence
+
+
+def of_pair(has_image: bool, has_map: bool) -> str:
+    """Say in the table of pairs what is there."""
+    return "image and map" if has_image and has_map else "no map of this name" if has_image else "no such image"
+
+
+def more_pairs(n_more: int) -> str:
+    """Say that a table has more rows than it shows."""
+    return f"and {n_more} more"

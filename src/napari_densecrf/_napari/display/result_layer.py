@@ -119,10 +119,11 @@ class ResultLayers(OneLayer[Labels]):
         visited[request.region.index] = now = (request.params, request.time_sigma, request.frame)
         n_now = sum(one == now for one in visited.values())
         extent = Extent(n_now, math.prod(problem.shape[:-2]), len(visited) - n_now)
+        others = {"with_other_numbers": extent.n_other} if extent.n_other else {}
         layer.metadata[METADATA_KEY] = {
             **made,
             "no_label": no_label(result.inputs.dtype, result.inputs.values.tolist()),
-            "slices": {"refined": extent.n_refined, "of": extent.n_all, "with_other_numbers": extent.n_other},
+            "slices": {"refined": extent.n_refined, "of": extent.n_all, **others},
         }
         return extent
 

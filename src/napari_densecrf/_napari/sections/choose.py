@@ -153,8 +153,8 @@ class Choose(Section):
             said = " · ".join([words.BETTER_UNREFINED, *left])
             self.session.set_status(Status(said, Light.AMBER if left else Light.GREEN))
 
-    def _say(self, words: str) -> None:
-        set_text(self.controls["advice"], words)
+    def _say(self, said: str) -> None:
+        set_text(self.controls["advice"], said)
 
 
 @dataclass

@@ -218,8 +218,8 @@ class Keep(Section):
             session.choose(slices=joined)
         return [name for name in names if name not in layers]
 
-    def _say(self, words: str) -> None:
-        set_text(self.controls["kept"], words)
+    def _say(self, said: str) -> None:
+        set_text(self.controls["kept"], said)
 
 
 def saved_at(path: Path) -> str | None:

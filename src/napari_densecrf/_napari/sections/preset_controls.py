@@ -112,8 +112,8 @@ class ChoosePreset(Section):
         try:
             numbers = Numbers.of_params(read_params(path), self.session.numbers)
         except BadInput as error:
-            words = str(error).removeprefix(f"{path}: ")
-            self._say(f"“{path.name}” has no parameters: {words}.")
+            why = str(error).removeprefix(f"{path}: ")
+            self._say(f"“{path.name}” has no parameters: {why}.")
         except OSError as error:
             self._say(f"“{path.name}” cannot be read: {error.strerror}.")
         except ValueError as error:
@@ -192,11 +192,11 @@ class ChoosePreset(Section):
         if request is None:
             return []
         sizes = request.frame_spacing
-        words = [] if set(sizes) == {1.0} else ["--spacing", ",".join(repr(float(size)) for size in sizes)]
-        return words if request.time_sigma is None else [*words, "--time-sigma", repr(request.time_sigma)]
+        options = [] if set(sizes) == {1.0} else ["--spacing", ",".join(repr(float(size)) for size in sizes)]
+        return options if request.time_sigma is None else [*options, "--time-sigma", repr(request.time_sigma)]
 
-    def _say(self, words: str) -> None:
-        set_text(self._advice, words)
+    def _say(self, said: str) -> None:
+        set_text(self._advice, said)
 
 
 def ask_name(parent: QWidget, names: list[str], name: str | None) -> str | None:

@@ -17,6 +17,7 @@ from napari_densecrf._napari.runs.in_memory import fits, start_in_memory
 from napari_densecrf._napari.runs.to_zarr import start_on_disk
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Listener, Runner, Steps
+from napari_densecrf.files.batch import Outcome
 
 from .folder_form import FolderForm
 from .section import Section
@@ -133,11 +134,11 @@ class Run(Section):
 
     # --- what becomes of it ----------------------------------------------------------------------------------------
 
-    def _begin(self, job: LongRun, words: str) -> None:
+    def _begin(self, job: LongRun, said: str) -> None:
         self._job = job
         self._started = time.monotonic()
         self._enable(running=True)
-        self._say(words)
+        self._say(said)
         self._look.start()
         self._bar = progress(total=job.n_all, desc="Dense CRF")
         self._bar.update(job.n_done)
@@ -147,11 +148,13 @@ class Run(Section):
         job = self._job
         if job is None:
             return
-        words = job.take(found)
-        if words is None:
+        said = job.take(found)
+        if said is None:
             self._stop()
             return
-        self._say(words)
+        self._say(said)
+        if self._form is not None and isinstance(found, Outcome):
+            self._form.show_outcome(found)
         if self._bar is not None and job.n_done > self._bar.n:
             self._bar.total = job.n_all
             # Last, as it runs the event loop.
@@ -182,5 +185,5 @@ class Run(Section):
             self._bar.close()
             self._bar = None
 
-    def _say(self, words: str) -> None:
-        set_text(self.controls["job"], words)
+    def _say(self, said: str) -> None:
+        set_text(self.controls["job"], said)

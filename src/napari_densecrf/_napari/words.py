@@ -59,6 +59,14 @@ def saved_unfinished(name: str, none: int) -> str:
     return f"“{name}”: the run was stopped. What it has not reached is {none} in the file, which is no label."
 
 
+# ---- recipes
+
+
+def not_copied(why: str) -> str:
+    """Return what the clipboard holds where nothing can be copied: a comment in Python and in shells."""
+    return f"# Not copied: {why}"
+
+
 # ---- projects
 
 

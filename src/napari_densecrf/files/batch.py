@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from uuid import uuid4
 
 from napari_densecrf.crf.unary import InputWarning
 
@@ -181,10 +180,25 @@ def run_all(
     Raises
     ------
     BadInput
-        Before anything is written, where an output would overwrite an input; see `places.check`.
+        Before anything is written, where an output would overwrite an input, see `places.check`, or another batch
+        writes into the folder.
     """
     check(entries, options, folder)
     folder.mkdir(parents=True, exist_ok=True)
+    with places.at_work(folder / TABLE) as work:
+        yield from _run_all(entries, options, folder, work, skip_existing=skip_existing, earlier=earlier)
+
+
+def _run_all(
+    entries: Sequence[Entry],
+    options: Options,
+    folder: Path,
+    work: Path,
+    *,
+    skip_existing: bool,
+    earlier: Sequence[Outcome],
+) -> Iterator[tuple[Outcome, bool]]:
+    """Do what `run_all` does, with a folder for the unfinished table."""
     outcomes = list(earlier)
     settled = {outcome.entry for outcome in earlier}
     for entry in entries:
@@ -194,7 +208,7 @@ def run_all(
         outcomes.append(outcome)
         if skip_existing and entry.output.exists():
             outcome.status = "there already"
-            write_table(folder / TABLE, outcomes)
+            write_table(folder / TABLE, outcomes, work)
             yield outcome, True
             continue
         started = time.perf_counter()
@@ -210,7 +224,7 @@ def run_all(
             # Whatever a damaged file makes a library raise.
             outcome.error = f"{type(error).__name__}: {sentence(error)}"
         outcome.elapsed_ms = 1e3 * (time.perf_counter() - started)
-        write_table(folder / TABLE, outcomes)
+        write_table(folder / TABLE, outcomes, work)
         yield outcome, True
 
 
@@ -255,13 +269,11 @@ def _cell(words: str) -> str:
     return f"'{words}" if words.startswith(FORMULA) else words
 
 
-def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the table under a unique name beside its place, then rename."""
+def write_table(path: Path, outcomes: Sequence[Outcome], work: Path) -> None:
+    """Write the table in a folder for unfinished work, then rename."""
     labels = sorted({label for outcome in outcomes for label in outcome.areas})
-    # A unique name, so that no file of the user has it.
-    path = places.real(path)
-    made = path.with_name(f".{path.name}.{uuid4().hex}")
-    with made.open("x", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    made = work / path.name
+    with made.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow([*HEADS, *(f"pixels_{label}" for label in labels), "error", "remarks"])
         for outcome in outcomes:
@@ -275,4 +287,4 @@ def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
                     _cell("; ".join(outcome.remarks)),
                 ]
             )
-    os.replace(made, path)
+    os.replace(made, places.real(path))

@@ -85,25 +85,21 @@ def save(path: Path, about: Mapping[str, Any], stored: Mapping[str, NDArray[Any]
     folder = layers_of(path)
     if os.path.lexists(folder) and not folder.is_dir():
         raise BadInput(f"{folder} is a file, which napari-densecrf did not make: move it, or give the project a name")
-    work = places.unfinished(path)
-    hold = places.hold_folder(work)
     try:
-        places.begin_folder(work)
-        if stored:
-            folder.mkdir(exist_ok=True)
-        for name, array in stored.items():
-            # The name tells the content, so one that is there is the same.
-            if not (folder / name).exists():
-                np.savez_compressed(work / name, data=array)
-                os.replace(work / name, folder / name)
-        text = json.dumps({"kind": KIND, "version": VERSION, **about}, indent=1)
-        (work / "project.json").write_text(text, encoding="utf-8")
-        os.replace(work / "project.json", path)
-        _remove_unused(folder, stored)
+        with places.at_work(path) as work:
+            if stored:
+                folder.mkdir(exist_ok=True)
+            for name, array in stored.items():
+                # The name tells the content, so one that is there is the same.
+                if not (folder / name).exists():
+                    np.savez_compressed(work / name, data=array)
+                    os.replace(work / name, folder / name)
+            text = json.dumps({"kind": KIND, "version": VERSION, **about}, indent=1)
+            (work / "project.json").write_text(text, encoding="utf-8")
+            os.replace(work / "project.json", path)
+            _remove_unused(folder, stored)
     except OSError as error:
         raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from None
-    finally:
-        _let_go(work, hold)
 
 
 def stored_name(role: str, array: NDArray[Any]) -> str:
@@ -195,13 +191,3 @@ def _remove_unused(folder: Path, names: Iterable[str]) -> None:
             one.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _let_go(work: Path, hold: Any) -> None:
-    if os.name == "nt":
-        # Windows does not remove an open file.
-        hold.close()
-    try:
-        places.remove_folder(work)
-    finally:
-        hold.close()

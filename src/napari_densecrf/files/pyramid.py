@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -63,7 +62,7 @@ def finish(folder: Path, target: Target, spare: Path) -> None:
     put(folder, target.place, spare)
     if target.source is not None:
         with alone_in(target.place.parent):
-            _list_labels(target.place, target.source)
+            _list_labels(target.place, target.source, target.partial)
 
 
 def remove_empty(labels: Path) -> None:
@@ -136,8 +135,11 @@ def _chunks(array: Any) -> Iterator[tuple[slice, ...]]:
 # ---- the list of an image's labels
 
 
-def _list_labels(labels: Path, image: Path) -> None:
-    """Add a name to the list of an image's labels. By hand, as zarr writes attributes one by one and not at once."""
+def _list_labels(labels: Path, image: Path, work: Path) -> None:
+    """Add a name to the list of an image's labels. By hand, as zarr writes attributes one by one and not at once.
+
+    ``work`` is the folder for unfinished work: what is left of a run that was killed is removed with it.
+    """
     group, name = labels.parent, labels.name
     if _format_of(image) == 3:
         whole = {"zarr_format": 3, "node_type": "group", "attributes": {}, **_json_of(group / "zarr.json")}
@@ -145,13 +147,13 @@ def _list_labels(labels: Path, image: Path) -> None:
         document = group / "zarr.json"
     else:
         if not (group / ".zgroup").is_file():
-            _write_json(group / ".zgroup", {"zarr_format": 2})
+            _write_json(group / ".zgroup", {"zarr_format": 2}, work)
         document = group / ".zattrs"
         whole = _json_of(document)
         names = whole.setdefault("labels", [])
     if name not in names:
         names.append(name)
-        _write_json(document, whole)
+        _write_json(document, whole, work)
 
 
 def _version(image: Path) -> str:
@@ -165,8 +167,8 @@ def _json_of(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def _write_json(path: Path, what: dict[str, Any]) -> None:
-    """Write under a unique name beside the file, then rename."""
-    made = path.with_name(f"{path.name}.{uuid4().hex}")
+def _write_json(path: Path, what: dict[str, Any], work: Path) -> None:
+    """Write in the folder for unfinished work, then rename."""
+    made = work / "attributes.json"
     made.write_text(json.dumps(what, indent=2), encoding="utf-8")
     os.replace(made, path)

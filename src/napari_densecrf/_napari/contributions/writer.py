@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import npe2
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.understand import METADATA_KEY
 from napari_densecrf.door.axes import letter_of
+from napari_densecrf.files import places
 from napari_densecrf.files.read import METRES
 
 from .attributes import described
@@ -56,12 +56,9 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     finest = np.asarray(data[0] if attributes.get("multiscale") else data)
     made = attributes.get("metadata", {}).get(METADATA_KEY) or {}
     said = described(attributes, "labels")
-    unfinished = target.with_name(f".{target.name}.{uuid4().hex}")
-    try:
-        _write_tif(unfinished, finest, attributes, {METADATA_KEY: made, LAYER: said}, is_ome=_is_ome(target))
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with places.at_work(target) as work:
+        _write_tif(work / target.name, finest, attributes, {METADATA_KEY: made, LAYER: said}, is_ome=_is_ome(target))
+        os.replace(work / target.name, places.real(target))
     written = [str(target)]
     _say_what_is_left(target.name, made)
     if not made and not _is_ome(target):
@@ -69,7 +66,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     if beside(target).exists() and not _is_ours(beside(target)):
         warnings.warn(f"{beside(target)} is not of napari-densecrf and was left as it is", stacklevel=2)
         return written
-    _write_text(beside(target), json.dumps({**made, LAYER: said}, indent=2))
+    places.write_text(beside(target), json.dumps({**made, LAYER: said}, indent=2))
     return [*written, str(beside(target))]
 
 
@@ -139,16 +136,6 @@ def _is_ours(path: Path) -> bool:
 
 def _is_ome(path: Path) -> bool:
     return path.name.lower().endswith(OME)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write under a unique name beside the file, then rename."""
-    made = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        made.write_text(text, encoding="utf-8")
-        os.replace(made, path)
-    finally:
-        made.unlink(missing_ok=True)
 
 
 def _write_tif(

@@ -120,7 +120,7 @@ def _file_and_axes(layer: Layer, axes: str) -> tuple[str, str]:
             return name, _unarranged(axes, order)
         if _shape_in_file(name) == shape_of(layer):
             return name, axes
-    raise Misfit(f"The command reads files: save “{layer.name}” as tif or npy, and open that.")
+    raise Misfit(f"The command reads files: save “{layer.name}” as tif or npy, and open that. Or {INSTEAD}.")
 
 
 def _unarranged(axes: str, order: list[int | None]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from importlib.metadata import version
@@ -23,6 +23,8 @@ from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes
 from napari_densecrf.files import project as files
 from napari_densecrf.files.read import BadInput, read
 from napari_densecrf.numbers import Numbers
+
+from .python import sample_layers
 
 IMAGE, MAP, STROKES = "image", "map", "strokes"
 # In the metadata of a layer that was opened as a part of a project, until the widget has taken it in.
@@ -258,6 +260,7 @@ def _made(said: Mapping[str, Any], project: Path) -> Layer:
     if "stored" in said:
         return Layer.create(files.read_stored(project, said["stored"]), look, kind)
     origin: dict[str, Any]
+    candidates: Sequence[Layer]
     if "sample" in said:
         candidates, origin = _sample(*said["sample"]), {"sample": tuple(said["sample"])}
     else:
@@ -286,9 +289,9 @@ def _file(path: Path, reader: str | None) -> list[Layer]:
         raise BadInput(f"{path} cannot be read with {reader}: {error}") from None
 
 
-def _sample(plugin: str, key: str) -> list[Layer]:
+def _sample(plugin: str, key: str) -> Sequence[Layer]:
     try:
-        return list(ViewerModel().open_sample(plugin, key))
+        return sample_layers(plugin, key)
     except KeyError:
         raise BadInput(f"the sample {key} of {plugin} is not installed") from None
 

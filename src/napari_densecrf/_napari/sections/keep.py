@@ -169,19 +169,19 @@ class Keep(Section):
     # --- copying and restoring -------------------------------------------------------------------------------------
 
     def _copy(self, write: Callable[[Result, Labels | None], str]) -> None:
-        result = self.session.result
-        if result is None:
-            self._say("Nothing has been refined yet.")
-            return
-        strokes = self.session.chosen.strokes
+        """Put a recipe onto the clipboard, or why there is none: never what was copied before."""
+        result, clipboard = self.session.result, QApplication.clipboard()
         try:
-            text = write(result, strokes)
-        except Misfit as misfit:
-            self._say(str(misfit))
+            if result is None:
+                raise Misfit(words.NOTHING_REFINED)
+            text = write(result, self.session.chosen.strokes)
+        except (Misfit, OSError) as error:
+            clipboard.setText(words.not_copied(str(error)))
+            self._say(str(error))
             return
-        QApplication.clipboard().setText(text)
+        clipboard.setText(text)
         remark = differs(result.request) if write is shell_command else ""
-        self._say(f"Copied. {remark}".rstrip())
+        self._say(f"{words.COPIED} {remark}".rstrip())
 
     def _restore(self) -> None:
         layer = self.session.viewer.layers.selection.active

@@ -5,11 +5,13 @@ that call on no other has any effect, as of a process that is gone: no clean-up,
 """
 
 import csv
+import gc
 import io
 import itertools
 import os
 import subprocess
 import sys
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +25,10 @@ from napari_densecrf.files import project
 from test_files import image_and_map, write_ome_zarr
 
 pytest.importorskip("ome_zarr")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows does not unlink open files")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows does not unlink open files"),
+]
 
 # What Python tells of before it is done, and what changes a file system.
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.utime")
@@ -73,7 +78,13 @@ def ended_at(last, folder, run):
     try:
         run()
         return True
-    except Killed:
+    except Killed as killed:
+        # What the run held is let go, as the system does: the thread of zarr keeps the error, and what it refers to.
+        error = killed
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__
+        gc.collect()
         return False
     finally:
         CALLS.folder = None
@@ -92,7 +103,8 @@ def content(folder):
 
 
 IMAGE, MAP = image_and_map((40, 48), 2)
-TILED = ("--tile-memory", "0.0001", "--quiet")
+# Three frames: a run of three pieces.
+FILM, FILM_MAP = np.stack([IMAGE] * 3), np.stack([MAP] * 3, axis=1)
 
 
 @dataclass
@@ -105,7 +117,10 @@ class Kind:
 
 
 def refine(name):
-    return Kind(lambda: main(["refine", "a.npy", "p.npy", "-o", name, *TILED]) == 0 or pytest.fail("exit code"), name)
+    def run():
+        assert main(["refine", "film.npy", "film_map.npy", "-o", name, "--axes", "TYX", "--quiet"]) == 0
+
+    return Kind(run, name)
 
 
 def batch():
@@ -145,11 +160,12 @@ def at(tmp_path, monkeypatch):
         for one in ("in", "maps"):
             (folder / one).mkdir(parents=True)
         np.save(folder / "a.npy", IMAGE)
-        np.save(folder / "p.npy", MAP)
+        np.save(folder / "film.npy", FILM)
+        np.save(folder / "film_map.npy", FILM_MAP)
         for k in range(2):
             np.save(folder / "in" / f"{k}.npy", IMAGE)
             np.save(folder / "maps" / f"{k}.npy", MAP)
-        write_ome_zarr(folder / "image.ome.zarr", IMAGE, "yx", [0.5, 0.5])
+        write_ome_zarr(folder / "image.ome.zarr", FILM, "tyx", [1, 0.5, 0.5])
         # Files are told by when they were changed.
         for path in folder.rglob("*.npy"):
             os.utime(path, ns=(10**18, 10**18))
@@ -215,7 +231,8 @@ def test_an_earlier_output_is_replaced_as_a_whole(at, kind):
     run()
     expected = content(folder)
     n_ended = 0
-    for last in itertools.count():
+    # A zarr makes hundreds of calls, most of them alike: each of them is tried above.
+    for last in itertools.count(step=3 if "zarr" in kind else 1):
         came_to_an_end = ended_at(last, folder, run)
         if KINDS[kind].labels:
             assert labels_in(folder / KINDS[kind].labels) is not None or any(folder.rglob(".*.partial"))

@@ -85,6 +85,7 @@ def save(path: Path, about: Mapping[str, Any], stored: Mapping[str, NDArray[Any]
     folder = layers_of(path)
     if os.path.lexists(folder) and not folder.is_dir():
         raise BadInput(f"{folder} is a file, which napari-densecrf did not make: move it, or give the project a name")
+    is_new = not folder.exists()
     try:
         with places.at_work(path) as work:
             if stored:
@@ -99,6 +100,8 @@ def save(path: Path, about: Mapping[str, Any], stored: Mapping[str, NDArray[Any]
             os.replace(work / "project.json", path)
             _remove_unused(folder, stored)
     except OSError as error:
+        if is_new and folder.is_dir():
+            _remove_unused(folder, ())
         raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from None
 
 

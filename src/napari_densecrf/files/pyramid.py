@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .target import Target
 # Sides of a chunk of a zarr array, at most; levels of a pyramid stop below it.
 MOST_CHUNK = 1024
 SMALLEST_LEVEL = 256
+# How zarr calls a file that is being written.
+HALF_CHUNK = re.compile(r"\.[0-9a-f]{32}\.partial$")
 UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 
 
@@ -38,6 +41,14 @@ def finest(folder: Path) -> Any:
     import zarr
 
     return zarr.open_array(folder / "0", mode="r+")
+
+
+def remove_half_chunks(folder: Path) -> None:
+    """Remove the chunks that zarr had not yet renamed when a run was killed."""
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if HALF_CHUNK.search(name):
+                (Path(at) / name).unlink()
 
 
 def finish(folder: Path, target: Target, spare: Path) -> None:

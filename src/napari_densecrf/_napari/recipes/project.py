@@ -16,6 +16,7 @@ from napari.layers import Image, Labels, Layer
 from napari.layers._source import Source, layer_source
 from numpy.typing import NDArray
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.attributes import attributes_of, described
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.request import Chosen
@@ -97,7 +98,7 @@ def collected(
         With one sentence, where there is no image, or a layer can be neither named nor stored.
     """
     if chosen.image is None:
-        raise Misfit("Open an image first.")
+        raise Misfit(words.OPEN_IMAGE)
     maps = [] if chosen.map is None else layers_of_map(chosen.map)
     roles: dict[Layer, list[str]] = {chosen.image: [IMAGE]}
     for role, layers in ((MAP, maps), (STROKES, [] if chosen.strokes is None else [chosen.strokes])):
@@ -166,7 +167,7 @@ def _said_of(
         said["stored"] = files.stored_name(roles[0], data)
         stored[said["stored"]] = data
     else:
-        raise Misfit(f"“{layer.name}” is not in memory and is from no file: save it, open that, and then the project.")
+        raise Misfit(words.from_nowhere(layer.name))
     return said
 
 
@@ -271,7 +272,7 @@ def _made(said: Mapping[str, Any], project: Path) -> Layer:
         shapes = " and ".join(" x ".join(map(str, shape_of(layer))) for layer in candidates) or "nothing"
         wanted = " x ".join(map(str, said["shape"]))
         name = said.get("file") or said["look"]["name"]
-        raise BadInput(f"“{name}” has changed since the project was saved: it is {shapes}, and was {wanted}")
+        raise BadInput(words.another_shape(name, shapes, wanted))
     by_pixels = (layer for layer in fitting if said["pixels"] is not None and _has_pixels(layer, said))
     by_number = fitting[min(said["number"], len(fitting) - 1)]
     data, attributes, _ = next(by_pixels, by_number).as_layer_data_tuple()
@@ -282,18 +283,18 @@ def _made(said: Mapping[str, Any], project: Path) -> Layer:
 def _file(path: Path, reader: str | None) -> list[Layer]:
     """Open a file as napari does."""
     if not path.exists():
-        raise BadInput(f"{path} is no longer there: put it back, or open it from where it is")
+        raise BadInput(words.gone(path))
     try:
         return list(ViewerModel().open(str(path), plugin=reader))
     except Exception as error:
-        raise BadInput(f"{path} cannot be read with {reader}: {error}") from None
+        raise BadInput(words.unreadable(path, reader, error)) from None
 
 
 def _sample(plugin: str, key: str) -> Sequence[Layer]:
     try:
         return sample_layers(plugin, key)
     except KeyError:
-        raise BadInput(f"the sample {key} of {plugin} is not installed") from None
+        raise BadInput(words.no_sample(plugin, key)) from None
 
 
 def _remarks(layer: Layer, said: Mapping[str, Any], project: Path) -> Iterator[str]:
@@ -302,7 +303,7 @@ def _remarks(layer: Layer, said: Mapping[str, Any], project: Path) -> Iterator[s
     if has is None and "file" in said:
         has = said["print"] == files.file_print(files.absolute(said["file"], project))
     if has is False:
-        yield f"“{layer.name}” has changed since: the result may be another."
+        yield words.changed_since(layer.name)
 
 
 def _has_pixels(layer: Layer, said: Mapping[str, Any]) -> bool | None:

@@ -67,17 +67,12 @@ class FolderRun:
     def take(self, found: Outcome) -> str:
         """Keep the outcome of an image; return the text of the panel."""
         self.outcomes.append(found)
-        failed = len(self._failed)
-        return f"{self.n_done} of {self.n_all} done{f', {failed} of them failed' if failed else ''} …"
+        return words.progress(self.n_done, self.n_all, len(self._failed))
 
     def finish(self, seconds: float) -> str:
         """Say how many were done, and what is wrong with the first that was not."""
-        failed, where = self._failed, f"{self.folder / TABLE}"
-        n_good = self.n_all - len(failed)
-        if not failed:
-            return f"All {self.n_all} images done in {seconds:.0f} s, see {where}."
-        more = "" if len(failed) == 1 else ", and others"
-        return f"{n_good} of {self.n_all} images done, {len(failed)} failed: {_named(failed[0])}{more}. See {where}"
+        first = _named(self._failed[0]) if self._failed else ""
+        return words.folder_done(self.n_all, len(self._failed), first, seconds, self.folder / TABLE)
 
     @property
     def _failed(self) -> list[Outcome]:
@@ -138,16 +133,9 @@ class Choice:
         try:
             entries = self.entries()
         except BadInput:
-            return "There is no image."
+            return words.NO_IMAGE
         missing = [Path(entry.image).name for entry in entries if not Path(entry.probabilities).exists()]
-        count = f"{len(entries)} image{'s' * (len(entries) > 1)}"
-        if not self.maps:
-            return f"{count}: choose the map of one of them."
-        if not missing:
-            return f"{count}, {'each with its map' if len(entries) > 1 else 'with its map'}."
-        if len(missing) == len(entries):
-            return f"{count}, but no map is called so."
-        return f"{count}, {len(missing)} without a map: {missing[0]}{' …' if len(missing) > 1 else ''}"
+        return words.pairs(len(entries), missing, has_pattern=bool(self.maps))
 
 
 def options_like(request: Request | None, params: CRFParams, images: Sequence[str], *, rough: bool) -> Options:

@@ -102,9 +102,9 @@ class Keep(Section):
         if image is None:
             self._say(words.OPEN_IMAGE)
             return
-        if path is None and image.source.path and Path(image.source.path).exists():
-            path = files.beside(image.source.path)
-        path = path or ask_project(self._window(), f"{image.name}{files.ENDING}", writing=True)
+        has_file = bool(image.source.path) and Path(image.source.path).exists()
+        own = files.beside(image.source.path) if has_file else None
+        path = path or own or ask_project(self._window(), f"{image.name}{files.ENDING}", writing=True)
         if path is None or self._is_of_another_day(path):
             return
         try:
@@ -112,7 +112,9 @@ class Keep(Section):
         except (BadInput, Misfit, OSError) as error:
             self._say(sentence(error))
             return
-        self._say(words.project_saved(path.name, left_out(self.session.chosen, self.session.viewer)))
+        self._say(
+            words.project_saved(path.name, left_out(self.session.chosen, self.session.viewer), is_beside=path == own)
+        )
         self._offer()
 
     def _is_of_another_day(self, path: Path) -> bool:
@@ -187,18 +189,18 @@ class Keep(Section):
         layer = self.session.viewer.layers.selection.active
         made = None if layer is None else provenance_of(layer)
         if layer is None or made is None:
-            self._say("Select a layer that was made here: a refined, a frozen or a saved one.")
+            self._say(words.SELECT_MADE_HERE)
             return
         try:
             numbers = Numbers.of_params(CRFParams.from_dict(made["params"]), self.session.numbers)
         except ValueError as error:
-            self._say(f"Nothing was set: {error}.")
+            self._say(words.nothing_set(error))
             return
         if made.get("time_sigma") is not None:
             numbers = replace(numbers, time_sigma=made["time_sigma"])
         missing = self._choose_inputs(made)
         self.session.set_numbers(numbers)
-        self._say(f"Restored from “{layer.name}”." + (f" Not open: {', '.join(missing)}." if missing else ""))
+        self._say(words.restored(layer.name, missing))
 
     def _choose_inputs(self, made: dict[str, Any]) -> list[str]:
         """Choose the inputs by their names, and slices as what they were; return the names that are not there."""

@@ -88,7 +88,7 @@ class ChoosePreset(Section):
         if numbers is None or image is None:
             self._say(words.CHOOSE_FIRST)
         elif name in ("", self.controls["preset"].null_string):
-            self._say("A preset needs a name.")
+            self._say(words.NEEDS_NAME)
         else:
             preset = Preset(name, numbers.as_dict(), f"Saved by you on “{image.name}”.")
             try:
@@ -97,7 +97,7 @@ class ChoosePreset(Section):
                 self._say(str(error))
                 return
             self._reload(name)
-            self._say(f"Saved as “{name}”.")
+            self._say(words.saved_preset(name))
 
     def delete(self, *_: object) -> None:
         """Delete the chosen preset, one of the user's own; the sliders stay where they are."""
@@ -105,7 +105,7 @@ class ChoosePreset(Section):
         if any(name == preset.name for preset in self._own):
             forget(name)
             self._reload(None)
-            self._say(f"Deleted “{name}”.")
+            self._say(words.deleted_preset(name))
 
     def import_from(self, path: Path) -> None:
         """Show the numbers of a file, and refine with them."""
@@ -113,24 +113,24 @@ class ChoosePreset(Section):
             numbers = Numbers.of_params(read_params(path), self.session.numbers)
         except BadInput as error:
             why = str(error).removeprefix(f"{path}: ")
-            self._say(f"“{path.name}” has no parameters: {why}.")
+            self._say(words.no_parameters(path.name, why))
         except OSError as error:
-            self._say(f"“{path.name}” cannot be read: {error.strerror}.")
+            self._say(words.not_read(path.name, error))
         except ValueError as error:
-            self._say(f"“{path.name}” has numbers that the sliders cannot show: {error}.")
+            self._say(words.not_for_sliders(path.name, error))
         else:
             self.session.set_numbers(numbers)
-            self._say(f"Imported “{path.name}”.")
+            self._say(words.imported(path.name))
 
     def export_to(self, path: Path) -> None:
         """Write the numbers of the sliders, in the units of the image that is shown."""
         try:
             path.write_text(self.session.numbers.params.to_json() + "\n", encoding="utf-8")
         except OSError as error:
-            self._say(f"“{path.name}” cannot be written: {error.strerror}.")
+            self._say(words.not_written(path.name, error))
         else:
             options = joined(["--params", path.name, *self._units()], windows=os.name == "nt")
-            self._say(f"Written, for images like this one. For the command line: {options}")
+            self._say(words.exported(options))
 
     # --- dialogs ----------------------------------------------------------------------------------------------------
 

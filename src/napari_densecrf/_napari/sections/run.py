@@ -119,7 +119,7 @@ class Run(Section):
             except Misfit as misfit:
                 self._say(str(misfit))
                 return
-        self._begin(self._applied, "Looking how long it will take …")
+        self._begin(self._applied, words.LOOKING_HOW_LONG)
 
     def _open_form(self) -> None:
         if self._form is None:
@@ -130,7 +130,7 @@ class Run(Section):
         """Refine the files of a folder; where the same was stopped, go on."""
         if self._batch is None or not self._batch.is_like(batch):
             self._batch = batch
-        self._begin(self._batch, f"0 of {batch.n_all} done …")
+        self._begin(self._batch, words.progress(0, batch.n_all))
 
     # --- what becomes of it ----------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Run(Section):
     def _stop(self, *_: object) -> None:
         self._runner.cancel()
         if self._job is not None:
-            self._say(f"Stopped after {self._job.n_done} of {self._job.n_all}; {self._job.again} goes on from there.")
+            self._say(words.stopped(self._job.n_done, self._job.n_all, self._job.again))
         self._enable(running=False)
 
     def _enable(self, *, running: bool) -> None:

@@ -44,6 +44,10 @@ def test_the_others_are_clear_and_no_class(docked, qtbot):
     assert layer.metadata[METADATA_KEY]["no_label"] == 255
     widget.live.value = False
     assert (clear_at(viewer, layer, (here + 1) % 5) == 0).all()
+    settle(qtbot, widget)
+    # Nothing is said of this slice but what would refine it.
+    assert "changed" not in widget.status.value
+    assert "Not live: Update refines" in widget.status.value
     assert "1 of 5 slices refined" in widget.status.value
     for name in ("refine_all", "keep_refined"):
         assert widget[name].visible
@@ -97,9 +101,16 @@ def test_refine_all_refines_them(docked, qtbot):
 def test_one_image_has_nothing_left(dock, qtbot):
     image, probabilities = picture((30, 32), 3)
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
-    assert not widget.refine_all.visible
+    assert not widget.refine_all.native.isVisibleTo(widget.panel)
     assert (result_of(viewer).data < 3).all()
     settle(qtbot, widget)
+
+
+def test_before_a_result_nothing_is_offered_for_it(dock):
+    _, widget = dock(image_layer(picture()[0], name="image"), expect=False)
+    widget.panel.folds["Choose"].open = True
+    for name in ("refine_all", "keep_refined", "other_numbers", "continue_project"):
+        assert not widget[name].native.isVisibleTo(widget.panel)
 
 
 def test_a_class_of_the_largest_number_is_a_class(dock, qtbot):

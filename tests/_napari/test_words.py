@@ -78,7 +78,7 @@ def test_they_are_short_and_plain():
     "sentence",
     [
         "a.tif: the map holds only 0 and 255 as uint8: it holds a mask; say --from-labels 0.9",
-        "a.tif: the map holds patches: it holds objects, one number each; say --from-labels 0.9 if each number is a class",
+        "a.tif: the map holds patches: it holds objects; say --from-labels 0.9 if each number is a class",
         "a.tif has shape (3, 30, 32): say --axes ZYX to refine it as a volume, or --axes TYX for each slice by itself",
         "a.tif has shape (3, 4, 30, 32): say what its axes are, as in --axes CZYX",
         "a.npy: axis 1 is taken for slices; it may be channels; --map-axes tells",
@@ -88,8 +88,7 @@ def test_they_are_short_and_plain():
         "a.tif does not say the size of a pixel along Z: give --spacing",
         "a.tif holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels where these "
         "are probabilities",
-        "a.tif may be a picture: it goes up to 250 of 255, and has no classes that sum to 1; say --map-axes YX if it is "
-        "the foreground of two classes",
+        "a.tif may be a picture: it goes up to 250 of 255; say --map-axes YX if it is the foreground of two classes",
         "a.tif sums to 1 along T, so T counts classes there: say --axes CYX if it counts channels in the image",
     ],
 )

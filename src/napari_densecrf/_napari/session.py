@@ -386,11 +386,17 @@ class Session:
             elif self.chosen.live or forced:
                 self._continued = None
                 self._refine(self._completed(request))
-            elif self.results.of(problem.image) is None:
-                self.set_status(status.NOT_LIVE)
+            elif not self.results.has(problem.image, request.region.index):
+                self._say_not_live(problem)
         except Misfit as misfit:
             self._stop()
             self._say_misfit(misfit)
+
+    def _say_not_live(self, problem: Problem) -> None:
+        """Say what would refine the slice that is shown, and how many are refined: not what was said of another."""
+        layer = self.results.of(problem.image)
+        extent = [] if layer is None else [str(self.results.extent(layer))]
+        self.set_status(replace(status.NOT_LIVE, words=" · ".join([status.NOT_LIVE.words, *extent])))
 
     def _refine(self, request: Request) -> None:
         self._remarks.clear()

@@ -202,8 +202,7 @@ class DenseCRFWidget(Container):
 
     def _show_unfinished(self, shown: bool) -> None:
         for name in UNFINISHED:
-            if self._controls[name].visible != shown:
-                self._controls[name].visible = shown
+            self._controls[name].native.setVisible(shown)
 
     def _on_failure(self, words: str) -> None:
         # Once for all requests that fail in the same way.

@@ -133,6 +133,11 @@ class ResultLayers(OneLayer[Labels]):
         same = none is None or none == no_label(result.inputs.dtype, result.inputs.values.tolist())
         return np.dtype(layer.dtype) == result.inputs.dtype and same
 
+    def has(self, image: Image, index: tuple[int, ...]) -> bool:
+        """Tell whether a slice of an image has been refined."""
+        layer = self.of(image)
+        return layer is not None and index in self._visited.get(layer, {})
+
     def extent(self, layer: Labels) -> Extent:
         """Return how much of a result has been refined."""
         slices = layer.metadata[METADATA_KEY].get("slices", {"refined": 1, "of": 1})

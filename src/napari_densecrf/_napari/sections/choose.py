@@ -55,7 +55,7 @@ class Choose(Section):
         self.preset.lay_out(panel)
         panel.add_text(self.controls["advice"])
         panel.add_wide(self.controls["other_numbers"])
-        self.controls["other_numbers"].visible = False
+        self.fold.reveal(self.controls["other_numbers"].native, False)
 
     def connect(self) -> None:
         """Listen to the buttons, and to what comes of them."""
@@ -136,8 +136,7 @@ class Choose(Section):
         if decision is not None and differs:
             decided = self.session.numbers == decision.numbers
             control.text = words.other_numbers(decided=decided, is_map=decision.is_map)
-        if control.visible != (differs and self.fold.open):
-            self.fold.reveal(control.native, differs)
+        self.fold.reveal(control.native, differs)
 
     def _on_result(self, result: Result) -> None:
         """Say that the map is shown, where that was decided: of this slice alone."""

@@ -2,7 +2,10 @@
 
 import pytest
 
-from napari_densecrf.files.batch import files_of, find, pattern_of
+from napari_densecrf import CRFParams
+from napari_densecrf.files.batch import Entry, files_of, find, pattern_of, run_all
+from napari_densecrf.files.jobs import Options
+from napari_densecrf.files.read import BadInput
 
 
 def touch(folder, *names):
@@ -33,3 +36,18 @@ def test_maps_beside_their_images_are_no_images(tmp_path):
     pattern = str(tmp_path / "{stem}_prob.tif")
     entries = find([str(tmp_path)], pattern, None, tmp_path / "out", ".tif")
     assert [entry.image for entry in entries] == [str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]
+
+
+def test_two_batches_do_not_share_a_folder(tmp_path):
+    """The table of the second would be written over that of the first."""
+    options, folder = Options(CRFParams()), tmp_path / "out"
+    first = run_all([Entry("a.npy", "a_map.npy", None, folder / "a.npy")], options, folder)
+    assert not next(first)[0].areas
+    second = run_all([Entry("b.npy", "b_map.npy", None, folder / "b.npy")], options, folder)
+    with pytest.raises(BadInput, match=r"is in use by process .*: wait for it, or stop it"):
+        next(second)
+    first.close()
+    assert [path.name for path in folder.iterdir()] == ["summary.csv"]
+    outcome, is_final = next(run_all([Entry("b.npy", "b_map.npy", None, folder / "b.npy")], options, folder))
+    assert is_final
+    assert outcome.error == "b.npy is no file"

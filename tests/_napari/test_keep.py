@@ -270,6 +270,23 @@ def test_restore_brings_numbers_and_inputs_back(dock, qtbot):
     assert_array_equal(result_of(viewer).data, viewer.layers["image frozen"].data)
 
 
+def test_the_numbers_of_the_command_line_are_restored_from_its_file(dock, qtbot, tmp_path):
+    image, probabilities = picture()
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    np.save(tmp_path / "map.npy", probabilities)
+    files = [str(tmp_path / name) for name in ("image.tif", "map.npy")]
+    labels = str(tmp_path / "labels.tif")
+    assert main(["refine", *files, "-o", labels, "--appearance-weight", "7.7", "--quiet"]) == 0
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    viewer.open(labels, plugin="napari", layer_type="labels")
+    settle(qtbot, widget)
+    viewer.layers.selection.active = viewer.layers["labels"]
+    widget.image.value, widget.probabilities.value = viewer.layers["image"], viewer.layers["map"]
+    after(qtbot, widget, lambda: widget.restore.changed.emit(True))
+    assert widget.appearance_weight.value == 7.7
+    assert widget.kept.value == "Restored from “labels”."
+
+
 def test_restore_says_what_no_slider_shows(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))

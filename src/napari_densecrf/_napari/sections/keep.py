@@ -198,7 +198,8 @@ class Keep(Section):
             return
         if made.get("time_sigma") is not None:
             numbers = replace(numbers, time_sigma=made["time_sigma"])
-        missing = self._choose_inputs(made)
+        # Of a file that the command line wrote, the numbers alone: its inputs are files.
+        missing = self._choose_inputs(made) if "probabilities" in made else []
         self.session.set_numbers(numbers)
         self._say(words.restored(layer.name, missing))
 

@@ -2,7 +2,10 @@
 
 import pytest
 
-from napari_densecrf.files.batch import files_of, find, guess_maps, pattern_of
+from napari_densecrf import CRFParams
+from napari_densecrf.files.batch import Entry, files_of, find, pattern_of, run_all
+from napari_densecrf.files.jobs import Options
+from napari_densecrf.files.read import BadInput
 
 
 def touch(folder, *names):
@@ -26,29 +29,25 @@ def test_a_pattern_has_the_stem_where_it_stands_by_itself(image, other, pattern)
     assert pattern_of(image, other) == pattern
 
 
-@pytest.mark.parametrize(
-    ("maps", "others", "pattern"),
-    [
-        (["maps/{}_prob.tif"], ["maps/{}_mask.tif"], "maps/{stem}_prob.tif"),
-        (["images/maps/{}.npy"], ["truth/{}.tif"], "images/maps/{stem}.npy"),
-        (["images/{}_Probabilities.h5"], ["images/{}.json"], "images/{stem}_Probabilities.h5"),
-        (["unet/{}.tif"], ["refined/{}.tif", "refined/summary.csv"], "unet/{stem}.tif"),
-        ([], ["truth/7.tif"], None),
-    ],
-)
-def test_maps_are_guessed_from_the_names_around(tmp_path, maps, others, pattern):
-    stems = [str(k) for k in range(1, 13)]
-    for name in ["images/{}.tif", *maps, *others]:
-        touch(tmp_path, *(name.format(one) for one in stems))
-    images = [str(tmp_path / "images" / f"{one}.tif") for one in stems]
-    assert guess_maps(images) == (None if pattern is None else str(tmp_path / pattern))
-
-
 def test_maps_beside_their_images_are_no_images(tmp_path):
     touch(tmp_path, "a.tif", "a_prob.tif", "b.tif", "b_prob.tif", "notes.txt", ".hidden.tif")
     names = files_of([str(tmp_path)])
     assert len(names) == 4
-    pattern = guess_maps(names)
-    assert pattern == str(tmp_path / "{stem}_prob.tif")
+    pattern = str(tmp_path / "{stem}_prob.tif")
     entries = find([str(tmp_path)], pattern, None, tmp_path / "out", ".tif")
     assert [entry.image for entry in entries] == [str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]
+
+
+def test_two_batches_do_not_share_a_folder(tmp_path):
+    """The table of the second would be written over that of the first."""
+    options, folder = Options(CRFParams()), tmp_path / "out"
+    first = run_all([Entry("a.npy", "a_map.npy", None, folder / "a.npy")], options, folder)
+    assert not next(first)[0].areas
+    second = run_all([Entry("b.npy", "b_map.npy", None, folder / "b.npy")], options, folder)
+    with pytest.raises(BadInput, match=r"is in use by process .*: wait for it, or stop it"):
+        next(second)
+    first.close()
+    assert [path.name for path in folder.iterdir()] == ["summary.csv"]
+    outcome, is_final = next(run_all([Entry("b.npy", "b_map.npy", None, folder / "b.npy")], options, folder))
+    assert is_final
+    assert outcome.error == "b.npy is no file"

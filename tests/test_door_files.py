@@ -575,6 +575,12 @@ def test_what_is_no_map_is_a_row_and_the_batch_goes_on(folder, probabilities, wo
 def test_guesses_are_in_the_table(folder):
     np.save(folder / "maps" / "a.npy", np.round(SOFT * 255).astype(np.uint8))
     code, rows = batch(folder)
+    # Of many files nobody looks at each, and a gray picture is no map.
+    assert code == 1
+    assert rows["a.npy"]["status"] == "failed"
+    assert "a.npy may be a picture: it goes up to" in rows["a.npy"]["error"]
+    np.save(folder / "maps" / "z.npy", SOFT)
+    code, rows = batch(folder, "--map-axes", "YX")
     assert code == 0
     assert "is taken for the foreground of two classes" in rows["a.npy"]["remarks"]
     assert rows["z.npy"]["remarks"] == ""
@@ -980,8 +986,10 @@ def test_labels_that_two_runs_add_to_one_image_are_both_in_its_list(tmp_path):
     labels.mkdir()
 
     def add(number):
+        work = tmp_path / f"work {number}"
+        work.mkdir()
         with alone_in(labels):
-            _list_labels(labels / f"run {number}", tmp_path / "a.zarr")
+            _list_labels(labels / f"run {number}", tmp_path / "a.zarr", work)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(add, range(40)))

@@ -256,6 +256,8 @@ def _batch(options: argparse.Namespace) -> int:
             bar.set_description(Path(outcome.entry.image).name)
             if is_final:
                 bar.update(1)
+                for remark in outcome.remarks:
+                    warnings.warn(remark, InputWarning, stacklevel=2)
     failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
     for outcome in failed:
         print(f"napari-densecrf: {outcome.entry.image}: {outcome.error}", file=sys.stderr)

@@ -166,13 +166,13 @@ def test_the_copied_command_has_strokes_and_rough_labels(dock, qtbot, tmp_path):
     assert_array_equal(run_command(widget), result_of(viewer).data)
     # What is painted after it was opened is not in the file.
     after(qtbot, widget, lambda: strokes.paint((10, 10), 3))
-    assert not copied(widget.copy_command)
+    assert copied(widget.copy_command) == f"# Not copied: {widget.kept.value}"
     assert "save “strokes”" in widget.kept.value
     tifffile.imwrite(tmp_path / "strokes.tif", strokes.data)
     assert_array_equal(run_command(widget), result_of(viewer).data)
     after(qtbot, widget, lambda: viewer.layers["rough"].paint((10, 10), 7))
     tifffile.imwrite(tmp_path / "rough.tif", viewer.layers["rough"].data)
-    assert not copied(widget.copy_command)
+    assert copied(widget.copy_command) == f"# Not copied: {widget.kept.value}"
     assert "other than 0, 1, 2" in widget.kept.value
 
 
@@ -226,8 +226,27 @@ def test_a_command_that_cannot_be_is_explained(dock, qtbot, kind, words):
         layer = viewer.layers["image strokes"]
         layer.data[5:9, 5:20], layer.data[20:25, 5:20] = 1, 2
         after(qtbot, widget, lambda: setattr(widget.probabilities, "value", widget.probabilities.choices[-1]))
-    assert not copied(widget.copy_command)
+    assert copied(widget.copy_command) == f"# Not copied: {widget.kept.value}"
     assert words in widget.kept.value
+
+
+@pytest.mark.parametrize("sample", ["tissue", "cell"])
+def test_a_sample_can_be_copied_as_python(dock, qtbot, sample):
+    viewer, widget = dock(expect=False)
+    after(qtbot, widget, lambda: viewer.open_sample("napari-densecrf", sample))
+    viewer.layers[sample].name = "renamed"
+    settle(qtbot, widget)
+    script = copied(widget.copy_python)
+    assert "viewer.layers" not in script
+    assert_array_equal(run(script, None), widget.last_result.labels)
+    # Its files are nowhere, which the clipboard says.
+    assert copied(widget.copy_command).startswith("# Not copied: The command reads files: save “renamed” as tif")
+
+
+def test_nothing_to_copy_is_said_in_place_of_what_was_copied_before(dock):
+    _, widget = dock(expect=False)
+    for button in (widget.copy_python, widget.copy_command):
+        assert copied(button) == "# Not copied: Nothing has been refined yet."
 
 
 def test_restore_brings_numbers_and_inputs_back(dock, qtbot):
@@ -249,6 +268,23 @@ def test_restore_brings_numbers_and_inputs_back(dock, qtbot):
     assert widget.params == made
     assert widget.probabilities.value is chosen
     assert_array_equal(result_of(viewer).data, viewer.layers["image frozen"].data)
+
+
+def test_the_numbers_of_the_command_line_are_restored_from_its_file(dock, qtbot, tmp_path):
+    image, probabilities = picture()
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    np.save(tmp_path / "map.npy", probabilities)
+    files = [str(tmp_path / name) for name in ("image.tif", "map.npy")]
+    labels = str(tmp_path / "labels.tif")
+    assert main(["refine", *files, "-o", labels, "--appearance-weight", "7.7", "--quiet"]) == 0
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    viewer.open(labels, plugin="napari", layer_type="labels")
+    settle(qtbot, widget)
+    viewer.layers.selection.active = viewer.layers["labels"]
+    widget.image.value, widget.probabilities.value = viewer.layers["image"], viewer.layers["map"]
+    after(qtbot, widget, lambda: widget.restore.changed.emit(True))
+    assert widget.appearance_weight.value == 7.7
+    assert widget.kept.value == "Restored from “labels”."
 
 
 def test_restore_says_what_no_slider_shows(dock, qtbot):

@@ -458,10 +458,16 @@ def test_a_slide_gets_a_result_of_several_resolutions(dock, qtbot):
     viewer, _widget = dock(image_layer(image, name="image"), image_layer(foreground, name="map"))
     layer = result_of(viewer)
     assert layer.multiscale
-    step = layer.metadata["napari-densecrf"]["window"]["step"]
+    window = layer.metadata["napari-densecrf"]["window"]
+    step = window["step"]
     level = layer.data[int(np.log2(step))]
     assert level.shape == (side // step, side // step)
-    assert_array_equal(level, (image > 100)[::step, ::step])
+    seen = tuple(slice(first // step, -(-last // step)) for first, last in (window["y"], window["x"]))
+    right = (image > 100)[::step, ::step]
+    assert_array_equal(level[seen], right[seen])
+    # What has not been seen has no label.
+    assert_array_equal(level, np.where(level == 255, 255, right))
+    assert (level == 255).any()
 
 
 def test_of_a_multiscale_image_the_level_that_is_shown_is_read(dock):

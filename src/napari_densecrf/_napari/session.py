@@ -7,9 +7,11 @@ A change goes this way: a control calls `choose` or `set_numbers`; `_ask`, once 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
@@ -17,16 +19,21 @@ from napari.layers import Labels, Layer
 from napari.utils.events import Event, EventEmitter
 from psygnal import Signal, SignalInstance
 
+from napari_densecrf.files import places
+from napari_densecrf.files import project as files
 from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
 
 from . import status
+from .contributions.recognised import as_labels, recognise
 from .display.result_layer import ResultLayers
+from .display.strokes import bind_keys
 from .problem import choices
 from .problem.remedies import remedied
 from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
-from .problem.understand import Misfit, Problem, layers_of, layers_of_map
+from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
+from .recipes import project
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
 from .work.loop import Loop
@@ -60,6 +67,7 @@ class Session:
     numbers_changed = Signal(Numbers, str, description="By USER, PROGRAM, or IMAGE: of other units or range.")
     measured_changed = Signal(Measured, description="The units of another image are known.")
     inputs_changed = Signal(object, description="What was understood: a `Problem` or a `Misfit`.")
+    continued = Signal(str, list, description="A project goes on: its path, and sentences on what has changed.")
     result_written = Signal(Result)
     status_changed = Signal(Status)
     progressed = Signal(str, float, description="Stage and fraction of what runs.")
@@ -77,7 +85,11 @@ class Session:
         self.engine = Engine()
         self.results = ResultLayers(viewer)
         self.is_closed = False
+        # Projects that were saved or continued here.
+        self.projects: set[Path] = set()
         self._remembered = remembered or {}
+        # Numbers of a project, which wait until its image has been measured.
+        self._continued: Numbers | None = None
         self._remarks: list[str] = []
         self._extras: dict[object, str] = {}
         self._is_writing = False
@@ -86,6 +98,10 @@ class Session:
         self._runner = Runner(loop)
         self._fingerprints = Fingerprints(loop)
         self._revisions = Revisions()
+        self._known: weakref.WeakSet[Layer] = weakref.WeakSet()
+        # Images that stand for labels, with what these look like.
+        self._disguised: list[tuple[Layer, dict[str, Any]]] = []
+        self._replacing = loop.timer(0, self._replace_disguised)
         self._asking = loop.timer(0, self._ask)
         self._tidying = loop.timer(TIDY_MS, self._tidy_up)
         for signal, react in self._reactions():
@@ -119,6 +135,7 @@ class Session:
         self._runner.close()
         self._fingerprints.close()
         self._asking.stop()
+        self._replacing.stop()
         self._tidying.stop()
         for signal, react in self._reactions():
             signal.disconnect(react)
@@ -127,7 +144,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether nothing runs, waits or is about to be asked, and all that is done has been shown."""
-        return self.is_closed or not (self._runner.busy or self._asking.active)
+        return self.is_closed or not (self._runner.busy or self._asking.active or self._replacing.active)
 
     def set_status(self, said: Status) -> None:
         """Say how things stand."""
@@ -157,8 +174,40 @@ class Session:
         """Take in that layers came or went: keep what was chosen, or choose what fits."""
         if self.is_closed:
             return
+        self._recognise()
         self._choose_what_fits()
+        self._take_project()
         self._choice_made(refine=not self._is_writing)
+
+    def _recognise(self) -> None:
+        """Give layers that were saved here what they were: place, colours, classes; strokes are strokes again."""
+        for layer in self.viewer.layers:
+            if layer in self._known:
+                continue
+            self._known.add(layer)
+            labels = recognise(layer)
+            if labels is not None:
+                self._disguised.append((layer, labels))
+                # Not while napari still takes the image in.
+                self._replacing.start()
+            elif STROKES_KEY in layer.metadata and layer.source.path is not None:
+                self._take_strokes(layer)
+
+    def _take_strokes(self, layer: Layer) -> None:
+        bind_keys(layer)
+        if self.chosen.strokes is None and _fits(layer, self.problem):
+            self.chosen = replace(self.chosen, strokes=layer)
+
+    def _replace_disguised(self) -> None:
+        layers = self.viewer.layers
+        disguised, self._disguised = self._disguised, []
+        for image, said in disguised:
+            if image in layers:
+                at = layers.index(image)
+                labels = as_labels(image, said)
+                # Before the other comes, which has its name.
+                layers.remove(image)
+                layers.insert(at, labels)
 
     def _choose_what_fits(self) -> None:
         chosen, viewer = self.chosen, self.viewer
@@ -195,6 +244,59 @@ class Session:
                 misfit.source.visible = False
             self.choose(by=USER, map=layer)
 
+    # --- projects --------------------------------------------------------------------------------------------------
+
+    def save_project(self, path: Path) -> None:
+        """Save what is open and chosen, to go on with on another day.
+
+        Raises
+        ------
+        Misfit, BadInput, OSError
+            With what is wrong; nothing is written then.
+        """
+        about, stored = project.collected(path, self.chosen, self.numbers, self.viewer, self._was_edited)
+        files.save(path, about, stored)
+        self.projects.add(places.real(path))
+
+    def continue_project(self, path: Path) -> None:
+        """Open what a project names and is not open yet, and choose and set all as it was.
+
+        Raises
+        ------
+        BadInput, OSError
+            With what is wrong; nothing is changed then.
+        """
+        opened = project.opened(path, [layer for layer in self.viewer.layers if not self._was_edited(layer)])
+        with self.writing():
+            for layer in opened.layers:
+                if layer not in self.viewer.layers:
+                    self.viewer.add_layer(layer)
+        self._go_on(path, opened)
+
+    def _go_on(self, path: Path, opened: project.Opened) -> None:
+        self.projects.add(places.real(path))
+        for layer in opened.layers:
+            if STROKES_KEY in layer.metadata:
+                bind_keys(layer)
+        step = opened.project.get("step", ())
+        if len(step) == self.viewer.dims.ndim:
+            self.viewer.dims.current_step = tuple(step)
+        numbers = opened.numbers(self.numbers)
+        self.choose(by=USER, **opened.chosen)
+        self._continued = numbers
+        self.set_numbers(numbers)
+        self.continued.emit(str(path), opened.remarks)
+
+    def _take_project(self) -> None:
+        """Go on with a project whose layers napari has opened."""
+        opened = project.taken_in(self.viewer.layers)
+        if opened is not None:
+            self._go_on(Path(opened.path), opened)
+
+    def _was_edited(self, layer: Layer) -> bool:
+        revisions: Any = self._revisions.of([layer])
+        return bool(revisions[0][0] > 0)
+
     # --- numbers ---------------------------------------------------------------------------------------------------
 
     def set_numbers(self, numbers: Numbers, *, by: str = PROGRAM, refine: bool = True) -> None:
@@ -224,6 +326,7 @@ class Session:
         if last is None and self._remembered:
             relative = now.relative_to(measured.units).updated(self._remembered)
             now = relative.in_units(measured.units, MORE_DIGITS)
+        now, self._continued = self._continued or now, None
         self.measured_changed.emit(measured)
         self.set_numbers(now, by=PROGRAM if alike else IMAGE)
 
@@ -301,12 +404,19 @@ class Session:
                 region = whole_slice(problem, self.viewer.dims.point)
                 self._submit(lambda: measure(problem, region), done=self._take_measured, long=False)
             elif self.chosen.live or forced:
+                self._continued = None
                 self._refine(self._completed(request))
-            elif self.results.of(problem.image) is None:
-                self.set_status(status.NOT_LIVE)
+            elif not self.results.has(problem.image, request.region.index):
+                self._say_not_live(problem)
         except Misfit as misfit:
             self._stop()
             self._say_misfit(misfit)
+
+    def _say_not_live(self, problem: Problem) -> None:
+        """Say what would refine the slice that is shown, and how many are refined: not what was said of another."""
+        layer = self.results.of(problem.image)
+        extent = [] if layer is None else [str(self.results.extent(layer))]
+        self.set_status(replace(status.NOT_LIVE, words=" · ".join([status.NOT_LIVE.words, *extent])))
 
     def _refine(self, request: Request) -> None:
         self._remarks.clear()
@@ -432,6 +542,14 @@ class Session:
         if self.problem is not None and self.problem.image is image:
             self.results.put_in_place(self.problem)
         self.schedule()
+
+
+def _fits(strokes: Labels, problem: Problem | None) -> bool:
+    """Tell whether strokes are on the grid of what is open, as far as that is known."""
+    try:
+        return problem is None or bool(problem.axes_like_result(strokes))
+    except Misfit:
+        return False
 
 
 def _following(numbers: Numbers, before: Numbers, after: Numbers, *, all_units: bool) -> Numbers:

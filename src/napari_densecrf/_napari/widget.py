@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QWidget
 from napari_densecrf.numbers import NAMES, Numbers
 from napari_densecrf.params import CRFParams
 
+from .contributions.precedence import offer_first
 from .panel import form
 from .panel.panel import Panel, scrolled, set_text
 from .panel.progress import Progress
@@ -41,6 +42,9 @@ from .work.worker import Measured, Result
 
 SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Choose, Keep, Run)
 
+# What to do about slices that are not refined yet.
+UNFINISHED = ("refine_all", "keep_refined")
+
 
 class DenseCRFWidget(Container):
     """Refine a rough segmentation with a fully connected CRF, live.
@@ -60,6 +64,7 @@ class DenseCRFWidget(Container):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         self.viewer = napari_viewer
+        offer_first()
         self.session = session = Session(napari_viewer, QtLoop(), remembered_numbers())
         self._controls: dict[str, Any] = {}
         self._controls |= form.make_controls(
@@ -195,8 +200,14 @@ class DenseCRFWidget(Container):
 
     def _on_result(self, result: Result) -> None:
         self._warned = ""
+        layer = self.session.result_layer
+        self._show_unfinished(layer is not None and not self.session.results.extent(layer).is_complete)
         self.result_shown.emit(result)
         self.refined.emit(self.session.result_layer)
+
+    def _show_unfinished(self, shown: bool) -> None:
+        for name in UNFINISHED:
+            self._controls[name].native.setVisible(shown)
 
     def _on_failure(self, words: str) -> None:
         # Once for all requests that fail in the same way.
@@ -224,6 +235,8 @@ class DenseCRFWidget(Container):
         panel.add_text(controls["understood"])
         panel.add_row(controls["leading"])
         panel.add_wide(controls["remedy"])
+        panel.add_wide(controls["continue_project"])
+        controls["continue_project"].visible = False
         panel.show_row(controls["leading"], False)
         controls["remedy"].native.setVisible(False)
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
@@ -233,6 +246,7 @@ class DenseCRFWidget(Container):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
         panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
         panel.add_text(controls["status"])
+        panel.add_line([controls[name] for name in UNFINISHED])
         panel.add_wide(controls["progress"])
         with panel.fold("More"):
             for name in ("n_iterations", "damping"):
@@ -244,6 +258,7 @@ class DenseCRFWidget(Container):
             with panel.fold(section.title) as fold:
                 section.fold = fold
                 section.lay_out(panel)
+        self._show_unfinished(False)
         layout = self.native.layout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(panel))

@@ -8,12 +8,9 @@ import os
 import re
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from uuid import uuid4
 
 from napari_densecrf.crf.unary import InputWarning
 
@@ -29,9 +26,6 @@ SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
 # A cell of a table that begins so is taken for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-# Words in the names of maps; so many images are enough to guess the pattern.
-MAP_WORDS = ("prob", "map", "pred")
-GUESS_FROM = 10
 
 
 @dataclass(frozen=True)
@@ -155,50 +149,6 @@ def pattern_of(image: str, other: str) -> str | None:
     return str(path.with_name("{stem}".join(parts))) if len(parts) == 2 else None
 
 
-def guess_maps(images: Sequence[str]) -> str | None:
-    """Guess from the names of files how the maps of images are called, which lie beside them or a folder away.
-
-    Returns
-    -------
-    str, optional
-        With ``{stem}``: what most of the images have, names like "prob" first. None where less than half have any.
-    """
-    patterns = {
-        pattern
-        for image in images[:GUESS_FROM]
-        for path in _near(Path(image).parent)
-        if (pattern := pattern_of(image, str(path))) is not None
-    }
-    counts: Counter[str] = Counter()
-    for pattern in patterns:
-        maps = ((name, pattern.replace("{stem}", stem(name))) for name in images)
-        counts[pattern] = sum(os.path.normpath(name) != one and os.path.exists(one) for name, one in maps)
-    best = max(sorted(patterns), key=lambda one: (counts[one], _sounds_like_map(one), -len(one)), default=None)
-    return best if best is not None and 2 * counts[best] >= len(images) else None
-
-
-def _sounds_like_map(pattern: str) -> int:
-    """Count how many of the names of a file and of its folder contain a word for a map."""
-    return sum(any(word in part.lower() for word in MAP_WORDS) for part in Path(pattern).parts[-2:])
-
-
-def _near(folder: Path) -> Iterator[Path]:
-    """Yield the pictures in a folder, in its folders and in those beside it, without the output of a batch."""
-    # By where they are, as one may be linked under a second name.
-    places = {place.resolve(): place for place in (*_folders(folder.parent), *_folders(folder), folder)}
-    for place in places.values():
-        if not (place / TABLE).exists():
-            # Folders that may not be read are none of ours.
-            with suppress(OSError):
-                yield from (path for path in place.iterdir() if is_picture(path.name))
-
-
-def _folders(folder: Path) -> list[Path]:
-    with suppress(OSError):
-        return [path for path in folder.iterdir() if path.is_dir() and not is_picture(path.name)]
-    return []
-
-
 def run_all(
     entries: Sequence[Entry],
     options: Options,
@@ -230,10 +180,25 @@ def run_all(
     Raises
     ------
     BadInput
-        Before anything is written, where an output would overwrite an input; see `places.check`.
+        Before anything is written, where an output would overwrite an input, see `places.check`, or another batch
+        writes into the folder.
     """
     check(entries, options, folder)
     folder.mkdir(parents=True, exist_ok=True)
+    with places.at_work(folder / TABLE) as work:
+        yield from _run_all(entries, options, folder, work, skip_existing=skip_existing, earlier=earlier)
+
+
+def _run_all(
+    entries: Sequence[Entry],
+    options: Options,
+    folder: Path,
+    work: Path,
+    *,
+    skip_existing: bool,
+    earlier: Sequence[Outcome],
+) -> Iterator[tuple[Outcome, bool]]:
+    """Do what `run_all` does, with a folder for the unfinished table."""
     outcomes = list(earlier)
     settled = {outcome.entry for outcome in earlier}
     for entry in entries:
@@ -243,7 +208,7 @@ def run_all(
         outcomes.append(outcome)
         if skip_existing and entry.output.exists():
             outcome.status = "there already"
-            write_table(folder / TABLE, outcomes)
+            write_table(folder / TABLE, outcomes, work)
             yield outcome, True
             continue
         started = time.perf_counter()
@@ -260,7 +225,7 @@ def run_all(
             # Whatever a damaged file makes a library raise.
             outcome.error = f"{type(error).__name__}: {sentence(error)}"
         outcome.elapsed_ms = 1e3 * (time.perf_counter() - started)
-        write_table(folder / TABLE, outcomes)
+        write_table(folder / TABLE, outcomes, work)
         yield outcome, True
 
 
@@ -272,9 +237,11 @@ def _prepare(entry: Entry, options: Options, remarks: list[str]) -> FileJob:
             entry.image, entry.probabilities, entry.output, replace(options, is_one_of_many=True), entry.strokes
         )
     for warning in caught:
-        warnings.warn(warning.message, stacklevel=3)
         if issubclass(warning.category, InputWarning):
+            # Whoever shows outcomes says it.
             remarks.append(str(warning.message))
+        else:
+            warnings.warn(warning.message, stacklevel=3)
     return job
 
 
@@ -303,13 +270,11 @@ def _cell(words: str) -> str:
     return f"'{words}" if words.startswith(FORMULA) else words
 
 
-def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the table under a unique name beside its place, then rename."""
+def write_table(path: Path, outcomes: Sequence[Outcome], work: Path) -> None:
+    """Write the table in a folder for unfinished work, then rename."""
     labels = sorted({label for outcome in outcomes for label in outcome.areas})
-    # A unique name, so that no file of the user has it.
-    path = places.real(path)
-    made = path.with_name(f".{path.name}.{uuid4().hex}")
-    with made.open("x", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    made = work / path.name
+    with made.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow([*HEADS, *(f"pixels_{label}" for label in labels), "error", "remarks"])
         for outcome in outcomes:
@@ -323,4 +288,4 @@ def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
                     _cell("; ".join(outcome.remarks)),
                 ]
             )
-    os.replace(made, path)
+    os.replace(made, places.real(path))

@@ -175,7 +175,7 @@ def prepare(
     if frames.image.dtype.kind == "f" and look_through(frames.image, None).why == NO_NUMBER:
         raise BadInput(f"{image} has no value at any pixel: all are NaN")
     frames = (
-        _checked(frames, inputs[1], is_one_of_many=options.is_one_of_many)
+        _checked(frames, inputs[1], is_one_of_many=options.is_one_of_many and options.map_axes is None)
         if options.confidence is None
         else _from_labels(frames, inputs[1], options)
     )
@@ -299,6 +299,11 @@ def _checked(frames: Frames, source: Contents, *, is_one_of_many: bool) -> Frame
         raise BadInput(f"{source.path} is no map of probabilities: it {seen.why}, and a map to 1")
     if not frames.has_classes:
         _refuse_classes_as_frames(frames, source)
+        if not seen.sure and is_one_of_many:
+            raise BadInput(
+                f"{source.path} may be a picture: it {seen.why}, and has no classes that sum to 1; say --map-axes "
+                f"{frames.axes} if it is the foreground of two classes"
+            )
         if not seen.sure:
             warnings.warn(f"{source.path} is taken for the foreground of two classes; it {seen.why}", InputWarning, 2)
     return frames

@@ -177,6 +177,34 @@ def hold_folder(folder: Path) -> IO[str]:
         file.close()
 
 
+@contextmanager
+def at_work(path: Path) -> Iterator[Path]:
+    """Hold the hidden folder for unfinished work on a file, empty but for its marker; it is gone at the end.
+
+    What is written there has to be renamed to its place in time.
+    """
+    work = unfinished(path)
+    hold = hold_folder(work)
+    try:
+        begin_folder(work)
+        yield work
+    finally:
+        if os.name == "nt":
+            # Windows does not remove an open file.
+            hold.close()
+        try:
+            remove_folder(work)
+        finally:
+            hold.close()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step: whatever happens, there is the earlier one or the new one."""
+    with at_work(path) as work:
+        (work / "text").write_text(text, encoding="utf-8")
+        os.replace(work / "text", real(path))
+
+
 def _locked(file: IO[str]) -> bool:
     """Lock an open file, if no other process has; where the system has no locks, tell that it is."""
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from .target import Target
 # Sides of a chunk of a zarr array, at most; levels of a pyramid stop below it.
 MOST_CHUNK = 1024
 SMALLEST_LEVEL = 256
+# How zarr calls a file that is being written.
+HALF_CHUNK = re.compile(r"\.[0-9a-f]{32}\.partial$")
 UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 
 
@@ -39,6 +41,14 @@ def finest(folder: Path) -> Any:
     import zarr
 
     return zarr.open_array(folder / "0", mode="r+")
+
+
+def remove_half_chunks(folder: Path) -> None:
+    """Remove the chunks that zarr had not yet renamed when a run was killed."""
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if HALF_CHUNK.search(name):
+                (Path(at) / name).unlink()
 
 
 def finish(folder: Path, target: Target, spare: Path) -> None:
@@ -63,7 +73,7 @@ def finish(folder: Path, target: Target, spare: Path) -> None:
     put(folder, target.place, spare)
     if target.source is not None:
         with alone_in(target.place.parent):
-            _list_labels(target.place, target.source)
+            _list_labels(target.place, target.source, target.partial)
 
 
 def remove_empty(labels: Path) -> None:
@@ -136,8 +146,11 @@ def _chunks(array: Any) -> Iterator[tuple[slice, ...]]:
 # ---- the list of an image's labels
 
 
-def _list_labels(labels: Path, image: Path) -> None:
-    """Add a name to the list of an image's labels. By hand, as zarr writes attributes one by one and not at once."""
+def _list_labels(labels: Path, image: Path, work: Path) -> None:
+    """Add a name to the list of an image's labels. By hand, as zarr writes attributes one by one and not at once.
+
+    ``work`` is the folder for unfinished work: what is left of a run that was killed is removed with it.
+    """
     group, name = labels.parent, labels.name
     if _format_of(image) == 3:
         whole = {"zarr_format": 3, "node_type": "group", "attributes": {}, **_json_of(group / "zarr.json")}
@@ -145,13 +158,13 @@ def _list_labels(labels: Path, image: Path) -> None:
         document = group / "zarr.json"
     else:
         if not (group / ".zgroup").is_file():
-            _write_json(group / ".zgroup", {"zarr_format": 2})
+            _write_json(group / ".zgroup", {"zarr_format": 2}, work)
         document = group / ".zattrs"
         whole = _json_of(document)
         names = whole.setdefault("labels", [])
     if name not in names:
         names.append(name)
-        _write_json(document, whole)
+        _write_json(document, whole, work)
 
 
 def _version(image: Path) -> str:
@@ -165,8 +178,8 @@ def _json_of(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def _write_json(path: Path, what: dict[str, Any]) -> None:
-    """Write under a unique name beside the file, then rename."""
-    made = path.with_name(f"{path.name}.{uuid4().hex}")
+def _write_json(path: Path, what: dict[str, Any], work: Path) -> None:
+    """Write in the folder for unfinished work, then rename."""
+    made = work / "attributes.json"
     made.write_text(json.dumps(what, indent=2), encoding="utf-8")
     os.replace(made, path)

@@ -85,6 +85,8 @@ class FileSink:
         written = target.partial / CLAIM
         if _text_of(written) == claim and self._labels.exists():
             _drop_half_line(self._journal)
+            if target.is_zarr:
+                pyramid.remove_half_chunks(self._labels)
             self.done = dict(_finished_lines(self._journal))
             return self.done.keys()
         self.done = {}

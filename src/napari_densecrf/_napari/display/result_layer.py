@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -21,6 +21,8 @@ from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.blank import no_label
+
+from .sparse import filled
 
 AnyLayer = TypeVar("AnyLayer", bound=Layer)
 OPACITY = 0.6
@@ -93,8 +95,8 @@ class ResultLayers(OneLayer[Labels]):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer, result_layer)
-        # Index of each slice that has been refined.
-        self._visited: weakref.WeakKeyDictionary[Labels, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
+        # Index of each slice that has been refined, and what it has been refined with.
+        self._visited: weakref.WeakKeyDictionary[Labels, dict[tuple[int, ...], Hashable]] = weakref.WeakKeyDictionary()
 
     def write(self, result: Result, made: dict[str, Any], strokes: Labels | None) -> Extent:
         """Write a result into its layer, with how it was made; return how much of the layer has been refined.
@@ -112,24 +114,34 @@ class ResultLayers(OneLayer[Labels]):
         elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
             paint_like(layer, problem.map, result.inputs)
         write(layer, problem, result.request.region, result.labels)
-        visited = self._visited.setdefault(layer, set())
-        visited.add(result.request.region.index)
-        extent = Extent(len(visited), math.prod(problem.shape[:-2]))
+        request = result.request
+        visited = self._visited.setdefault(layer, {})
+        visited[request.region.index] = now = (request.params, request.time_sigma, request.frame)
+        n_now = sum(one == now for one in visited.values())
+        extent = Extent(n_now, math.prod(problem.shape[:-2]), len(visited) - n_now)
+        others = {"with_other_numbers": extent.n_other} if extent.n_other else {}
         layer.metadata[METADATA_KEY] = {
             **made,
             "no_label": no_label(result.inputs.dtype, result.inputs.values.tolist()),
-            "slices": {"refined": extent.n_refined, "of": extent.n_all},
+            "slices": {"refined": extent.n_refined, "of": extent.n_all, **others},
         }
         return extent
 
     def _holds(self, layer: Labels, result: Result) -> bool:
-        """Tell whether a layer's type is one for a result's values."""
-        return np.dtype(layer.dtype) == result.inputs.dtype
+        """Tell whether a layer's type is one for a result's values, and no class has the number of no label."""
+        none = layer.metadata[METADATA_KEY].get("no_label")
+        same = none is None or none == no_label(result.inputs.dtype, result.inputs.values.tolist())
+        return np.dtype(layer.dtype) == result.inputs.dtype and same
+
+    def has(self, image: Image, index: tuple[int, ...]) -> bool:
+        """Tell whether a slice of an image has been refined."""
+        layer = self.of(image)
+        return layer is not None and index in self._visited.get(layer, {})
 
     def extent(self, layer: Labels) -> Extent:
         """Return how much of a result has been refined."""
         slices = layer.metadata[METADATA_KEY].get("slices", {"refined": 1, "of": 1})
-        return Extent(slices["refined"], slices["of"])
+        return Extent(slices["refined"], slices["of"], slices.get("with_other_numbers", 0))
 
     def put_in_place(self, problem: Problem) -> None:
         """Move the layer of an image to where the image is now."""
@@ -148,10 +160,10 @@ class ResultLayers(OneLayer[Labels]):
             layers.move(layers.index(strokes), len(layers))
 
 
-def blank(problem: Problem, dtype: Any, *, one_level: bool = False) -> dict[str, Any]:
+def blank(problem: Problem, dtype: Any, value: int = 0, *, one_level: bool = False) -> dict[str, Any]:
     """Return the data of a layer of the result's shape, of several resolutions where it is large, and its place."""
     shapes = [problem.result_shape] if one_level else _level_shapes(problem.result_shape)
-    levels = [np.zeros(shape, dtype) for shape in shapes]
+    levels = [filled(shape, dtype, value) for shape in shapes]
     return {"data": levels if len(levels) > 1 else levels[0], "multiscale": len(levels) > 1, **place(problem)}
 
 
@@ -162,7 +174,7 @@ def result_layer(result: Result) -> Labels:
         name=f"{problem.image.name} refined",
         opacity=OPACITY,
         blending="translucent",
-        **blank(problem, inputs.dtype),
+        **blank(problem, inputs.dtype, no_label(inputs.dtype, inputs.values.tolist())),
     )
     paint_like(labels, problem.map, inputs)
     labels.editable = False

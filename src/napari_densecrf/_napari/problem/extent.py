@@ -13,10 +13,13 @@ class Extent:
     ----------
     n_refined, n_all : int
         Slices.
+    n_other : int
+        Slices that have been refined with other numbers than those of now.
     """
 
     n_refined: int = 1
     n_all: int = 1
+    n_other: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -25,4 +28,5 @@ class Extent:
 
     def __str__(self) -> str:
         """Say it in a few words."""
-        return f"{self.n_refined} of {self.n_all} slices refined"
+        others = f", {self.n_other} more with other numbers" if self.n_other else ""
+        return f"{self.n_refined} of {self.n_all} slices refined{others}"

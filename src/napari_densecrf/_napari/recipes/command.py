@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from napari.layers import Labels, Layer
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.reader import FILE_AXES
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.request import Request
@@ -25,7 +26,6 @@ from .python import file_of
 
 # Letters of axes that count images by themselves, as the command line has them.
 COUNTING = f"T{SINGLES}"
-INSTEAD = "use Copy as Python"
 
 
 def shell_command(result: Result, strokes: Labels | None) -> str:
@@ -70,31 +70,29 @@ def differs(request: Request) -> str:
     if request.read == whole and whole.step == 1:
         return ""
     what = f"the whole {request.frame}" if whole.z is not None and request.read.z != whole.z else "the whole image"
-    return f"It refines {what}, of which the window shows a part: single pixels may differ."
+    return words.refines_more(what)
 
 
 def axes_of(request: Request) -> tuple[str, str]:
     """Return a letter for each axis of the image's data, and of the map's."""
     problem = request.problem
     if len(problem.shape) - 2 > len(COUNTING):
-        raise Misfit(f"The command has no letters for so many axes: {INSTEAD}.")
+        raise Misfit(words.TOO_MANY_AXES)
     letters = problem.letters("Z" if request.frame == "volume" else "T")
     return problem.image_axes.letters(letters), problem.map_axes[0].letters(letters)
 
 
 def _single_map(problem: Problem) -> Layer:
     if isinstance(problem.map, FromStrokes):
-        raise Misfit(f"The map was made of strokes, which the command does not do: {INSTEAD}.")
+        raise Misfit(words.MADE_OF_STROKES)
     if isinstance(problem.map, tuple):
-        raise Misfit(f"The map is {len(problem.map)} layers, and the command reads one file: {INSTEAD}.")
+        raise Misfit(words.several_layers(len(problem.map)))
     if problem.along:
-        raise Misfit(f"The map is brought onto the image by its place, which the command does not do: {INSTEAD}.")
+        raise Misfit(words.BROUGHT_ONTO_THE_IMAGE)
     if problem.channels:
-        raise Misfit(f"The image is {len(problem.channels)} layers, and the command reads one file: {INSTEAD}.")
+        raise Misfit(words.several_channels(len(problem.channels)))
     if problem.image.rgb and shape_of(problem.image)[-1] > 3:
-        raise Misfit(
-            f"“{problem.image.name}” has an alpha channel, which the command would take for a colour: {INSTEAD}."
-        )
+        raise Misfit(words.has_alpha(problem.image.name))
     return problem.map
 
 
@@ -103,7 +101,7 @@ def _check_numbers(source: Labels, result: Result) -> None:
     n_classes = len(result.inputs.values)
     highest = int(np.max(levels_of(source)[0]))
     if result.inputs.values.tolist() != list(range(n_classes)) or highest >= n_classes:
-        raise Misfit(f"“{source.name}” has labels other than 0, 1, 2, …, which the command expects: {INSTEAD}.")
+        raise Misfit(words.other_labels(source.name))
 
 
 def _file_and_axes(layer: Layer, axes: str) -> tuple[str, str]:
@@ -124,7 +122,7 @@ def _file_and_axes(layer: Layer, axes: str) -> tuple[str, str]:
             return name, _unarranged(axes, order)
         if _shape_in_file(name) == shape_of(layer):
             return name, axes
-    raise Misfit(f"The command reads files: save “{layer.name}” as tif or npy, and open that.")
+    raise Misfit(words.command_reads_files(layer.name))
 
 
 def _unarranged(axes: str, order: list[int | None]) -> str:

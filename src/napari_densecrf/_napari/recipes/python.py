@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import tifffile
+from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_densecrf._napari.problem.axes import LayerAxes, Pick, levels_of, shape_of
@@ -22,7 +24,8 @@ from napari_densecrf.params import CRFParams, PairwiseKernel
 def python_script(result: Result, strokes: Labels | None) -> str:
     """Return Python that gives ``labels``, the same as the window's, bit for bit.
 
-    Layers that came from a tif or npy file are read from it; others through ``viewer``, as napari's console has it.
+    Layers that came from a tif or npy file, or from a sample, are read from there; others through ``viewer``, as
+    napari's console has it.
     """
     return "\n".join(_lines(result.request, result, strokes)) + "\n"
 
@@ -35,11 +38,11 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
         arguments.append("channel_axis=-1")
         places.append("channel_axis=-1")
     yield "import numpy as np"
-    if any(
-        file_of(layer)
-        for layer in (*problem.image_layers, *layers_of_map(problem.map), *([strokes] if strokes else []))
-    ):
+    layers = (*problem.image_layers, *layers_of_map(problem.map), *([strokes] if strokes is not None else []))
+    if any(file_of(layer) for layer in layers):
         yield "import tifffile"
+    if any(sample_number(layer) is not None for layer in layers):
+        yield "from napari.components import ViewerModel"
     yield "import napari_densecrf as ndc"
     yield ""
     yield f"image = {_image(problem, region)}"
@@ -150,10 +153,37 @@ def _pick(pick: Pick) -> str:
 
 def _source(layer: Layer) -> str:
     path = file_of(layer)
+    number = sample_number(layer)
+    if number is not None:
+        plugin, key = layer.source.sample
+        return f"ViewerModel().open_sample({plugin!r}, {key!r})[{number}].data{'[0]' if layer.multiscale else ''}"
     if path is None:
         return f"viewer.layers[{layer.name!r}].data{'[0]' if layer.multiscale else ''}"
     reader = "np.load" if path.suffix == ".npy" else "tifffile.imread"
     return f"{reader}({str(path)!r})"
+
+
+def sample_number(layer: Layer) -> int | None:
+    """Return which layer of its sample a layer is, as long as it has the same pixels; None where it is of none."""
+    if layer.source.sample is None or file_of(layer) is not None:
+        return None
+    data = levels_of(layer)[0]
+    for number, other in enumerate(sample_layers(*layer.source.sample)):
+        if shape_of(other) == shape_of(layer) and np.array_equal(levels_of(other)[0], data):
+            return number
+    return None
+
+
+@lru_cache(maxsize=1)
+def sample_layers(plugin: str, key: str) -> tuple[Layer, ...]:
+    """Return the layers of a sample, as File > Open Sample gives them.
+
+    Raises
+    ------
+    KeyError
+        Where no such sample is installed.
+    """
+    return tuple(ViewerModel().open_sample(plugin, key))
 
 
 def file_of(layer: Layer) -> Path | None:

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 from napari.components import ViewerModel
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
 from napari_densecrf.large.job import Job, Progress, Sink, first_plan
@@ -86,13 +87,13 @@ class Apply:
             return f"{self.destination.announce()}{found} …"
         self.n_done, self.n_all = found
         self.destination.show()
-        return f"{self.n_done} of {self.n_all} done …"
+        return words.progress(self.n_done, self.n_all)
 
     def finish(self, seconds: float) -> str:
         """Show all, and say how long it took."""
         n_frames = 1 if self._job is None else self._job.n_frames
         where = self.destination.finish()
-        return f"{f'All {n_frames} done' if n_frames > 1 else 'Done'} in {seconds:.1f} s{where}"
+        return words.applied(n_frames, seconds, where)
 
     def _planned(self) -> Job:
         request, frames = self.request, self.frames

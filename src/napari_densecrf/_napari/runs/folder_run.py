@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from napari.layers import Image
+
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.recipes.command import joined, options_of
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
@@ -64,30 +67,29 @@ class FolderRun:
     def take(self, found: Outcome) -> str:
         """Keep the outcome of an image; return the text of the panel."""
         self.outcomes.append(found)
-        failed = len(self._failed)
-        return f"{self.n_done} of {self.n_all} done{f', {failed} of them failed' if failed else ''} …"
+        return words.progress(self.n_done, self.n_all, len(self._failed))
 
     def finish(self, seconds: float) -> str:
         """Say how many were done, and what is wrong with the first that was not."""
-        failed, where = self._failed, f"{self.folder / TABLE}"
-        n_good = self.n_all - len(failed)
-        if not failed:
-            return f"All {self.n_all} images done in {seconds:.0f} s, see {where}."
-        more = "" if len(failed) == 1 else ", and others"
-        return f"{n_good} of {self.n_all} images done, {len(failed)} failed: {_words(failed[0])}{more}. See {where}"
+        first = _named(self._failed[0]) if self._failed else ""
+        return words.folder_done(self.n_all, len(self._failed), first, seconds, self.folder / TABLE)
 
     @property
     def _failed(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.status == "failed"]
 
 
-def _words(failed: Outcome) -> str:
-    """Say what is wrong with an image, with the names of files in place of their paths."""
-    error = failed.error
-    for path in map(Path, (failed.entry.image, failed.entry.probabilities)):
-        error = error.replace(str(path), path.name)
-    name = Path(failed.entry.image).name
-    return error if name in error else f"{name}: {error}"
+def _named(failed: Outcome) -> str:
+    said, name = words_of(failed), Path(failed.entry.image).name
+    return said if name in said else f"{name}: {said}"
+
+
+def words_of(outcome: Outcome) -> str:
+    """Say what became of an image, in the words of the window, with the names of files in place of their paths."""
+    said = "; ".join(outcome.remarks) if outcome.status != "failed" else outcome.error
+    for path in map(Path, (outcome.entry.image, outcome.entry.probabilities)):
+        said = said.replace(str(path), path.name)
+    return words.for_window(said)
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,9 @@ class Choice:
         try:
             entries = self.entries()
         except BadInput:
-            return "There is no image."
+            return words.NO_IMAGE
         missing = [Path(entry.image).name for entry in entries if not Path(entry.probabilities).exists()]
-        count = f"{len(entries)} image{'s' * (len(entries) > 1)}"
-        if not self.maps:
-            return f"{count}: choose the map of one of them."
-        if not missing:
-            return f"{count}, {'each with its map' if len(entries) > 1 else 'with its map'}."
-        if len(missing) == len(entries):
-            return f"{count}, but no map is called so."
-        return f"{count}, {len(missing)} without a map: {missing[0]}{' …' if len(missing) > 1 else ''}"
+        return words.pairs(len(entries), missing, has_pattern=bool(self.maps))
 
 
 def options_like(request: Request | None, params: CRFParams, images: Sequence[str], *, rough: bool) -> Options:
@@ -160,10 +155,17 @@ def options_like(request: Request | None, params: CRFParams, images: Sequence[st
         return Options(params, confidence=confidence)
     problem = request.problem
     axes = problem.image_axes.letters(problem.letters("Z" if request.frame == "volume" else "T"))
+    # The map at hand says what a gray map is, which might as well be a picture.
+    is_foreground = isinstance(problem.map, Image) and problem.class_axis is None
     if _n_axes(images) != len(axes):
         return Options(params, spacing=request.problem.spacing, confidence=confidence)
     return Options(
-        params, axes=axes, spacing=request.frame_spacing, time_sigma=request.time_sigma, confidence=confidence
+        params,
+        axes=axes,
+        map_axes=axes.replace("C", "") if is_foreground else None,
+        spacing=request.frame_spacing,
+        time_sigma=request.time_sigma,
+        confidence=confidence,
     )
 
 
@@ -179,13 +181,15 @@ def _n_axes(images: Sequence[str]) -> int:
 def batch_command(choice: Choice, options: Options) -> str:
     """Return the shell command that refines the chosen files."""
     images = choice.images
-    words = ["napari-densecrf", "batch", images, "--probabilities", choice.maps, "-o", str(choice.folder)]
+    command = ["napari-densecrf", "batch", images, "--probabilities", choice.maps, "-o", str(choice.folder)]
     if options.axes is not None:
-        words += ["--axes", options.axes]
+        command += ["--axes", options.axes]
+    if options.map_axes is not None:
+        command += ["--map-axes", options.map_axes]
     if options.time_sigma is not None:
-        words += ["--time-sigma", repr(options.time_sigma)]
+        command += ["--time-sigma", repr(options.time_sigma)]
     if options.spacing is not None:
-        words += ["--spacing", ",".join(repr(float(size)) for size in options.spacing)]
+        command += ["--spacing", ",".join(repr(float(size)) for size in options.spacing)]
     if options.confidence is not None:
-        words += ["--from-labels", repr(options.confidence)]
-    return joined([*words, *options_of(options.params)], windows=os.name == "nt")
+        command += ["--from-labels", repr(options.confidence)]
+    return joined([*command, *options_of(options.params)], windows=os.name == "nt")

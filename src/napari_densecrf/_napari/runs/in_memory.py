@@ -109,6 +109,7 @@ class IntoLayer:
     def finish(self) -> str:
         """Draw the thumbnail."""
         self.layer_sink.show()
+        self.layer.metadata[METADATA_KEY]["stopped"] = False
         self.layer.refresh(extent=False)
         return "."
 
@@ -131,14 +132,18 @@ def start_in_memory(request: Request, inputs: Inputs, strokes: Labels | None, vi
 
 def applied_layer(request: Request, inputs: Inputs) -> Labels:
     """Make the layer of a run: like the live result, but no slider changes it."""
-    layer = Labels(
-        name=f"{request.problem.image.name} applied",
-        opacity=0.6,
-        **blank(request.problem, inputs.dtype, one_level=True),
-    )
-    paint_like(layer, request.problem.map, inputs)
     none = no_label(inputs.dtype, inputs.values.tolist())
-    layer.metadata[METADATA_KEY] = {**provenance_of_request(request, inputs), "no_label": none, "frozen": True}
+    # A run fills it; one that is stopped leaves the rest without labels.
+    levels = blank(request.problem, inputs.dtype, one_level=True)
+    levels["data"].fill(none)
+    layer = Labels(name=f"{request.problem.image.name} applied", opacity=0.6, **levels)
+    paint_like(layer, request.problem.map, inputs)
+    layer.metadata[METADATA_KEY] = {
+        **provenance_of_request(request, inputs),
+        "no_label": none,
+        "frozen": True,
+        "stopped": True,
+    }
     return layer
 
 

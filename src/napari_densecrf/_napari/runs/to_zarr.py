@@ -14,6 +14,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.display.result_layer import OPACITY, paint_like, place
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
@@ -89,7 +90,7 @@ class IntoZarr:
 
     def announce(self) -> str:
         """Return a sentence that says where the labels go."""
-        return f"Too large for the memory: it goes to {self.path}. "
+        return words.goes_to(self.path)
 
     def show(self) -> None:
         """Do nothing: labels are shown when all are there."""
@@ -109,14 +110,12 @@ def start_on_disk(request: Request, inputs: Inputs, strokes: Labels | None, view
         Where it cannot be done, with what to do instead.
     """
     if isinstance(request.problem.map, FromStrokes):
-        raise Misfit("Too large for the memory, and a map from strokes needs it: refine a part of the image.")
+        raise Misfit(words.TOO_LARGE_FOR_STROKES)
     path = free_path(request.problem.image)
     try:
         check_path(path)
     except BadInput:
-        raise Misfit(
-            'Too large for the memory; to write to disk instead: pip install "napari-densecrf[files]"'
-        ) from None
+        raise Misfit(words.NEEDS_FILES) from None
     # No file that a layer came from, nor what anybody else has there.
     files = [("the layer", layer.source.path) for layer in (*layers_of(request.problem), strokes) if layer is not None]
     try:

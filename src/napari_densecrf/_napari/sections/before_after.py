@@ -12,6 +12,7 @@ from napari.layers import Labels, Layer
 from napari.utils.events import Event
 from numpy.typing import ArrayLike, NDArray
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.display.drawing import Drawing, show_grip
 from napari_densecrf._napari.display.placement import centre_of_view, on_canvas, pixel_at, placed
 from napari_densecrf._napari.display.result_layer import OneLayer, move, redraw, reveal
@@ -19,7 +20,7 @@ from napari_densecrf._napari.panel.panel import Panel
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import CHANGES, Result
 
-from .toggle import FLAT_ONLY, Toggled, unfollow_mouse
+from .toggle import Toggled, unfollow_mouse
 
 # How near to the line the mouse takes it, in pixels of the canvas.
 GRIP = 8.0
@@ -76,7 +77,7 @@ class BeforeAfter(Toggled):
             return
         self.held = held
         if held and not self.in_2d:
-            self.session.viewer.status = FLAT_ONLY
+            self.session.viewer.status = words.FLAT_ONLY
         self._compare()
 
     def start(self) -> None:

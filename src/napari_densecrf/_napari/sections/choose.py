@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from magicgui.widgets import Label, PushButton
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import FromStrokes
+from napari_densecrf._napari.problem.understand import FromStrokes, Problem
 from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.status import Light, Status
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
 from napari_densecrf._napari.work.worker import Engine, Result
 from napari_densecrf.choose.fit import Fit, fit_steps
@@ -39,15 +42,20 @@ class Choose(Section):
             text="Fit to strokes",
             tooltip="Search for the numbers that predict each stroke best from the others. Cancel keeps the best.",
         )
-        self.controls = {control.name: control for control in (suggest, fit, Label(name="advice"))}
+        other = PushButton(name="other_numbers", tooltip="Switch between what has been proposed and what was there.")
+        self.controls = {control.name: control for control in (suggest, fit, Label(name="advice"), other)}
         self.preset = ChoosePreset(session, self.controls["advice"])
         self.controls |= self.preset.controls
+        # What Auto or Fit has decided, until the numbers are others than either.
+        self._decision: _Decision | None = None
 
     def lay_out(self, panel: Panel) -> None:
         """Put the buttons side by side, then the presets, and below them what all of them say."""
         panel.add_line([self.controls["suggest"], self.controls["fit"]])
         self.preset.lay_out(panel)
         panel.add_text(self.controls["advice"])
+        panel.add_wide(self.controls["other_numbers"])
+        self.fold.reveal(self.controls["other_numbers"].native, False)
 
     def connect(self) -> None:
         """Listen to the buttons, and to what comes of them."""
@@ -55,46 +63,111 @@ class Choose(Section):
         self.preset.connect()
         self.controls["suggest"].changed.connect(self._suggest)
         self.controls["fit"].changed.connect(self._fit)
+        self.controls["other_numbers"].changed.connect(self._switch)
+        self.session.numbers_changed.connect(self._on_numbers)
+        self.session.result_written.connect(self._on_result)
 
     def _suggest(self) -> None:
-        request = self.session.request()
+        request, before = self.session.request(), self.session.numbers
         if request is None:
-            self._say("Choose an image and a map first.")
+            self._say(words.CHOOSE_FIRST)
             return
-        self._say("Looking at the image and the map …")
-        self.session.run(lambda: suggesting(self.session.engine, request), self._take_suggestion)
+        self._say(words.LOOKING)
+        self.session.run(
+            lambda: suggesting(self.session.engine, request), lambda found: self._take_suggestion(found, before)
+        )
 
     def _fit(self) -> None:
-        request = self.session.request()
+        request, before = self.session.request(), self.session.numbers
         if request is None:
-            self._say("Choose an image and a map first.")
+            self._say(words.CHOOSE_FIRST)
         elif isinstance(request.problem.map, FromStrokes):
-            self._say("The map itself is made from these strokes: a fit needs a map from elsewhere.")
+            self._say(words.FIT_OF_OWN_STROKES)
         elif request.strokes is None or not request.strokes.any():
-            self._say("Paint a few strokes in this slice first: at least two of each of two classes.")
+            self._say(words.FIT_NEEDS_STROKES)
         else:
-            self._say("Trying numbers on the strokes …")
-            self.session.run(lambda: fitting(self.session.engine, request), self._take_fit, self._take_best)
+            self._say(words.TRYING)
+            work = partial(fitting, self.session.engine, request)
+            self.session.run(work, lambda found: self._take_fit(found, before), self._take_best)
 
     def _take_best(self, best: Fit) -> None:
         """Show the best so far on the sliders; its labels come by themselves."""
-        self._set(best.params, refine=False)
+        self.session.set_numbers(self._numbers(best.params), refine=False)
         self._say(best.reason)
 
-    def _take_fit(self, fit: Fit) -> None:
-        self._set(fit.params)
-        self._say(fit.reason)
+    def _take_fit(self, fit: Fit, before: Numbers) -> None:
+        self._decide(_Decision(before, self._numbers(fit.params)), fit.reason)
 
-    def _take_suggestion(self, suggestion: Suggestion) -> None:
-        if suggestion.params is not None:
-            self._set(suggestion.params)
-        self._say(suggestion.reason)
+    def _take_suggestion(self, suggestion: Suggestion, before: Numbers) -> None:
+        if suggestion.params is None:
+            # Without strength, the result is the map: what is shown is what the sliders say.
+            numbers = before.changed(appearance_weight=0.0, smoothness_weight=0.0)
+            self._decide(_Decision(before, numbers, is_map=True), words.better_unrefined(suggestion.reason))
+        else:
+            self._decide(_Decision(before, self._numbers(suggestion.params)), suggestion.reason)
 
-    def _set(self, params: CRFParams, *, refine: bool = True) -> None:
-        self.session.set_numbers(Numbers.of_params(params, self.session.numbers), refine=refine)
+    def _numbers(self, params: CRFParams) -> Numbers:
+        return Numbers.of_params(params, self.session.numbers)
 
-    def _say(self, words: str) -> None:
-        set_text(self.controls["advice"], words)
+    # --- what has been decided -------------------------------------------------------------------------------------
+
+    def _decide(self, decision: _Decision, said: str) -> None:
+        """Show what has been decided, live or not, and offer what was there before."""
+        self._decision = decision
+        self.session.set_numbers(decision.numbers, refine=False)
+        self._say(said)
+        self._show_other()
+        self.session.update()
+
+    def _switch(self) -> None:
+        decision = self._decision
+        if decision is not None:
+            self.session.set_numbers(decision.other(self.session.numbers), refine=False)
+            self.session.update()
+
+    def _on_numbers(self, numbers: Numbers, _: str) -> None:
+        if self._decision is not None and numbers not in (self._decision.numbers, self._decision.before):
+            self._decision = None
+        self._show_other()
+
+    def _show_other(self) -> None:
+        control, decision = self.controls["other_numbers"], self._decision
+        differs = decision is not None and decision.numbers != decision.before
+        if decision is not None and differs:
+            decided = self.session.numbers == decision.numbers
+            control.text = words.other_numbers(decided=decided, is_map=decision.is_map)
+        self.fold.reveal(control.native, differs)
+
+    def _on_result(self, result: Result) -> None:
+        """Say that the map is shown, where that was decided: of this slice alone."""
+        decision = self._decision
+        if decision is None or not decision.is_map or self.session.numbers != decision.numbers:
+            return
+        here = (result.request.problem, result.request.region.index)
+        decision.place = decision.place or here
+        layer = self.session.result_layer
+        if decision.place == here and layer is not None:
+            extent = self.session.results.extent(layer)
+            left = [] if extent.is_complete else [str(extent)]
+            said = " · ".join([words.BETTER_UNREFINED, *left])
+            self.session.set_status(Status(said, Light.AMBER if left else Light.GREEN))
+
+    def _say(self, said: str) -> None:
+        set_text(self.controls["advice"], said)
+
+
+@dataclass
+class _Decision:
+    """What Auto or Fit has decided: the numbers, those of before, and whether the map is better as it is."""
+
+    before: Numbers
+    numbers: Numbers
+    is_map: bool = False
+    place: tuple[Problem, tuple[int, ...]] | None = None
+
+    def other(self, numbers: Numbers) -> Numbers:
+        """Return those of the two that these are not."""
+        return self.before if numbers == self.numbers else self.numbers
 
 
 def suggesting(engine: Engine, request: Request) -> Steps:

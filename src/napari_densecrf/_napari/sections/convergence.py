@@ -7,6 +7,7 @@ from magicgui.widgets import Label
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.panel.plot import Plot
 from napari_densecrf._napari.session import Session
@@ -63,7 +64,7 @@ class Convergence(Section):
         if not self.fold.open:
             return
         if result is None:
-            set_text(self.hint, "Nothing has been refined yet.")
+            set_text(self.hint, words.NOTHING_REFINED)
             return
         energy, change = per_iteration(result)
         set_text(self.hint, advice(energy, change))
@@ -80,11 +81,11 @@ def per_iteration(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float
 def advice(energy: NDArray[np.float64], change: NDArray[np.float32]) -> str:
     """Return one sentence: whether it has settled, and what helps if it has not."""
     if len(energy) < 2:
-        return "No iterations: the labels are the map's own."
+        return words.NO_ITERATIONS
     span = float(np.ptp(energy))
     steps = np.diff(energy)
     if (steps > RISE * span).any():
-        return "It oscillates: use damping (under More)."
+        return words.OSCILLATES
     if change[-1] <= SETTLED_CHANGE or -steps[-1] <= SETTLED_GAIN * span:
-        return "It has settled."
-    return "It has not settled yet: use more iterations (under More)."
+        return words.SETTLED
+    return words.NOT_SETTLED

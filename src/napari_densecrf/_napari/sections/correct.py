@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -12,7 +12,9 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, place
+from napari_densecrf._napari.display.strokes import MOST_KEYS, bind_keys
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
@@ -24,7 +26,6 @@ from .section import Section
 BRUSH_SCREEN_PIXELS = 12
 # What a class that is clear in the result is painted with.
 CLEAR_STROKES = "#f4f4f4"
-MOST_KEYS = 9
 
 
 class Correct(Section):
@@ -52,7 +53,13 @@ class Correct(Section):
             text="Freeze",
             tooltip="Copy the refined labels into a layer that no slider changes, and that you can edit. (K)",
         )
-        self.controls = {control.name: control for control in (strokes, new, freeze)}
+        # Below the status line, while slices are left; the widget puts it there.
+        keep = PushButton(
+            name="keep_refined",
+            text="Keep these",
+            tooltip="Freeze what is refined. The other slices have no label, and stay empty.",
+        )
+        self.controls = {control.name: control for control in (strokes, new, freeze, keep)}
         for name in ("stroke_classes", "frozen"):
             self.controls[name] = Label(name=name)
 
@@ -66,7 +73,8 @@ class Correct(Section):
     def connect(self) -> None:
         """Listen to the buttons and their keys."""
         self.controls["new_strokes"].changed.connect(self._new_strokes)
-        self.controls["freeze"].changed.connect(self._freeze)
+        for name in ("freeze", "keep_refined"):
+            self.controls[name].changed.connect(self._freeze)
         self.session.chosen_changed.connect(self._name_classes)
         self.session.result_written.connect(self._name_classes)
         self._keys.bind("n", self._new_strokes)
@@ -82,7 +90,7 @@ class Correct(Section):
         session = self.session
         image = session.chosen.image
         if image is None:
-            show_info("Open an image first.")
+            show_info(words.OPEN_IMAGE)
             return
         try:
             problem = session.problem or understand_alone(image)
@@ -120,7 +128,7 @@ class Correct(Section):
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""
         layer = self.session.results.of(self.session.chosen.image)
         if layer is None:
-            show_info("Nothing has been refined yet.")
+            show_info(words.NOTHING_REFINED)
             return
         self.session.add_fingerprints()
         layers = self.session.viewer.layers
@@ -129,7 +137,9 @@ class Correct(Section):
         frozen.visible = False
         self.session.viewer.add_layer(frozen)
         layers.selection.active = active
-        set_text(self.controls["frozen"], f"Kept as “{frozen.name}”.")
+        set_text(self.controls["frozen"], words.frozen(frozen.name, self.session.results.extent(layer)))
+        if not self.session.results.extent(layer).is_complete:
+            self.fold.open_by_user()
 
 
 def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:
@@ -154,22 +164,8 @@ def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:
     )
     layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
     layer.selected_label = 1
-    for k in range(1, MOST_KEYS + 1):
-        layer.bind_key(str(k), _painter(k), overwrite=True)
-    layer.bind_key("0", _erase, overwrite=True)
+    bind_keys(layer)
     return layer
-
-
-def _painter(k: int) -> Callable[[Labels], None]:
-    def paint(layer: Labels) -> None:
-        layer.selected_label = k
-        layer.mode = "paint"
-
-    return paint
-
-
-def _erase(layer: Labels) -> None:
-    layer.mode = "erase"
 
 
 def frozen_copy(layer: Labels) -> Labels:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit, Label, PushButton
 from napari.layers import Labels, Layer
-from qtpy.QtWidgets import QApplication, QDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QDialog, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem.understand import layers_of_map
-from napari_densecrf._napari.runs.folder_run import Choice, FolderRun, batch_command, options_like
+from napari_densecrf._napari.runs.folder_run import Choice, FolderRun, batch_command, options_like, words_of
 from napari_densecrf._napari.session import Session
-from napari_densecrf.files.batch import files_of, guess_maps, pattern_of
+from napari_densecrf.files.batch import Entry, Outcome, files_of, pattern_of
 from napari_densecrf.files.jobs import Options
 
 # Of a folder beside the images, for the labels.
 OUTPUT = "refined"
+COLUMNS = ("Image", "Map", "State")
+STATE = 2
+# Of the table; a folder may have thousands.
+MOST_ROWS = 500
 
 
 class FolderForm:
@@ -37,6 +43,11 @@ class FolderForm:
             FileDialogMode.EXISTING_DIRECTORY, "Save in", "A folder for the labels and a table of what was done."
         )
         self.found = Label(name="found")
+        self.table = QTableWidget(0, len(COLUMNS))
+        self.table.setHorizontalHeaderLabels(COLUMNS)
+        self.table.horizontalHeader().setStretchLastSection(True)
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.verticalHeader().hide()
         self.start = PushButton(text="Run", tooltip="Refine all with the numbers as they are now.")
         self.copy = PushButton(text="Copy as command", tooltip="The shell command that does the same.")
         self._said = ""
@@ -72,9 +83,10 @@ class FolderForm:
         for edit in (self.images, self.maps, self.output):
             panel.add_row(edit)
         panel.add_text(self.found)
+        panel.add_native(self.table)
         panel.add_line([self.copy, self.start])
         panel.fill()
-        panel.setMinimumWidth(panel.fontMetrics().horizontalAdvance("m") * 40)
+        panel.setMinimumWidth(panel.fontMetrics().horizontalAdvance("m") * 60)
         return panel
 
     def _on_images(self) -> None:
@@ -82,9 +94,8 @@ class FolderForm:
         images = self.choice.images
         names = files_of([images]) if images else []
         maps = self._guessed(names)
-        if maps is not None:
-            with self.maps.changed.blocked():
-                self.maps.line_edit.value = maps
+        with self.maps.changed.blocked():
+            self.maps.line_edit.value = maps or ""
         if images:
             whole = Path(images)
             with self.output.changed.blocked():
@@ -92,7 +103,7 @@ class FolderForm:
         self._describe()
 
     def _guessed(self, names: Sequence[str]) -> str | None:
-        """Return how maps are called: as that of the image at hand, or as the files around say."""
+        """Return how maps are called: as that of the image that is open. Other names are no sign of a map."""
         image, source = self.session.chosen.image, self.session.chosen.map
         here = None if image is None else file_of(image)
         if here is not None and source is not None and str(here) in names:
@@ -101,7 +112,7 @@ class FolderForm:
                 pattern = None if there is None else pattern_of(str(here), str(there))
                 if pattern is not None and there != here:
                     return pattern
-        return guess_maps(names)
+        return None
 
     def _on_maps(self) -> None:
         """Make a pattern of the map of one image."""
@@ -115,17 +126,44 @@ class FolderForm:
         self._describe()
 
     def _describe(self) -> None:
-        words = str(self.choice) if self.choice.images else "Choose the folder of the images."
-        set_text(self.found, words)
-        self.start.enabled = self.copy.enabled = self.choice.is_ready
+        choice = self.choice
+        set_text(self.found, str(choice) if choice.images else words.CHOOSE_FOLDER)
+        self.start.enabled = self.copy.enabled = choice.is_ready
+        self._show_pairs(choice.entries() if choice.is_ready else ())
+
+    def _show_pairs(self, entries: Sequence[Entry]) -> None:
+        """Show which map belongs to which image, before anything is done with them."""
+        self.table.setRowCount(min(len(entries), MOST_ROWS) + (len(entries) > MOST_ROWS))
+        for row, entry in enumerate(entries[:MOST_ROWS]):
+            pair = entry.image, entry.probabilities
+            has_image, has_map = map(os.path.exists, pair)
+            for column, path in enumerate(pair):
+                self._put(row, column, Path(path).name, path)
+            self._put(row, STATE, words.of_pair(has_image, has_map))
+        if len(entries) > MOST_ROWS:
+            self._put(MOST_ROWS, 0, words.more_pairs(len(entries) - MOST_ROWS))
+        self.table.resizeColumnsToContents()
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        """Show what became of an image, in its row."""
+        for row in range(self.table.rowCount()):
+            image = self.table.item(row, 0)
+            if image is not None and image.toolTip() == outcome.entry.image:
+                said = words_of(outcome)
+                self._put(row, STATE, f"{outcome.status}: {said}" if said else outcome.status, said)
+                self.table.scrollToItem(image)
+
+    def _put(self, row: int, column: int, text: str, tooltip: str = "") -> None:
+        item = QTableWidgetItem(text)
+        item.setToolTip(tooltip)
+        self.table.setItem(row, column, item)
 
     def _start(self) -> None:
         self._run(FolderRun(self.choice.entries(), self.choice.folder, self._options()))
-        self.native.close()
 
     def _copy(self) -> None:
         QApplication.clipboard().setText(batch_command(self.choice, self._options()))
-        set_text(self.found, "Copied.")
+        set_text(self.found, words.COPIED)
 
     def _options(self) -> Options:
         rough = isinstance(self.session.chosen.map, Labels)

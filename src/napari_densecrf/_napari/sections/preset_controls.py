@@ -8,6 +8,7 @@ from pathlib import Path
 from magicgui.widgets import ComboBox, Label, PushButton
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.recipes.command import joined
 from napari_densecrf._napari.recipes.presets import BUILT_IN, Preset, forget, keep, own_presets
@@ -85,9 +86,9 @@ class ChoosePreset(Section):
         numbers, image = self.session.relative_numbers, self.session.chosen.image
         name = name.strip()
         if numbers is None or image is None:
-            self._say("Choose an image and a map first.")
+            self._say(words.CHOOSE_FIRST)
         elif name in ("", self.controls["preset"].null_string):
-            self._say("A preset needs a name.")
+            self._say(words.NEEDS_NAME)
         else:
             preset = Preset(name, numbers.as_dict(), f"Saved by you on “{image.name}”.")
             try:
@@ -96,7 +97,7 @@ class ChoosePreset(Section):
                 self._say(str(error))
                 return
             self._reload(name)
-            self._say(f"Saved as “{name}”.")
+            self._say(words.saved_preset(name))
 
     def delete(self, *_: object) -> None:
         """Delete the chosen preset, one of the user's own; the sliders stay where they are."""
@@ -104,32 +105,32 @@ class ChoosePreset(Section):
         if any(name == preset.name for preset in self._own):
             forget(name)
             self._reload(None)
-            self._say(f"Deleted “{name}”.")
+            self._say(words.deleted_preset(name))
 
     def import_from(self, path: Path) -> None:
         """Show the numbers of a file, and refine with them."""
         try:
             numbers = Numbers.of_params(read_params(path), self.session.numbers)
         except BadInput as error:
-            words = str(error).removeprefix(f"{path}: ")
-            self._say(f"“{path.name}” has no parameters: {words}.")
+            why = str(error).removeprefix(f"{path}: ")
+            self._say(words.no_parameters(path.name, why))
         except OSError as error:
-            self._say(f"“{path.name}” cannot be read: {error.strerror}.")
+            self._say(words.not_read(path.name, error))
         except ValueError as error:
-            self._say(f"“{path.name}” has numbers that the sliders cannot show: {error}.")
+            self._say(words.not_for_sliders(path.name, error))
         else:
             self.session.set_numbers(numbers)
-            self._say(f"Imported “{path.name}”.")
+            self._say(words.imported(path.name))
 
     def export_to(self, path: Path) -> None:
         """Write the numbers of the sliders, in the units of the image that is shown."""
         try:
             path.write_text(self.session.numbers.params.to_json() + "\n", encoding="utf-8")
         except OSError as error:
-            self._say(f"“{path.name}” cannot be written: {error.strerror}.")
+            self._say(words.not_written(path.name, error))
         else:
             options = joined(["--params", path.name, *self._units()], windows=os.name == "nt")
-            self._say(f"Written, for images like this one. For the command line: {options}")
+            self._say(words.exported(options))
 
     # --- dialogs ----------------------------------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ class ChoosePreset(Section):
             self.session.set_relative_numbers(relative.updated(preset.numbers))
             self._say(preset.source)
         elif preset is not None:
-            self._say("Choose an image and a map first.")
+            self._say(words.CHOOSE_FIRST)
         self._follow()
 
     def _follow(self, *_: object) -> None:
@@ -191,11 +192,11 @@ class ChoosePreset(Section):
         if request is None:
             return []
         sizes = request.frame_spacing
-        words = [] if set(sizes) == {1.0} else ["--spacing", ",".join(repr(float(size)) for size in sizes)]
-        return words if request.time_sigma is None else [*words, "--time-sigma", repr(request.time_sigma)]
+        options = [] if set(sizes) == {1.0} else ["--spacing", ",".join(repr(float(size)) for size in sizes)]
+        return options if request.time_sigma is None else [*options, "--time-sigma", repr(request.time_sigma)]
 
-    def _say(self, words: str) -> None:
-        set_text(self._advice, words)
+    def _say(self, said: str) -> None:
+        set_text(self._advice, said)
 
 
 def ask_name(parent: QWidget, names: list[str], name: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from magicgui.widgets import Label, PushButton
 from napari.utils import progress
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text
 from napari_densecrf._napari.problem.understand import Misfit
 from napari_densecrf._napari.runs.apply import Apply
@@ -16,6 +17,7 @@ from napari_densecrf._napari.runs.in_memory import fits, start_in_memory
 from napari_densecrf._napari.runs.to_zarr import start_on_disk
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Listener, Runner, Steps
+from napari_densecrf.files.batch import Outcome
 
 from .folder_form import FolderForm
 from .section import Section
@@ -62,7 +64,11 @@ class Run(Section):
             text="Run on folder …",
             tooltip="Refine all images of a folder with these numbers, and save the labels.",
         )
-        self.controls = {control.name: control for control in (apply, folder, stop, Label(name="job"))}
+        # Below the status line, while slices are left; the widget puts it there.
+        rest = PushButton(
+            name="refine_all", text="Refine all", tooltip="Refine all slices with these numbers, in the background."
+        )
+        self.controls = {control.name: control for control in (apply, folder, stop, rest, Label(name="job"))}
         self._runner = Runner(session.loop, "napari-densecrf run", warns=False)
         self._job: LongRun | None = None
         self._applied: Apply | None = None
@@ -82,6 +88,7 @@ class Run(Section):
     def connect(self) -> None:
         """Listen to the buttons and to the thread."""
         self.controls["apply"].changed.connect(self._apply)
+        self.controls["refine_all"].changed.connect(self._refine_all)
         self.controls["run_on_folder"].changed.connect(self._open_form)
         self.controls["stop"].changed.connect(self._stop)
 
@@ -94,10 +101,14 @@ class Run(Section):
 
     # --- what is asked for -----------------------------------------------------------------------------------------
 
+    def _refine_all(self) -> None:
+        self.fold.open_by_user()
+        self._apply()
+
     def _apply(self) -> None:
         request, shown = self.session.request(), self.session.result
         if request is None or shown is None:
-            self._say("Refine a slice first.")
+            self._say(words.REFINE_FIRST)
             return
         if self._applied is None or not self._applied.goes_on(request, self.session.viewer):
             start = start_in_memory if fits(request, shown.inputs.dtype) else start_on_disk
@@ -108,7 +119,7 @@ class Run(Section):
             except Misfit as misfit:
                 self._say(str(misfit))
                 return
-        self._begin(self._applied, "Looking how long it will take …")
+        self._begin(self._applied, words.LOOKING_HOW_LONG)
 
     def _open_form(self) -> None:
         if self._form is None:
@@ -119,15 +130,15 @@ class Run(Section):
         """Refine the files of a folder; where the same was stopped, go on."""
         if self._batch is None or not self._batch.is_like(batch):
             self._batch = batch
-        self._begin(self._batch, f"0 of {batch.n_all} done …")
+        self._begin(self._batch, words.progress(0, batch.n_all))
 
     # --- what becomes of it ----------------------------------------------------------------------------------------
 
-    def _begin(self, job: LongRun, words: str) -> None:
+    def _begin(self, job: LongRun, said: str) -> None:
         self._job = job
         self._started = time.monotonic()
         self._enable(running=True)
-        self._say(words)
+        self._say(said)
         self._look.start()
         self._bar = progress(total=job.n_all, desc="Dense CRF")
         self._bar.update(job.n_done)
@@ -137,11 +148,13 @@ class Run(Section):
         job = self._job
         if job is None:
             return
-        words = job.take(found)
-        if words is None:
+        said = job.take(found)
+        if said is None:
             self._stop()
             return
-        self._say(words)
+        self._say(said)
+        if self._form is not None and isinstance(found, Outcome):
+            self._form.show_outcome(found)
         if self._bar is not None and job.n_done > self._bar.n:
             self._bar.total = job.n_all
             # Last, as it runs the event loop.
@@ -161,16 +174,16 @@ class Run(Section):
     def _stop(self, *_: object) -> None:
         self._runner.cancel()
         if self._job is not None:
-            self._say(f"Stopped after {self._job.n_done} of {self._job.n_all}; {self._job.again} goes on from there.")
+            self._say(words.stopped(self._job.n_done, self._job.n_all, self._job.again))
         self._enable(running=False)
 
     def _enable(self, *, running: bool) -> None:
-        for name in ("apply", "run_on_folder"):
+        for name in ("apply", "refine_all", "run_on_folder"):
             self.controls[name].enabled = not running
         self.controls["stop"].enabled = running
         if self._bar is not None and not running:
             self._bar.close()
             self._bar = None
 
-    def _say(self, words: str) -> None:
-        set_text(self.controls["job"], words)
+    def _say(self, said: str) -> None:
+        set_text(self.controls["job"], said)

@@ -8,14 +8,13 @@ from contextlib import suppress
 from magicgui.widgets import CheckBox, Label
 from napari.components import ViewerModel
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import Result
 
 from .section import Section
-
-FLAT_ONLY = "Only in the 2D view."
 
 
 class Toggled(Section):
@@ -102,7 +101,7 @@ class Toggled(Section):
         if changed:
             self._begin_or_end()
         if off:
-            set_text(self.details[0], FLAT_ONLY if wanted else "")
+            set_text(self.details[0], words.FLAT_ONLY if wanted else "")
 
     @property
     def in_2d(self) -> bool:

@@ -1,0 +1,315 @@
+"""The sentences of the window, to be read through at once; the status line and what refuses a map have their own.
+
+What the program says of a layer or of a file names it in quotes. One fact a sentence, the usual word, what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .problem.extent import Extent
+
+OPEN_IMAGE = "Open an image first."
+NOTHING_REFINED = "Nothing has been refined yet."
+REFINE_FIRST = "Refine a slice first."
+COPIED = "Copied."
+CHOOSE_FOLDER = "Choose the folder of the images."
+CHOOSE_FIRST = "Choose an image and a map first."
+
+# ---- Auto and Fit
+
+LOOKING = "Looking at the image and the map …"
+TRYING = "Trying numbers on the strokes …"
+FIT_OF_OWN_STROKES = "The map itself is made from these strokes: a fit needs a map from elsewhere."
+FIT_NEEDS_STROKES = "Paint a few strokes in this slice first: at least two of each of two classes."
+BETTER_UNREFINED = "The map is better unrefined"
+LEAVE = "Leave it as it is: "
+
+
+def better_unrefined(reason: str) -> str:
+    """Say that the map is shown as it is, and why."""
+    return f"{BETTER_UNREFINED}, and shown as it is: {reason.removeprefix(LEAVE)}"
+
+
+def other_numbers(*, decided: bool, is_map: bool) -> str:
+    """Return what the button says that switches between what was decided and what was there."""
+    if is_map:
+        return "Refine it all the same" if decided else "Show the map unrefined"
+    return "Back to the numbers of before" if decided else "To the numbers that were found"
+
+
+# ---- presets
+
+NEEDS_NAME = "A preset needs a name."
+
+
+def saved_preset(name: str) -> str:
+    """Say that numbers are kept under a name."""
+    return f"Saved as “{name}”."
+
+
+def deleted_preset(name: str) -> str:
+    """Say that a preset is gone."""
+    return f"Deleted “{name}”."
+
+
+def imported(name: str) -> str:
+    """Say that the numbers of a file are on the sliders."""
+    return f"Imported “{name}”."
+
+
+def exported(options: str) -> str:
+    """Say for what the numbers of a file are."""
+    return f"Written, for images like this one. For the command line: {options}"
+
+
+def no_parameters(name: str, why: str) -> str:
+    """Say that a file holds something else."""
+    return f"“{name}” has no parameters: {why}."
+
+
+def not_for_sliders(name: str, why: Exception) -> str:
+    """Say that the sliders cannot show what a file holds."""
+    return f"“{name}” has numbers that the sliders cannot show: {why}."
+
+
+def not_read(name: str, why: OSError) -> str:
+    """Say that the system does not give a file."""
+    return f"“{name}” cannot be read: {why.strerror}."
+
+
+def not_written(name: str, why: OSError) -> str:
+    """Say that the system does not take a file."""
+    return f"“{name}” cannot be written: {why.strerror}."
+
+
+# ---- Restore
+
+SELECT_MADE_HERE = "Select a layer that was made here: a refined, a frozen or a saved one."
+
+
+def nothing_set(why: Exception) -> str:
+    """Say that the numbers of a layer cannot be shown."""
+    return f"Nothing was set: {why}."
+
+
+def restored(name: str, missing: Sequence[str]) -> str:
+    """Say whose numbers the sliders have, and which of its inputs are not open."""
+    return f"Restored from “{name}”." + (f" Not open: {', '.join(missing)}." if missing else "")
+
+
+# ---- Convergence, and what the 3D view has not
+
+NO_ITERATIONS = "No iterations: the labels are the map's own."
+OSCILLATES = "It oscillates: use damping (under More)."
+SETTLED = "It has settled."
+NOT_SETTLED = "It has not settled yet: use more iterations (under More)."
+FLAT_ONLY = "Only in the 2D view."
+
+
+# ---- Run
+
+LOOKING_HOW_LONG = "Looking how long it will take …"
+NO_IMAGE = "There is no image."
+TOO_LARGE_FOR_STROKES = "Too large for the memory, and a map from strokes needs it: refine a part of the image."
+NEEDS_FILES = 'Too large for the memory. To write to disk instead: pip install "napari-densecrf[files]"'
+
+
+def progress(n_done: int, n_all: int, n_failed: int = 0) -> str:
+    """Say how far a run is."""
+    return f"{n_done} of {n_all} done{f', {n_failed} of them failed' if n_failed else ''} …"
+
+
+def stopped(n_done: int, n_all: int, again: str) -> str:
+    """Say how far a run was, and what goes on with it."""
+    return f"Stopped after {n_done} of {n_all}; {again} goes on from there."
+
+
+def applied(n_frames: int, seconds: float, where: str) -> str:
+    """Say that a run is done; ``where`` ends the sentence."""
+    return f"{f'All {n_frames} done' if n_frames > 1 else 'Done'} in {seconds:.1f} s{where}"
+
+
+def goes_to(path: Path) -> str:
+    """Say where labels go."""
+    return f"Too large for the memory: it goes to {path}. "
+
+
+def folder_done(n_all: int, n_failed: int, first: str, seconds: float, table: Path) -> str:
+    """Say how many files are done, and what is wrong with the first that is not."""
+    if not n_failed:
+        return f"All {n_all} images done in {seconds:.0f} s, see {table}."
+    more = "" if n_failed == 1 else ", and others"
+    return f"{n_all - n_failed} of {n_all} images done, {n_failed} failed: {first}{more}. See {table}"
+
+
+def pairs(n_images: int, missing: Sequence[str], *, has_pattern: bool) -> str:
+    """Say how many images there are, and which have no map."""
+    count = f"{n_images} image{'s' * (n_images > 1)}"
+    if not has_pattern:
+        return f"{count}: choose the map of one of them."
+    if not missing:
+        return f"{count}, {'each with its map' if n_images > 1 else 'with its map'}."
+    if len(missing) == n_images:
+        return f"{count}, but no map is called so."
+    return f"{count}, {len(missing)} without a map: {missing[0]}{' …' if len(missing) > 1 else ''}"
+
+
+# ---- slices that are left
+
+
+def frozen(name: str, extent: Extent) -> str:
+    """Say under which name a result is kept, and how much of it is one."""
+    if extent.is_complete:
+        return f"Kept as “{name}”."
+    return f"Kept as “{name}”: {extent}. The others have no label."
+
+
+def saved_in_part(name: str, refined: int, n_all: int, none: int) -> str:
+    """Say what a file holds where slices are left."""
+    return f"“{name}”: {refined} of {n_all} slices refined. The others are {none} in the file, which is no label."
+
+
+def saved_unfinished(name: str, none: int) -> str:
+    """Say what a file holds of a run that was stopped."""
+    return f"“{name}”: the run was stopped. What it has not reached is {none} in the file, which is no label."
+
+
+# ---- recipes
+
+INSTEAD = "use Copy as Python"
+TOO_MANY_AXES = f"The command has no letters for so many axes: {INSTEAD}."
+BROUGHT_ONTO_THE_IMAGE = f"The map is brought onto the image by its place, which the command does not do: {INSTEAD}."
+MADE_OF_STROKES = f"The map was made of strokes, which the command does not do: {INSTEAD}."
+
+
+def several_layers(n_layers: int) -> str:
+    """Say that a map is no single file."""
+    return f"The map is {n_layers} layers, and the command reads one file: {INSTEAD}."
+
+
+def several_channels(n_layers: int) -> str:
+    """Say that an image is no single file."""
+    return f"The image is {n_layers} layers, and the command reads one file: {INSTEAD}."
+
+
+def other_labels(name: str) -> str:
+    """Say that the command would number classes in another way."""
+    return f"“{name}” has labels other than 0, 1, 2, …, which the command expects: {INSTEAD}."
+
+
+def has_alpha(name: str) -> str:
+    """Say that the command would take opacity for a colour."""
+    return f"“{name}” has an alpha channel, which the command would take for a colour: {INSTEAD}."
+
+
+def command_reads_files(name: str) -> str:
+    """Say that a layer is in memory alone."""
+    return f"The command reads files: save “{name}” as tif or npy, and open that. Or {INSTEAD}."
+
+
+def refines_more(what: str) -> str:
+    """Say that the command does not stop at what is seen."""
+    return f"It refines {what}, of which the window shows a part: single pixels may differ."
+
+
+def not_copied(why: str) -> str:
+    """Return what the clipboard holds where nothing can be copied: a comment in Python and in shells."""
+    return f"# Not copied: {why}"
+
+
+# ---- projects
+
+
+def offer(name: str, saved: str) -> str:
+    """Return what the button says that continues a project."""
+    return f"Continue “{name}” of {saved}"
+
+
+def project_saved(name: str, left_out: Sequence[str], *, is_beside: bool) -> str:
+    """Say where a project is, and what it does not hold."""
+    where, how = (", beside the image", "Open it, or the image,") if is_beside else ("", "Open it")
+    said = f"Saved as “{name}”{where}. {how} to continue."
+    if not left_out:
+        return said
+    return f"{said} Not in it: {_quoted(left_out)}; save that by File > Save Selected Layers."
+
+
+def earlier_project(name: str, saved: str) -> str:
+    """Say that an earlier project would be lost."""
+    return f"There is “{name}” of {saved}, which would be lost. Continue it, or click Save project again to replace it."
+
+
+def project_continued(name: str) -> str:
+    """Say that all is as it was."""
+    return f"Continued from “{name}”."
+
+
+def from_nowhere(name: str) -> str:
+    """Say that a layer can be neither named nor stored."""
+    return f"“{name}” is not in memory and is from no file: save it, open that, and then save the project."
+
+
+def changed_since(name: str) -> str:
+    """Say that pixels are not those of the project."""
+    return f"“{name}” has changed since: the result may be another."
+
+
+def another_shape(name: str, shapes: str, wanted: str) -> str:
+    """Say that a file has not the size that the project knows."""
+    return f"“{name}” has changed since the project was saved: it is {shapes}, and was {wanted}"
+
+
+def gone(path: Path) -> str:
+    """Say that a file of a project is missing."""
+    return f"{path} is no longer there: put it back, or open it from where it is"
+
+
+def unreadable(path: Path, reader: str | None, why: Exception) -> str:
+    """Say that a file of a project is damaged, or its plugin is not installed."""
+    return f"{path} cannot be read with {reader}: {why}"
+
+
+def no_sample(plugin: str, key: str) -> str:
+    """Say that a sample is not installed."""
+    return f"the sample {key} of {plugin} is not installed"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"“{name}”" for name in names)
+
+
+# ---- Run on folder: what the command line says, for those who have no options to type
+
+AS_LABELS = "open it with its image and click the button that names it, then run the folder again"
+_IN_WINDOW = (
+    (r"say --from-labels [\d.]+( if each number is a class)?", AS_LABELS),
+    (r"leave out --from-labels where these are probabilities", "open one of these maps as an image layer"),
+    (r"say --axes .*", "open one of these images with its map, and choose in More > Slices what its slices are"),
+    (r"say what its axes are, as in --axes \w+", "open one of these images with its map first"),
+    (r"say --map-axes \w+ if it is the foreground of two classes", "if it is the foreground of two classes, open it"),
+    (r"(; |, )?with --map-axes \w+", ""),
+    (r"; --map-axes tells", ""),
+    (r"--map-axes names", "the map that is open names"),
+    (r"--axes names", "the image that is open names"),
+    (r"give --spacing", "give the image a scale in napari"),
+)
+
+
+def for_window(sentence: str) -> str:
+    """Return what the command line says of a file, with what to do in the window in place of options."""
+    for options, instead in _IN_WINDOW:
+        sentence = re.sub(options, instead, sentence)
+    return sentence
+
+
+def of_pair(has_image: bool, has_map: bool) -> str:
+    """Say in the table of pairs what is there."""
+    return "image and map" if has_image and has_map else "no map of this name" if has_image else "no such image"
+
+
+def more_pairs(n_more: int) -> str:
+    """Say that a table has more rows than it shows."""
+    return f"and {n_more} more"

@@ -1,0 +1,107 @@
+"""Auto and Fit end in one state and one sentence: what is shown is what was decided, and the other is a click away."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from driving import WAIT_MS, after, image_layer, readable, result_of, settle
+
+
+def speckled(seed=0):
+    """Return an image that tells its two halves apart, and a map with specks."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((64, 64))
+    truth[:, 32:] = 1
+    image = np.clip(60 + 120 * truth + rng.normal(0, 5, truth.shape), 0, 255).astype(np.uint8)
+    flipped = rng.random(truth.shape) < 0.1
+    foreground = np.where(flipped, 1 - truth, truth) * 0.4 + 0.3
+    return image, np.stack([1 - foreground, foreground]).astype(np.float32)
+
+
+def noise(seed=0):
+    """Return an image that is noise alone, and a map that is right: whatever is changed, is changed for nothing."""
+    rng = np.random.default_rng(seed)
+    foreground = np.full((64, 64), 0.2)
+    foreground[20:44, 20:44] = 0.8
+    foreground[::8, ::8] = 0.45 + 0.1 * rng.random((8, 8))
+    image = np.clip(rng.normal(100, 20, foreground.shape), 0, 255).astype(np.uint8)
+    return image, np.stack([1 - foreground, foreground]).astype(np.float32)
+
+
+def docked(dock, image, probabilities):
+    return dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_map_that_is_better_unrefined_is_shown_unrefined(dock, qtbot, live):
+    image, probabilities = noise()
+    viewer, widget = docked(dock, image, probabilities)
+    widget.panel.folds["Choose"].open = True
+    before, refined = widget.params, result_of(viewer).data.copy()
+    widget.live.value = live
+    settle(qtbot, widget)
+    after(qtbot, widget, lambda: widget.suggest.changed.emit(True))
+    assert_array_equal(result_of(viewer).data, probabilities.argmax(axis=0))
+    assert widget.appearance_weight.value == widget.smoothness_weight.value == 0
+    assert widget.status.value.endswith("The map is better unrefined")
+    assert widget.advice.value.startswith("The map is better unrefined, and shown as it is: ")
+    assert readable(widget, widget.advice)
+    assert not widget.progress.visible
+    # One click from either.
+    assert widget.other_numbers.native.isVisibleTo(widget.panel)
+    assert widget.other_numbers.text == "Refine it all the same"
+    after(qtbot, widget, lambda: widget.other_numbers.changed.emit(True))
+    assert widget.params == before
+    assert_array_equal(result_of(viewer).data, refined)
+    assert "unrefined" not in widget.status.value
+    assert widget.other_numbers.text == "Show the map unrefined"
+    after(qtbot, widget, lambda: widget.other_numbers.changed.emit(True))
+    assert_array_equal(result_of(viewer).data, probabilities.argmax(axis=0))
+    assert widget.status.value.endswith("The map is better unrefined")
+    # Numbers of the user's are neither.
+    widget.appearance_weight.value = 2.0
+    settle(qtbot, widget)
+    assert not widget.other_numbers.native.isVisibleTo(widget.panel)
+
+
+def test_numbers_that_were_found_are_on_the_sliders(dock, qtbot):
+    viewer, widget = docked(dock, *speckled())
+    widget.panel.folds["Choose"].open = True
+    before = widget.params
+    after(qtbot, widget, lambda: widget.suggest.changed.emit(True))
+    assert "of the pixels would change" in widget.advice.value
+    assert "changed" in widget.status.value
+    assert "setting" not in widget.status.value
+    found = widget.params
+    assert found != before
+    assert widget.last_result.request.params == found
+    after(qtbot, widget, lambda: widget.other_numbers.changed.emit(True))
+    assert widget.params == before
+    assert widget.other_numbers.text == "To the numbers that were found"
+    assert result_of(viewer).visible
+
+
+def test_a_fit_ends_with_what_it_has_found(dock, qtbot):
+    viewer, widget = docked(dock, *speckled())
+    widget.new_strokes.changed.emit(True)
+    settle(qtbot, widget)
+    strokes = viewer.layers["image strokes"]
+    for row in (5, 25, 45):
+        strokes.data[row : row + 3, 4:20], strokes.data[row : row + 3, 40:60] = 1, 2
+    after(qtbot, widget, strokes.refresh)
+    widget.fit.changed.emit(True)
+    qtbot.waitUntil(lambda: "held-out" in widget.advice.value, timeout=WAIT_MS)
+    settle(qtbot, widget)
+    assert widget.last_result.request.params == widget.params
+    assert "changed" in widget.status.value
+    assert not widget.progress.visible
+
+
+def test_of_another_slice_nothing_has_been_decided(dock, qtbot):
+    image, probabilities = noise()
+    stack, maps = np.stack([image] * 3), np.stack([probabilities] * 3, axis=1)
+    viewer, widget = docked(dock, stack, maps)
+    after(qtbot, widget, lambda: widget.suggest.changed.emit(True))
+    assert widget.status.value.endswith("The map is better unrefined · 1 of 3 slices refined")
+    after(qtbot, widget, lambda: setattr(viewer.dims, "current_step", (0, 0, 0, 0)))
+    assert "unrefined" not in widget.status.value

@@ -317,13 +317,21 @@ class Session:
         if self.measured is not None:
             self.set_numbers(numbers.in_units(self.measured.units, MORE_DIGITS))
 
-    def _take_measured(self, measured: Measured) -> None:
+    def _take_measured(self, measured: Measured | None) -> None:
         """Propose numbers for an image, and take them, unless those there are fit for it and chosen."""
+        if measured is None:
+            # Labels have been looked at: what they are is understood anew.
+            self.schedule()
+            return
         last, self.measured = self.measured, measured
         alike = last is None or measured.is_like(last)
         before, self.proposed = self.proposed, Numbers().in_units(measured.units)
         now = _following(self.numbers, before, self.proposed, all_units=not alike)
-        if last is None and self._remembered:
+        if measured.numbers is not None:
+            now = self.proposed = measured.numbers
+        elif last is not None and last.numbers is not None:
+            now = self.proposed
+        elif last is None and self._remembered:
             relative = now.relative_to(measured.units).updated(self._remembered)
             now = relative.in_units(measured.units, MORE_DIGITS)
         now, self._continued = self._continued or now, None

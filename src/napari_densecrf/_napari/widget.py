@@ -185,6 +185,11 @@ class DenseCRFWidget(Container):
         self.remedy.text = words
         self.remedy.native.setVisible(bool(words))
         doubted = isinstance(understood, Problem) and bool(understood.doubt)
+        self.panel.show_row(self.labels_are, isinstance(self.session.chosen.map, Labels))
+        if isinstance(understood, Problem):
+            self.panel.show_row(self.border, understood.objects)
+            self.panel.show_row(self.balance, understood.has_balance)
+            self._balance_header.setVisible(understood.has_balance)
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
             with self._quiet("slices"):
@@ -234,16 +239,24 @@ class DenseCRFWidget(Container):
         panel.add_row(controls["probabilities"])
         panel.add_text(controls["understood"])
         panel.add_row(controls["leading"])
+        panel.add_row(controls["labels_are"])
         panel.add_wide(controls["remedy"])
         panel.add_wide(controls["continue_project"])
         controls["continue_project"].visible = False
-        panel.show_row(controls["leading"], False)
+        for name in ("leading", "labels_are"):
+            panel.show_row(controls[name], False)
         controls["remedy"].native.setVisible(False)
+        panel.add_row(controls["border"], reset=partial(self._reset_one, "border"))
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
             panel.add_header(header)
             for name in NAMES:
                 if name.startswith(prefix):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
+        self._balance_header = panel.add_header("Balance")
+        panel.add_row(controls["balance"], reset=partial(self._reset_one, "balance"))
+        for name in ("border", "balance"):
+            panel.show_row(controls[name], False)
+        self._balance_header.setVisible(False)
         panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
         panel.add_text(controls["status"])
         panel.add_line([controls[name] for name in UNFINISHED])

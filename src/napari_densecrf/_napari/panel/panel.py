@@ -155,11 +155,12 @@ class Panel(QWidget):
         yield fold
         self._fold = None
 
-    def add_header(self, text: str) -> None:
-        """Add a line that names what follows."""
+    def add_header(self, text: str) -> QLabel:
+        """Add a line that names what follows, and return it."""
         label = QLabel(f"<b>{text}</b>")
         label.setContentsMargins(0, 6, 0, 0)
         self.add_native(label)
+        return label
 
     def add_row(self, control: Widget, *, reset: Callable[[], None] | None = None) -> None:
         """Add a control with its name before it; a double click on the name calls ``reset``."""

@@ -9,19 +9,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.seen import remember
+from napari_densecrf._napari.problem.seen import remember, remember_labels
 from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of, layers_of_map
 from napari_densecrf.blank import named, no_label
+from napari_densecrf.choose.objects import suggest_for_objects
 from napari_densecrf.crf.grid import robust_range
+from napari_densecrf.crf.objects.refine import ObjectRefinement
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
 from napari_densecrf.door.missing import check_missing, same_pixels
-from napari_densecrf.numbers import Units
+from napari_densecrf.numbers import DIGITS, Numbers, Units
 
+from .objects import ObjectWork
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .stroke_maps import StrokeMaps
@@ -32,6 +36,8 @@ CONFIDENCE, CHANGES = "confidence", "changes"
 MAX_KEPT_PIXELS = 6_000_000
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
+# Of a larger slice, the middle tells what labels are, and what numbers suit objects.
+LARGEST_LOOK = 1536
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,7 @@ class Result:
     request : Request
     inputs : Inputs
         Of the read region.
-    refinement : Refinement
+    refinement : Refinement or ObjectRefinement
         Of the read region.
     labels : (height, width) array
         The values of the result layer; `no_label` where a pixel has no value.
@@ -55,12 +61,13 @@ class Result:
     confidence : (height, width) uint8, optional
         1 - entropy, in percent.
     changes : (height, width) array, optional
-        Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes.
+        Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes. Of objects
+        the classes are background and objects; from one object to another is from objects to objects.
     """
 
     request: Request
     inputs: Inputs
-    refinement: Refinement
+    refinement: Refinement | ObjectRefinement
     labels: NDArray[Any]
     said: NDArray[Any]
     counts: NDArray[np.int64]
@@ -71,10 +78,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Measured:
-    """The robust range of an image, from a few pixels of one slice: what 255 is to an 8-bit image."""
+    """The robust range of an image, from a few pixels of one slice: what 255 is to an 8-bit image.
+
+    Of objects, the numbers that suit them too, and a sentence on how they came about.
+    """
 
     problem: Problem
     robust_range: float
+    numbers: Numbers | None = None
+    why: str = ""
 
     @property
     def units(self) -> Units:
@@ -85,10 +97,13 @@ class Measured:
         """Tell whether it holds for a problem."""
         mine = self.problem
         same_image = (mine.image, mine.channels) == (problem.image, problem.channels)
-        return same_image and (mine.unit, mine.spacing) == (problem.unit, problem.spacing)
+        same_objects = mine.objects == problem.objects and (not mine.objects or mine.map is problem.map)
+        return same_image and same_objects and (mine.unit, mine.spacing) == (problem.unit, problem.spacing)
 
     def is_like(self, other: Measured) -> bool:
         """Tell whether the numbers of one image are fit for the other too."""
+        if self.numbers is not None or other.numbers is not None:
+            return False
         ratio = self.robust_range / other.robust_range
         return self.problem.unit == other.problem.unit and 1 / ALIKE <= ratio <= ALIKE
 
@@ -110,11 +125,15 @@ class Engine:
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _stroke_maps: StrokeMaps = field(default_factory=StrokeMaps)
     _placed_maps: PlacedMaps = field(default_factory=PlacedMaps)
+    objects: ObjectWork = field(default_factory=ObjectWork)
 
     def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
         started = time.perf_counter()
         yield Stage("reading", 0.0)
+        if request.problem.objects:
+            yield from self._object_steps(request, started)
+            return
         kept = self._ready(request)
         inputs = kept.inputs
         params = request.coupled(request.params)
@@ -126,6 +145,14 @@ class Engine:
                     _judge(request, inputs)
                     kept.is_judged = True
                 yield Done(_result(request, inputs, step.refinement, started))
+
+    def _object_steps(self, request: Request, started: float) -> Steps:
+        inputs = read_all(request, self._stroke_maps, self._placed_maps)
+        for step in self.objects.steps(request, inputs):
+            if step.refinement is None:
+                yield step
+            else:
+                yield Done(_result_of_objects(request, inputs, step.refinement, started))
 
     def inputs(self, request: Request) -> Inputs:
         """Return what the layers hold of the read region."""
@@ -189,6 +216,21 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     return result
 
 
+def _result_of_objects(request: Request, inputs: Inputs, refinement: ObjectRefinement, started: float) -> Result:
+    inner = request.region.within(request.read)
+    assert inputs.objects is not None
+    said, labels = inputs.objects[inner], refinement.labels[inner].astype(inputs.dtype, copy=False)
+    pairs = 2 * (said != 0).astype(np.uint8) + (labels != 0)
+    counts = np.bincount(pairs.ravel(), minlength=4).reshape(2, 2)
+    elapsed_ms = 1e3 * (time.perf_counter() - started)
+    result = Result(request, inputs, refinement, labels, said, counts, elapsed_ms)
+    if CONFIDENCE in request.extras:
+        result = replace(result, confidence=np.round(100 * refinement.confidence[inner]).astype(np.uint8))
+    if CHANGES in request.extras:
+        result = replace(result, changes=np.where(said != labels, pairs + 1, 0).astype(np.uint8))
+    return result
+
+
 def _judge(request: Request, inputs: Inputs) -> None:
     """Refuse NaN that is scattered inside the picture; of every so many pixels that cannot be told."""
     if request.read.step == 1:
@@ -231,12 +273,35 @@ def warm_up(n_channels: int) -> Steps:
     yield Done(refine(pixels, probabilities, channel_axis=-1))
 
 
+def middle_of(region: Region, size: int) -> Region:
+    """Return the middle of a whole slice, so many pixels high and wide at most."""
+    (_, height), (_, width) = region.y, region.x
+    y, x = max(0, (height - size) // 2), max(0, (width - size) // 2)
+    return Region(region.index, (y, min(height, y + size)), (x, min(width, x + size)))
+
+
+def with_object_numbers(measured: Measured, region: Region) -> Measured:
+    """Return the numbers that suit the objects of a slice too, from its middle where it is large."""
+    problem = measured.problem
+    inputs = read(problem, middle_of(region, LARGEST_LOOK))
+    assert inputs.objects is not None
+    if not inputs.objects.any():
+        return measured
+    found = suggest_for_objects(inputs.image, inputs.objects, spacing=problem.spacing, channel_axis=inputs.channel_axis)
+    numbers = Numbers.of_params(found.params).changed(border=found.border).shortened(DIGITS)
+    return replace(measured, numbers=numbers, why=found.why)
+
+
 def measure(problem: Problem, region: Region) -> Steps:
     """Look at a few pixels: what 255 is to an 8-bit image, and what the numbers of a map are that is not in memory."""
     yield Stage("looking at the image", 0.0)
     height, width = problem.shape[-2:]
-    y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
-    middle = Region(region.index, (y, min(height, y + 512)), (x, min(width, x + 512)))
+    middle = middle_of(region, 512)
+    if problem.is_unseen and isinstance(problem.map, Labels):
+        remember_labels(problem.map, np.ma.filled(read_map_layers(problem, middle_of(region, LARGEST_LOOK))[0], 0))
+        # What they are is understood anew.
+        yield Done(None)
+        return
     if problem.is_unseen:
         remember(layers_of_map(problem.map), problem.class_axis, read_map_layers(problem, middle))
     sample = read_image(problem, middle)[::4, ::4]
@@ -244,4 +309,9 @@ def measure(problem: Problem, region: Region) -> Steps:
         # Nothing in the middle: a few pixels of all.
         step = 1 << max(0, (max(height, width) // 256).bit_length() - 1)
         sample = read_image(problem, Region(region.index, (0, height), (0, width), step))
-    yield Done(Measured(problem, 255.0 if problem.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))
+    eight_bits = problem.image.rgb and sample.dtype == np.uint8
+    measured = Measured(problem, 255.0 if eight_bits else robust_range(sample))
+    if problem.objects:
+        yield Stage("looking at the objects", 0.3)
+        measured = with_object_numbers(measured, region)
+    yield Done(measured)

@@ -135,7 +135,12 @@ def as_strokes(strokes: ArrayLike, shape: tuple[int, ...]) -> tuple[NDArray[Any]
         raise ValueError(f"strokes have shape {marks.shape}: expected {shape} to match the image")
     if marks.dtype.kind not in "iu":
         raise ValueError(f"strokes hold {marks.dtype} values: expected integers, 0 = free, an id = this object")
-    return marks, marks == np.array(BACKGROUND_STROKE).astype(marks.dtype)
+    return marks, marks == background_stroke(marks.dtype)
+
+
+def background_stroke(dtype: np.dtype[Any]) -> int:
+    """Return what says background in strokes of a type."""
+    return int(np.array(BACKGROUND_STROKE).astype(dtype))
 
 
 def _fit(ids: NDArray[Any], dtype: np.dtype[Any]) -> bool:

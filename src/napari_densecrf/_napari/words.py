@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .problem.extent import Extent
 
@@ -23,6 +24,7 @@ CHOOSE_FIRST = "Choose an image and a map first."
 LOOKING = "Looking at the image and the map …"
 TRYING = "Trying numbers on the strokes …"
 FIT_OF_OWN_STROKES = "The map itself is made from these strokes: a fit needs a map from elsewhere."
+FIT_OF_OBJECTS = "Fit is for classes. For objects, Auto chooses from the image and the masks."
 FIT_NEEDS_STROKES = "Paint a few strokes in this slice first: at least two of each of two classes."
 BETTER_UNREFINED = "The map is better unrefined"
 LEAVE = "Leave it as it is: "
@@ -313,3 +315,36 @@ def of_pair(has_image: bool, has_map: bool) -> str:
 def more_pairs(n_more: int) -> str:
     """Say that a table has more rows than it shows."""
     return f"and {n_more} more"
+
+
+# --- objects -------------------------------------------------------------------------------------------------------
+
+
+def object_changed(row: Any, place: int, n_objects: int) -> str:
+    """Say what became of one object; ``row`` is one of `ObjectRefinement.report`."""
+    said = f"Object {row['id']}: {row['area_before']:,} → {row['area_after']:,} pixels"
+    said += f", {row['border_moved']:.0%} of its border moved"
+    if row["held"]:
+        said += "; held, as the image does not tell it from what is around"
+    return f"{said} ({place} of {n_objects})."
+
+
+def numbers_of_objects(why: str) -> str:
+    """Say how the numbers for objects came about."""
+    return f"Chosen from image and masks: {why}, and the median border moves neither out nor in."
+
+
+def too_large_for_objects(n_bytes: int) -> str:
+    """Say that objects are refined whole, and what refines them in tiles."""
+    return (
+        f"This would take {n_bytes / 2**30:.0f} GiB, more than is free: the command line refines objects in tiles "
+        "(Copy as command)."
+    )
+
+
+def paint_objects(background: int) -> str:
+    """Say how strokes on objects are painted."""
+    return (
+        f"Paint with an object's number: pick it with napari's picker, which takes it from the layer that is active. "
+        f"A new number makes a new object; {background} is background."
+    )

@@ -288,7 +288,9 @@ class Problem:
                 return f"a rough segmentation ({len(self.map)} layers, one for each class)"
             return f"{self.n_classes} classes ({len(self.map)} layers)"
         if self.objects:
-            return "objects, each kept apart"
+            seen = labels_of(self.map) if isinstance(self.map, Labels) and len(self.shape) == 2 else None
+            number = "" if seen is None else f"{seen.n_labels:,} "
+            return f"{number}objects, each kept apart"
         if isinstance(self.map, Labels):
             return "a rough segmentation"
         if self.class_axis is None:

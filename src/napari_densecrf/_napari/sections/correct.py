@@ -18,8 +18,17 @@ from napari_densecrf._napari.display.strokes import MOST_KEYS, bind_keys
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.understand import METADATA_KEY, STROKES_KEY, Misfit, Problem, understand_alone
+from napari_densecrf._napari.problem.axes import levels_of
+from napari_densecrf._napari.problem.understand import (
+    METADATA_KEY,
+    STROKES_KEY,
+    Misfit,
+    Problem,
+    layers_of_map,
+    understand_alone,
+)
 from napari_densecrf._napari.session import Session
+from napari_densecrf.crf.objects.source import background_stroke
 
 from .section import Section
 
@@ -97,8 +106,11 @@ class Correct(Section):
         except Misfit as misfit:
             show_info(str(misfit))
             return
-        names = self._class_names() or ["background", "object"]
-        layer = strokes_layer(problem, names, session.viewer.scene.camera.zoom)
+        zoom = session.viewer.scene.camera.zoom
+        if problem.objects:
+            layer = object_strokes_layer(problem, zoom)
+        else:
+            layer = strokes_layer(problem, self._class_names() or ["background", "object"], zoom)
         session.viewer.add_layer(layer)
         session.viewer.layers.selection.active = layer
         layer.mode = "paint"
@@ -114,6 +126,10 @@ class Correct(Section):
     def _name_classes(self, *_: object) -> None:
         """Say which number paints which class, in its colour."""
         layer, names = self.session.chosen.strokes, self._class_names()
+        problem = self.session.problem
+        if layer is not None and problem is not None and problem.objects:
+            set_text(self.controls["stroke_classes"], words.paint_objects(background_stroke(layer.dtype)))
+            return
         if layer is None or not names:
             set_text(self.controls["stroke_classes"], "")
             return
@@ -165,6 +181,23 @@ def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:
     layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
     layer.selected_label = 1
     bind_keys(layer)
+    return layer
+
+
+def object_strokes_layer(problem: Problem, zoom: float) -> Labels:
+    """Make a layer on the grid of the result, to paint the numbers of objects on, in their colours."""
+    (source,) = layers_of_map(problem.map)
+    # Unsigned, so that the number for background is one that can be typed.
+    size = min(4, np.dtype(levels_of(source)[0].dtype).itemsize)
+    layer = Labels(
+        np.zeros(problem.result_shape, f"u{size}"),
+        name=f"{problem.image.name} strokes",
+        opacity=0.9,
+        metadata={STROKES_KEY: True, "classes": []},
+        **place(problem),
+    )
+    layer.colormap = source.colormap
+    layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
     return layer
 
 

@@ -17,7 +17,14 @@ from napari_densecrf._napari.contributions.writer import read_kept
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
-from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, layers_of_map
+from napari_densecrf._napari.problem.understand import (
+    CLASSES,
+    METADATA_KEY,
+    OBJECTS,
+    FromStrokes,
+    Misfit,
+    layers_of_map,
+)
 from napari_densecrf._napari.recipes.command import differs, shell_command
 from napari_densecrf._napari.recipes.project import left_out
 from napari_densecrf._napari.recipes.python import python_script
@@ -198,6 +205,8 @@ class Keep(Section):
             return
         if made.get("time_sigma") is not None:
             numbers = replace(numbers, time_sigma=made["time_sigma"])
+        if made.get("border") is not None:
+            numbers = replace(numbers, border=made["border"])
         # Of a file that the command line wrote, the numbers alone: its inputs are files.
         missing = self._choose_inputs(made) if "probabilities" in made else []
         self.session.set_numbers(numbers)
@@ -218,6 +227,8 @@ class Keep(Section):
                 from_strokes == made.get("from_strokes", False)
             ):
                 session.choose(by=USER, map=choice)
+                if isinstance(choice, Labels):
+                    session.choose(labels_are=OBJECTS if made.get("objects") else CLASSES)
         joined = VOLUME if made.get("volume") else ONE_BY_ONE if made.get("time_sigma") is None else FILM
         if joined in joins_of(session.problem):
             session.choose(slices=joined)

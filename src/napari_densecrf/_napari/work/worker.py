@@ -20,7 +20,7 @@ from napari_densecrf._napari.problem.understand import FromStrokes, Problem, lay
 from napari_densecrf.blank import named, no_label
 from napari_densecrf.choose.objects import suggest_for_objects
 from napari_densecrf.crf.grid import robust_range
-from napari_densecrf.crf.objects.refine import ObjectRefinement
+from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
 from napari_densecrf.door.missing import check_missing, same_pixels
 from napari_densecrf.numbers import DIGITS, Numbers, Units
@@ -153,6 +153,10 @@ class Engine:
                 yield step
             else:
                 yield Done(_result_of_objects(request, inputs, step.refinement, started))
+
+    def object_refiner(self, request: Request) -> ObjectRefiner:
+        """Return a refiner of the objects of a request."""
+        return self.objects.refiner(request, read_all(request, self._stroke_maps, self._placed_maps))
 
     def inputs(self, request: Request) -> Inputs:
         """Return what the layers hold of the read region."""

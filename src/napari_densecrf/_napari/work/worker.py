@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +17,15 @@ from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.seen import remember, remember_labels
-from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of, layers_of_map
+from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, Problem, layers_of, layers_of_map
 from napari_densecrf.blank import named, no_label
-from napari_densecrf.choose.objects import suggest_for_objects
+from napari_densecrf.choose.objects import (
+    APPEARANCE_WEIGHT,
+    POSITION_SIGMA,
+    SMOOTHNESS_SIGMA,
+    SMOOTHNESS_WEIGHT,
+    suggest_for_objects,
+)
 from napari_densecrf.crf.grid import robust_range
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
 from napari_densecrf.crf.refine import Refinement, Refiner, refine
@@ -38,6 +45,8 @@ MAX_KEPT_PIXELS = 6_000_000
 ALIKE = 4.0
 # Of a larger slice, the middle tells what labels are, and what numbers suit objects.
 LARGEST_LOOK = 1536
+# Where a slice holds no label, so many of the stack are looked at.
+MOST_SLICES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +157,9 @@ class Engine:
 
     def _object_steps(self, request: Request, started: float) -> Steps:
         inputs = read_all(request, self._stroke_maps, self._placed_maps)
+        painted = request.strokes is not None and (request.strokes > 0).any()
+        if inputs.objects is not None and not (inputs.objects.any() or painted):
+            raise Misfit("There is no object here.")
         for step in self.objects.steps(request, inputs):
             if step.refinement is None:
                 yield step
@@ -277,6 +289,17 @@ def warm_up(n_channels: int) -> Steps:
     yield Done(refine(pixels, probabilities, channel_axis=-1))
 
 
+def _looks(problem: Problem, region: Region) -> Iterator[NDArray[Any]]:
+    """Yield the labels of a slice, and those of a few others, spread over the stack, for where it has none."""
+    leading = problem.shape[:-2]
+    n_slices = math.prod(leading)
+    others = np.linspace(0, n_slices - 1, min(n_slices, MOST_SLICES)).astype(np.intp)
+    indices = [region.index, *(tuple(map(int, np.unravel_index(k, leading))) for k in others if leading)]
+    for index in indices:
+        part = read_map_layers(problem, middle_of(replace(region, index=index), LARGEST_LOOK))[0]
+        yield np.ma.filled(part, 0)
+
+
 def middle_of(region: Region, size: int) -> Region:
     """Return the middle of a whole slice, so many pixels high and wide at most."""
     (_, height), (_, width) = region.y, region.x
@@ -290,10 +313,23 @@ def with_object_numbers(measured: Measured, region: Region) -> Measured:
     inputs = read(problem, middle_of(region, LARGEST_LOOK))
     assert inputs.objects is not None
     if not inputs.objects.any():
-        return measured
+        # Numbers for no object yet; those of classes would not suit objects.
+        standard = standard_numbers(measured.units)
+        return replace(measured, numbers=standard)
     found = suggest_for_objects(inputs.image, inputs.objects, spacing=problem.spacing, channel_axis=inputs.channel_axis)
     numbers = Numbers.of_params(found.params).changed(border=found.border).shortened(DIGITS)
     return replace(measured, numbers=numbers, why=found.why)
+
+
+def standard_numbers(units: Units) -> Numbers:
+    """Return what suits objects as long as none can be looked at."""
+    relative = Numbers(
+        appearance_weight=APPEARANCE_WEIGHT,
+        appearance_position_sigma=POSITION_SIGMA,
+        smoothness_weight=SMOOTHNESS_WEIGHT,
+        smoothness_position_sigma=SMOOTHNESS_SIGMA,
+    )
+    return relative.in_units(units)
 
 
 def measure(problem: Problem, region: Region) -> Steps:
@@ -302,7 +338,7 @@ def measure(problem: Problem, region: Region) -> Steps:
     height, width = problem.shape[-2:]
     middle = middle_of(region, 512)
     if problem.is_unseen and isinstance(problem.map, Labels):
-        remember_labels(problem.map, np.ma.filled(read_map_layers(problem, middle_of(region, LARGEST_LOOK))[0], 0))
+        remember_labels(problem.map, next(filter(np.any, _looks(problem, region)), np.zeros((1, 1), np.uint8)))
         # What they are is understood anew.
         yield Done(None)
         return

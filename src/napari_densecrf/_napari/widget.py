@@ -21,7 +21,7 @@ from napari_densecrf.params import CRFParams
 
 from .contributions.precedence import offer_first
 from .panel import form
-from .panel.panel import Panel, scrolled, set_text
+from .panel.panel import Panel, scrolled, set_text, shortened
 from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
 from .panel.remembered import Remembered, remembered_numbers
@@ -38,6 +38,7 @@ from .sections.section import Section
 from .sections.see import See
 from .session import USER, Session
 from .status import Status
+from .work.reading import class_names
 from .work.worker import Measured, Result
 
 SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Choose, Keep, Run)
@@ -190,6 +191,9 @@ class DenseCRFWidget(Container):
             self.panel.show_row(self.border, understood.objects)
             self.panel.show_row(self.balance, understood.has_balance)
             self._balance_header.setVisible(understood.has_balance)
+            if understood.has_balance:
+                favoured = "Objects" if understood.objects else class_names(understood.map, 2)[1]
+                self.panel.name_row(self.balance, shortened(favoured))
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
             with self._quiet("slices"):

@@ -345,6 +345,6 @@ def too_large_for_objects(n_bytes: int) -> str:
 def paint_objects(background: int) -> str:
     """Say how strokes on objects are painted."""
     return (
-        f"Paint with an object's number: pick it with napari's picker, which takes it from the layer that is active. "
+        "Choose an object's number above the brush and paint: what you paint is certain. "
         f"A new number makes a new object; {background} is background."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Hashable
+from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -263,8 +264,14 @@ def paint_like(labels: Labels, source: Map, inputs: Inputs) -> None:
 
 def follow_colours(labels: Labels, source: Map) -> None:
     """Give objects the colours that they have in their source."""
-    if isinstance(source, Labels) and labels.colormap != source.colormap:
-        labels.colormap = source.colormap
+    if not isinstance(source, Labels):
+        return
+    now, wanted = (np.asarray(getattr(layer.colormap, "colors", ())) for layer in (labels, source))
+    if type(labels.colormap) is not type(source.colormap) or not np.array_equal(now, wanted):
+        # A copy, as a colormap knows which label of its layer is selected.
+        colours = deepcopy(source.colormap)
+        colours.selection = labels.selected_label
+        labels.colormap = colours
 
 
 def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelColormap:

@@ -25,6 +25,8 @@ FILLING = Qt.AlignmentFlag(0)
 
 # Qt's own word for no limit, which its bindings do not all have.
 UNLIMITED = 16777215
+# Letters of a row's name.
+LONGEST_NAME = 14
 # Between what is scrolled to and the end of what is seen.
 MARGIN = 6
 
@@ -38,6 +40,11 @@ def set_text(control: Label, words: str, *, rich: bool = False) -> None:
     # Setting it lays the panel out, changed or not.
     if control.native.maximumHeight() != height:
         control.native.setMaximumHeight(height)
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits before a slider."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def bring_into_view(control: Widget) -> None:
@@ -165,6 +172,8 @@ class Panel(QWidget):
     def add_row(self, control: Widget, *, reset: Callable[[], None] | None = None) -> None:
         """Add a control with its name before it; a double click on the name calls ``reset``."""
         label = QLabel(control.label)
+        # Names of classes may look like markup.
+        label.setTextFormat(Qt.TextFormat.PlainText)
         label.setToolTip(control.tooltip or "")
         native = control.native
         native.setMinimumWidth(0)
@@ -175,6 +184,12 @@ class Panel(QWidget):
         self._place(label, 0, 1, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._place(native, 1, 1, same_row=True)
         self._rows[control.name] = self._fold, (label, native)
+
+    def name_row(self, control: Widget, name: str) -> None:
+        """Give a row another name."""
+        label = self._rows[control.name][1][0]
+        if isinstance(label, QLabel):
+            label.setText(name)
 
     def show_row(self, control: Widget, shown: bool) -> None:
         """Show or hide a row."""

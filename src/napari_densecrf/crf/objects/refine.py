@@ -191,6 +191,16 @@ class ObjectRefiner:
         equal = to_one_contrast(self.source, self.contrast, self.intensities)
         return Terms(self.grid, equal, self._probe, self._valid)
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of what is kept for the last parameters, without the image and its objects."""
+        lattices = [part for lattice in self.terms.lattices for part in (lattice.runs, lattice.neighbours)]
+        ways = self._routes
+        own = [] if ways is None else [*ways.on_lattices.values(), ways.on_grids]
+        pairs = () if self._pairs is None else self._pairs[1]
+        arrays = [array for group in (self.near, pairs, *lattices, *own) if group is not None for array in group]
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
     def refine(self, params: CRFParams, border: float) -> ObjectRefinement:
         """Refine the borders.
 

@@ -78,7 +78,10 @@ def test_they_are_short_and_plain():
     "sentence",
     [
         "a.tif: the map holds only 0 and 255 as uint8: it holds a mask; say --from-labels 0.9",
-        "a.tif: the map holds patches: it holds objects; say --from-labels 0.9 if each number is a class",
+        "a.tif: the map holds patches: it holds objects; say --objects to refine the border of each, or say "
+        "--from-labels 0.9 if each number is a class",
+        "a.tif: the map holds 0, 1, 2: it holds classes; say --from-labels 0.9, or say --objects if each number is an "
+        "object, or, if these are probabilities, divide it by 255",
         "a.tif has shape (3, 30, 32): say --axes ZYX to refine it as a volume, or --axes TYX for each slice by itself",
         "a.tif has shape (3, 4, 30, 32): say what its axes are, as in --axes CZYX",
         "a.npy: axis 1 is taken for slices; it may be channels; --map-axes tells",

@@ -311,8 +311,22 @@ class Choice:
         return size
 
 
-def choose(sample: Sample, params: CRFParams | None, border: float | None, one_contrast: bool | None) -> Choice:
+def choose(
+    sample: Sample,
+    params: CRFParams | None,
+    border: float | None,
+    one_contrast: bool | None,
+    adapt: Callable[[CRFParams], CRFParams] = lambda params: params,
+) -> Choice:
     """Choose what is not given, on the sample, as `refine_objects` does.
+
+    Parameters
+    ----------
+    sample : Sample
+    params, border, one_contrast
+        As `refine_objects` takes them.
+    adapt : callable
+        Changes parameters, those that are chosen too: the balance is found with these, unless they have a label bias.
 
     Raises
     ------
@@ -325,7 +339,12 @@ def choose(sample: Sample, params: CRFParams | None, border: float | None, one_c
     if border is None:
         border, why = suggest_border(refiner)
     if params is None:
-        params = balanced(refiner, standard_params(refiner), border)
+        params = adapt(standard_params(refiner))
+        check_object_params(params, border)
+        if params.label_bias is None:
+            params = balanced(refiner, params, border)
+    else:
+        params = adapt(params)
     check_object_params(params, border)
     problem = sample.problem
     for kernel in params.kernels:

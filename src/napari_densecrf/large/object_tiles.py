@@ -151,8 +151,8 @@ def _bytes_of(refiner: ObjectRefiner) -> float:
     """Return the most bytes that a refiner takes, inputs and results included; checked against what processes took."""
     n, channels = refiner.grid.n_points, refiner.intensities.shape[1]
     # Inputs, ids, numbers, pieces, regions, borders and counts; intensities as they came and at one contrast.
-    total = n * (72.0 + 12 * channels)
-    return total + 1.25 * refiner.n_bytes
+    beside = n * (72 + 12 * channels)
+    return float(beside + 1.25 * refiner.n_bytes)
 
 
 def object_tasks(

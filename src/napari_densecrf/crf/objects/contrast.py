@@ -186,9 +186,13 @@ def measure_contrast(
     if typical is None:
         typical = _typical(source, contrast[counts[:, 0] > 0], usual)
     contrast = np.where(counts[:, 0] > 0, np.maximum(contrast, LEAST_CONTRAST * typical.contrast), typical.contrast)
-    measured: list[NDArray[np.float32]] = [array.astype(np.float32) for array in (core, ring, contrast, separation)]
-    core, ring, contrast, separation = measured
-    return Contrast(core, ring, contrast, separation, typical)
+    return Contrast(
+        core.astype(np.float32),
+        ring.astype(np.float32),
+        contrast.astype(np.float32),
+        separation.astype(np.float32),
+        typical,
+    )
 
 
 def _typical(source: Source, contrast: NDArray[np.float64], ring: NDArray[np.float64]) -> Typical:

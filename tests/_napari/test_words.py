@@ -89,8 +89,8 @@ def test_they_are_short_and_plain():
         "--axes names the axes of a.tif TYX: expected 2 different letters, among them Y and X, for shape (30, 32)",
         "--map-axes names the axes of a.tif CYX: expected 2 different letters, among them Y and X, for shape (30, 32)",
         "a.tif does not say the size of a pixel along Z: give --spacing",
-        "a.tif holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels where these "
-        "are probabilities",
+        "a.tif holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels or "
+        "--objects where these are probabilities",
         "a.tif may be a picture: it goes up to 250 of 255; say --map-axes YX if it is the foreground of two classes",
         "a.tif sums to 1 along T, so T counts classes there: say --axes CYX if it counts channels in the image",
     ],

@@ -21,7 +21,7 @@ from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.missing import share_words
 from napari_densecrf.door.refusals import COMMAND, refusal, refusal_of_objects
 from napari_densecrf.door.spread import look_through
-from napari_densecrf.door.values import NO_NUMBER, Kind
+from napari_densecrf.door.values import FEW_VALUES, NO_NUMBER, Kind
 from napari_densecrf.large.dask_arrays import classes_in, labels_in, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.object_job import ObjectJob, choose_for
@@ -463,7 +463,7 @@ def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:
     """Return frames whose map is made of a rough segmentation: its classes are the values of all frames."""
     labels = _labels_of(frames, source)
     values = classes_in(labels, source.path)
-    if look_through(labels, None).kind is Kind.OBJECTS:
+    if len(values) > FEW_VALUES and look_through(labels, None).kind is Kind.OBJECTS:
         warnings.warn(
             f"{source.path} holds {len(values)} values that look like objects, and each is taken for a class: say "
             "--objects in place of --from-labels to refine the border of each",

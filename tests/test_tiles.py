@@ -224,11 +224,9 @@ def test_a_cluster_of_two_processes_gives_the_same_bits(client):
 
 @pytest.mark.slow
 def test_workers_use_their_own_threads_only(client):
-    assert client.submit(tiles._fair_threads, pure=False).result() == 1
-    assert tiles._fair_threads() is None
-    shares = dask.compute(
-        *[dask.delayed(tiles._fair_threads)() for _ in range(3)], scheduler="processes", num_workers=2
-    )
+    assert client.submit(tiles.fair_threads, pure=False).result() == 1
+    assert tiles.fair_threads() is None
+    shares = dask.compute(*[dask.delayed(tiles.fair_threads)() for _ in range(3)], scheduler="processes", num_workers=2)
     assert shares == (1, 1, 1)
 
 

@@ -19,6 +19,7 @@ from .params import CRFParams, PairwiseKernel
 if TYPE_CHECKING:
     from .choose.objects import ObjectNumbers, refine_objects, suggest_for_objects
     from .crf.objects.refine import ObjectRefinement, ObjectRefiner
+    from .large.object_tiles import refine_objects_tiles
     from .large.tiles import plan_tiles, refine_tiles
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "probabilities_from_strokes",
     "refine",
     "refine_objects",
+    "refine_objects_tiles",
     "refine_tiles",
     "suggest",
     "suggest_for_objects",
@@ -67,6 +69,7 @@ _IMPORTED_LATE = {
     "ObjectRefiner": "crf.objects.refine",
     "plan_tiles": "large.tiles",
     "refine_objects": "choose.objects",
+    "refine_objects_tiles": "large.object_tiles",
     "refine_tiles": "large.tiles",
     "suggest_for_objects": "choose.objects",
 }

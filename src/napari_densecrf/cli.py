@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from napari_densecrf.crf.numba.compile import CacheWarning
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.files import batch
-from napari_densecrf.files.jobs import FROM_FILE, Options, prepare
+from napari_densecrf.files.jobs import FROM_FILE, ObjectOptions, Options, prepare
 from napari_densecrf.files.read import BadInput, read_params
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import GIB
@@ -97,6 +98,10 @@ def _numbers(text: str) -> Sigma:
     return values[0] if len(values) == 1 else values
 
 
+def _bias(text: str) -> tuple[float, ...]:
+    return tuple(_number(part) for part in text.split(","))
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -130,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     refine.add_argument("image", metavar="IMAGE", help="a file; FILE.h5/DATASET names what is inside")
     refine.add_argument(
-        "probabilities", metavar="PROBABILITIES", help="with an axis for the classes, or the foreground of two classes"
+        "probabilities",
+        metavar="PROBABILITIES",
+        help="with an axis for the classes, or the foreground of two classes; with --objects, the objects",
     )
     refine.add_argument(
         "-o", "--output", required=True, metavar="LABELS",
@@ -139,7 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     refine.add_argument(
         "--strokes",
         metavar="FILE",
-        help="0 = free, k = this pixel is class k - 1; with --from-labels, the k-th of its labels",
+        help="0 = free, k = this pixel is class k - 1; with --from-labels, the k-th of its labels; with --objects, the "
+        "id of its object, or -1 for background",
     )
     refine.add_argument(
         "--marginals", metavar="FILE", help="write the probabilities of the classes too, classes first: .tif, .npy, ..."
@@ -157,7 +165,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     several.add_argument("images", metavar="IMAGES", nargs="+", help='files, folders or patterns, as in "images/*.tif"')
     several.add_argument(
-        "--probabilities", required=True, metavar="PATTERN", help='where the maps are, as in "maps/{stem}_prob.tif"'
+        "--probabilities",
+        required=True,
+        metavar="PATTERN",
+        help='where the maps are, as in "maps/{stem}_prob.tif"; with --objects, where the objects are',
     )
     several.add_argument("-o", "--output", required=True, metavar="FOLDER", help="where labels and table go")
     several.add_argument("--strokes", metavar="PATTERN", help="where the strokes are")
@@ -171,6 +182,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--params", metavar="FILE.json", help="all parameters, as CRFParams.to_json writes them")
+    objects = command.add_argument_group("objects (the map holds an id a pixel, 0 = background)")
+    objects.add_argument(
+        "--objects", action="store_true", help="each id is an object, refined as a label of its own; ids and type stay"
+    )
+    objects.add_argument(
+        "--border",
+        type=_number,
+        metavar="B",
+        help="how far borders may be off, in pixels or the unit of --spacing; else chosen from image and objects",
+    )
+    objects.add_argument(
+        "--foreground", metavar="FILE", help="probability of any object; of a batch, a pattern as for the maps"
+    )
+    objects.add_argument(
+        "--one-contrast",
+        action=argparse.BooleanOptionalAction,
+        help="bring the image to the contrast of the typical object everywhere; on where no --params are given",
+    )
     numbers = command.add_argument_group("parameters (several numbers, one per axis or channel: 1,2,2)")
     numbers.add_argument("--appearance-weight", type=float, metavar="W1")
     numbers.add_argument("--appearance-position-sigma", type=_numbers, metavar="S")
@@ -182,6 +211,12 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         type=float,
         metavar="FRAMES",
         help="reach in time: frames (T) hold each other's labels; without it, each is refined by itself",
+    )
+    numbers.add_argument(
+        "--label-bias",
+        type=_bias,
+        metavar="B,B",
+        help="log-odds that favour each class; with --objects, two: for background and objects (--label-bias=-1,0)",
     )
     numbers.add_argument("--iterations", type=int, metavar="N")
     numbers.add_argument("--damping", type=float, metavar="D")
@@ -213,8 +248,9 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 
 def _options(options: argparse.Namespace) -> Options:
+    base = CRFParams() if options.params is None else read_params(options.params)
     return Options(
-        params=_params(options),
+        params=base if options.objects else _params(options, base),
         axes=options.axes,
         map_axes=options.map_axes,
         channel_axis=options.channel_axis,
@@ -224,7 +260,25 @@ def _options(options: argparse.Namespace) -> Options:
         address=options.scheduler,
         time_sigma=options.time_sigma,
         params_path=options.params,
+        objects=_objects(options),
     )
+
+
+def _objects(options: argparse.Namespace) -> ObjectOptions | None:
+    """Return what is said of objects, or raise `BadInput` where it is said without --objects."""
+    if options.objects:
+        return ObjectOptions(
+            border=options.border,
+            chosen=options.params is None,
+            adapt=partial(_params, options),
+            one_contrast=options.one_contrast,
+            foreground=options.foreground,
+        )
+    given = {"--border": options.border, "--foreground": options.foreground, "--one-contrast": options.one_contrast}
+    for name, value in given.items():
+        if value is not None:
+            raise BadInput(f"{name} is for objects: say --objects with it")
+    return None
 
 
 def _refine(options: argparse.Namespace) -> int:
@@ -238,17 +292,23 @@ def _refine(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(job.describe())
             return 0
+        if chosen.objects is not None and not options.quiet:
+            print(job.choice)
         with _bar(options.quiet, job.job.n_tiles) as bar:
             for progress in job.run():
                 bar.total = progress.n_all
                 bar.update(progress.n_done - bar.n)
+        if chosen.objects is not None and not options.quiet:
+            print(job.outcome)
     return 0
 
 
 def _batch(options: argparse.Namespace) -> int:
     folder = Path(options.output)
     chosen = _options(options)
-    entries = batch.find(options.images, options.probabilities, options.strokes, folder, options.format)
+    entries = batch.find(
+        options.images, options.probabilities, options.strokes, folder, options.format, options.foreground
+    )
     outcomes: dict[str, batch.Outcome] = {}
     with _remarks(options.quiet), _bar(options.quiet, len(entries)) as bar:
         for outcome, is_final in batch.run_all(entries, chosen, folder, skip_existing=options.skip_existing):
@@ -287,9 +347,8 @@ def _remarks(quiet: bool) -> Iterator[None]:
         print(f"napari-densecrf: and {len(said) - MOST_REMARKS} more remarks of this kind", file=sys.stderr)
 
 
-def _params(options: argparse.Namespace) -> CRFParams:
-    """Return the parameters of the file, or the defaults, with single options in their place."""
-    base = CRFParams() if options.params is None else read_params(options.params)
+def _params(options: argparse.Namespace, base: CRFParams) -> CRFParams:
+    """Return parameters with single options in their place."""
     kernels = [
         _kernel(
             base, True, options.appearance_weight, options.appearance_position_sigma, options.appearance_intensity_sigma
@@ -305,6 +364,7 @@ def _params(options: argparse.Namespace) -> CRFParams:
         compatibility=base.compatibility,
         n_iterations=base.n_iterations if options.iterations is None else options.iterations,
         damping=base.damping if options.damping is None else options.damping,
+        label_bias=base.label_bias if options.label_bias is None else options.label_bias,
     )
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage import segmentation
 
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
@@ -28,3 +30,20 @@ def test_a_map_is_noisy_and_refining_smooths_it():
         return np.count_nonzero(np.diff(array, axis=0)) + np.count_nonzero(np.diff(array, axis=1))
 
     assert borders(labels) < 0.6 * borders(probabilities.argmax(axis=0))
+
+
+def test_rough_objects_have_borders_of_blocks_which_the_image_mends():
+    (image, _, _), (objects, described, kind) = sample_data.nuclei()
+    assert (kind, described["name"]) == ("labels", "rough nuclei")
+    assert image.shape == objects.shape
+    assert 25 < objects.max() < 80
+    # Blocks of 4 x 4 pixels.
+    assert np.array_equal(objects, np.kron(objects[::4, ::4], np.ones((4, 4), int)))
+    result = ndc.refine_objects(image, objects)
+    assert not result.report["held"].any()
+
+    def change_at_borders(labels):
+        slope = np.hypot(*np.gradient(ndimage.gaussian_filter(image.astype(float), 1)))
+        return slope[segmentation.find_boundaries(labels, mode="thick")].mean()
+
+    assert change_at_borders(result.labels) > 1.15 * change_at_borders(objects)

@@ -78,7 +78,10 @@ def test_they_are_short_and_plain():
     "sentence",
     [
         "a.tif: the map holds only 0 and 255 as uint8: it holds a mask; say --from-labels 0.9",
-        "a.tif: the map holds patches: it holds objects; say --from-labels 0.9 if each number is a class",
+        "a.tif: the map holds patches: it holds objects; say --objects to refine the border of each, or say "
+        "--from-labels 0.9 if each number is a class",
+        "a.tif: the map holds 0, 1, 2: it holds classes; say --from-labels 0.9, or say --objects if each number is an "
+        "object, or, if these are probabilities, divide it by 255",
         "a.tif has shape (3, 30, 32): say --axes ZYX to refine it as a volume, or --axes TYX for each slice by itself",
         "a.tif has shape (3, 4, 30, 32): say what its axes are, as in --axes CZYX",
         "a.npy: axis 1 is taken for slices; it may be channels; --map-axes tells",
@@ -86,8 +89,8 @@ def test_they_are_short_and_plain():
         "--axes names the axes of a.tif TYX: expected 2 different letters, among them Y and X, for shape (30, 32)",
         "--map-axes names the axes of a.tif CYX: expected 2 different letters, among them Y and X, for shape (30, 32)",
         "a.tif does not say the size of a pixel along Z: give --spacing",
-        "a.tif holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels where these "
-        "are probabilities",
+        "a.tif holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels or "
+        "--objects where these are probabilities",
         "a.tif may be a picture: it goes up to 250 of 255; say --map-axes YX if it is the foreground of two classes",
         "a.tif sums to 1 along T, so T counts classes there: say --axes CYX if it counts channels in the image",
     ],

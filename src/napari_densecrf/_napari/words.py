@@ -287,8 +287,12 @@ def _quoted(names: Sequence[str]) -> str:
 
 AS_LABELS = "open it with its image and click the button that names it, then run the folder again"
 _IN_WINDOW = (
-    (r"say --from-labels [\d.]+( if each number is a class)?", AS_LABELS),
-    (r"leave out --from-labels where these are probabilities", "open one of these maps as an image layer"),
+    (r"say --objects [^,;]*, or (?=say --from-labels)", ""),
+    (r"say --from-labels [\d.]+( if each number is a class|, or say --objects [^,;]*)?", AS_LABELS),
+    (
+        r"leave out --from-labels( or --objects)? where these are probabilities",
+        "open one of these maps as an image layer",
+    ),
     (r"say --axes .*", "open one of these images with its map, and choose in More > Slices what its slices are"),
     (r"say what its axes are, as in --axes \w+", "open one of these images with its map first"),
     (r"say --map-axes \w+ if it is the foreground of two classes", "if it is the foreground of two classes, open it"),

@@ -11,6 +11,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_densecrf.crf.unary import InputWarning
 
@@ -24,6 +28,8 @@ HEADS = ("image", "probabilities", "labels", "status", "milliseconds")
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 # Files with these endings are images, where a folder is named.
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
+# Of objects, in the place of the areas of classes.
+OBJECT_HEADS = ("objects", "area before", "area after", "held")
 # A cell of a table that begins so is taken for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -36,6 +42,7 @@ class Entry:
     probabilities: str
     strokes: str | None
     output: Path
+    foreground: str | None = None
 
 
 @dataclass
@@ -53,6 +60,8 @@ class Outcome:
         What was a guess, or mended.
     areas : dict
         From each label to its number of pixels.
+    objects : dict
+        Of objects: a number for each of `OBJECT_HEADS`.
     elapsed_ms : float
     """
 
@@ -61,6 +70,7 @@ class Outcome:
     error: str = ""
     remarks: list[str] = field(default_factory=list)
     areas: dict[int, int] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
     elapsed_ms: float = 0.0
 
 
@@ -73,7 +83,14 @@ def stem(name: str) -> str:
     return path.stem
 
 
-def find(images: Sequence[str], probabilities: str, strokes: str | None, folder: Path, ending: str) -> list[Entry]:
+def find(
+    images: Sequence[str],
+    probabilities: str,
+    strokes: str | None,
+    folder: Path,
+    ending: str,
+    foreground: str | None = None,
+) -> list[Entry]:
     """Return the images that the patterns name, each with its map. A file that is the map of another is left out.
 
     Parameters
@@ -85,6 +102,8 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
     folder : Path
     ending : str
         Of the outputs: .tif, .npy, .ome.zarr.
+    foreground : str, optional
+        Of objects, with ``{stem}`` likewise.
 
     Raises
     ------
@@ -95,7 +114,8 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
     for name in names:
         if os.path.normpath(probabilities.replace("{stem}", stem(name))) == os.path.normpath(name):
             raise BadInput(f"{probabilities} names the image {name} itself: expected the pattern of its map")
-    maps = {os.path.normpath(probabilities.replace("{stem}", stem(name))) for name in names}
+    patterns = [pattern for pattern in (probabilities, foreground) if pattern is not None]
+    maps = {os.path.normpath(pattern.replace("{stem}", stem(name))) for name in names for pattern in patterns}
     names = [name for name in names if os.path.normpath(name) not in maps]
     if not any(os.path.exists(name) for name in names):
         raise BadInput(f"no file matches {', '.join(images)}")
@@ -109,6 +129,7 @@ def find(images: Sequence[str], probabilities: str, strokes: str | None, folder:
             probabilities.replace("{stem}", one),
             None if strokes is None else strokes.replace("{stem}", one),
             folder / f"{one}{ending}",
+            None if foreground is None else foreground.replace("{stem}", one),
         )
         for name, one in zip(names, stems, strict=True)
     ]
@@ -216,7 +237,10 @@ def _run_all(
             job = _prepare(entry, options, outcome.remarks)
             for _ in job.run():
                 yield outcome, False
-            outcome.areas = job.labels.areas()
+            if options.objects is None:
+                outcome.areas = job.labels.areas()
+            else:
+                outcome.objects = _of_objects(job.labels.report())
             outcome.remarks += [job.missing] if job.missing else []
             outcome.status = "done"
         except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
@@ -229,13 +253,21 @@ def _run_all(
         yield outcome, True
 
 
+def _of_objects(report: NDArray[Any]) -> dict[str, int]:
+    """Return a number for each of `OBJECT_HEADS`; areas in pixels, of all objects together."""
+    areas = (report["area_before"].sum(), report["area_after"].sum())
+    numbers = (len(report), *areas, np.count_nonzero(report["held"]))
+    return dict(zip(OBJECT_HEADS, map(int, numbers), strict=True))
+
+
 def _prepare(entry: Entry, options: Options, remarks: list[str]) -> FileJob:
     """Prepare a job, and note the warnings about its input."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
-        job = prepare(
-            entry.image, entry.probabilities, entry.output, replace(options, is_one_of_many=True), entry.strokes
-        )
+        options = replace(options, is_one_of_many=True)
+        if options.objects is not None:
+            options = replace(options, objects=replace(options.objects, foreground=entry.foreground))
+        job = prepare(entry.image, entry.probabilities, entry.output, options, entry.strokes)
     for warning in caught:
         if issubclass(warning.category, InputWarning):
             # Whoever shows outcomes says it.
@@ -255,6 +287,7 @@ def sentence(error: BaseException) -> str:
 def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
     """Raise `BadInput` where labels or the table would be written over what any of the entries reads or writes."""
     inputs = [use for one in entries for use in inputs_of(one.image, one.probabilities, one.strokes, options)]
+    inputs += [use for one in entries for use in places.reads(("the foreground", one.foreground))]
     table = folder / TABLE
     places.check(inputs, [*(Use("the labels", one.output) for one in entries), Use("the table", table, is_new=False)])
     if table.exists() and not table.read_bytes().startswith(b",".join(head.encode() for head in HEADS)):
@@ -276,7 +309,8 @@ def write_table(path: Path, outcomes: Sequence[Outcome], work: Path) -> None:
     made = work / path.name
     with made.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
-        table.writerow([*HEADS, *(f"pixels_{label}" for label in labels), "error", "remarks"])
+        heads = OBJECT_HEADS if any(outcome.objects for outcome in outcomes) else ()
+        table.writerow([*HEADS, *(f"pixels_{label}" for label in labels), *heads, "error", "remarks"])
         for outcome in outcomes:
             table.writerow(
                 [
@@ -284,6 +318,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome], work: Path) -> None:
                     outcome.status,
                     round(outcome.elapsed_ms),
                     *(outcome.areas.get(label, 0) if outcome.areas else "" for label in labels),
+                    *(outcome.objects.get(head, "") for head in heads),
                     _cell(outcome.error),
                     _cell("; ".join(outcome.remarks)),
                 ]

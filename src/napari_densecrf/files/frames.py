@@ -17,6 +17,7 @@ from napari_densecrf.door.axes import Brought, arrangements
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.large.dask_arrays import lazy
 from napari_densecrf.large.job import Frame
+from napari_densecrf.large.object_job import ObjectFrame
 
 from .read import BadInput, Contents
 
@@ -42,6 +43,8 @@ class Frames:
     has_channels, has_classes : bool
     values : (n_labels,) array of int, optional
         The label of each class; None = the index of the class.
+    foreground : dask array, optional
+        Where ``probabilities`` are objects: (*independent, *space), the probability of any object.
     """
 
     independent: str
@@ -52,6 +55,7 @@ class Frames:
     has_channels: bool
     has_classes: bool
     values: NDArray[Any] | None = None
+    foreground: Any = None
 
     @property
     def axes(self) -> str:
@@ -74,6 +78,12 @@ class Frames:
         strokes = None if self.strokes is None else self.strokes[index]
         return Frame(self.image[index], self.probabilities[of_map], strokes, self.values)
 
+    def object_frame(self, index: tuple[int, ...]) -> ObjectFrame:
+        """Return one frame, whose map is objects."""
+        strokes = None if self.strokes is None else self.strokes[index]
+        foreground = None if self.foreground is None else self.foreground[index]
+        return ObjectFrame(self.image[index], self.probabilities[index], foreground, strokes)
+
     @property
     def channel_axis(self) -> int | None:
         """Axis of the channels of a frame."""
@@ -89,6 +99,8 @@ def lay_out(
     map_axes: str | None = None,
     channel_axis: int | None = None,
     film: bool = False,
+    foreground: Contents | None = None,
+    objects: bool = False,
 ) -> Frames:
     """Bring image, map and strokes to one order of axes.
 
@@ -101,12 +113,18 @@ def lay_out(
         Axis of the image's channels.
     film : bool
         T is an axis of space, before Y and X.
+    foreground : Contents, optional
+        Of objects.
+    objects : bool
+        The map is objects: one id a pixel.
 
     Raises
     ------
     BadInput
         Where the axes are not known, or do not fit.
     """
+    if objects and axes is None and image.axes is None and channel_axis is None:
+        channel_axis = _axis_without_objects(image.pixels.shape, probabilities.pixels.shape)
     letters, pixels = _image_axes(image, probabilities, axes, channel_axis)
     sizes = dict(zip(letters, pixels.shape, strict=True))
     space = "".join(letter for letter in JOINED if letter in letters and (letter != "Z" or sizes["Z"] > 1))
@@ -115,15 +133,40 @@ def lay_out(
     independent = "".join(letter for letter in letters if letter not in space and letter != "C")
     order = independent + space
     shape = tuple(sizes[letter] for letter in order)
-    has_classes, arranged_map = _arrange(probabilities, order, shape, map_axes)
-    arranged_strokes = None
-    if strokes is not None:
-        by_class, arranged_strokes = _arrange(strokes, order, shape, None)
-        if by_class:
-            raise BadInput(f"{strokes.path} has shape {strokes.pixels.shape}: expected {shape}, one number a pixel")
+    if objects:
+        has_classes, arranged_map = False, _one_a_pixel(probabilities, order, shape, map_axes)
+    else:
+        has_classes, arranged_map = _arrange(probabilities, order, shape, map_axes)
+    arranged_strokes = None if strokes is None else _one_a_pixel(strokes, order, shape)
+    arranged_foreground = None if foreground is None else _one_a_pixel(foreground, order, shape)
     has_channels = "C" in letters
     arranged = _transposed(pixels, letters, order + "C" * has_channels)
-    return Frames(independent, space, arranged, arranged_map, arranged_strokes, has_channels, has_classes)
+    return Frames(
+        independent,
+        space,
+        arranged,
+        arranged_map,
+        arranged_strokes,
+        has_channels,
+        has_classes,
+        foreground=arranged_foreground,
+    )
+
+
+def _one_a_pixel(contents: Contents, order: str, shape: tuple[int, ...], axes: str | None = None) -> Any:
+    """Return what has one number a pixel, (*order)."""
+    if contents.axes is None and axes is None and contents.pixels.shape == shape:
+        return lazy(contents.pixels)
+    by_class, arranged = _arrange(contents, order, shape, axes)
+    if by_class or arranged.shape != shape:
+        raise BadInput(f"{contents.path} has shape {contents.pixels.shape}: expected {shape}, one number a pixel")
+    return arranged
+
+
+def _axis_without_objects(image: tuple[int, ...], objects: tuple[int, ...]) -> int | None:
+    """Return the axis that an image has more than its objects: its channels; the last, where it may be several."""
+    axes = [axis for axis in range(len(image)) if image[:axis] + image[axis + 1 :] == objects]
+    return axes[-1] if len(image) == len(objects) + 1 == 3 and axes else None
 
 
 def _with_time(image: Contents, letters: str, space: str) -> str:

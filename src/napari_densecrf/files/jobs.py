@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -19,11 +19,12 @@ from napari_densecrf.blank import label_type
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.missing import share_words
-from napari_densecrf.door.refusals import COMMAND, refusal
+from napari_densecrf.door.refusals import COMMAND, refusal, refusal_of_objects
 from napari_densecrf.door.spread import look_through
-from napari_densecrf.door.values import NO_NUMBER, Kind
-from napari_densecrf.large.dask_arrays import classes_in, map_of_labels
+from napari_densecrf.door.values import FEW_VALUES, NO_NUMBER, Kind
+from napari_densecrf.large.dask_arrays import classes_in, labels_in, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
+from napari_densecrf.large.object_job import ObjectJob, choose_for
 from napari_densecrf.large.scheduling import least_worker_memory
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import GIB, TilePlan
@@ -35,9 +36,34 @@ from .places import Use, image_of_labels
 from .read import BadInput, Contents, read
 from .resampled import on_image
 from .target import Target, check_path, is_zarr
-from .write import FileSink
+from .write import FileSink, summary
 
 FROM_FILE = "file"
+
+
+@dataclass(frozen=True)
+class ObjectOptions:
+    """What a refinement of objects is told besides.
+
+    Parameters
+    ----------
+    border : float, optional
+        How far borders may be off, in the unit of the spacing. None = chosen from image and objects.
+    chosen : bool
+        Parameters are chosen from image and objects; those of `Options` do not count.
+    adapt : callable
+        Puts single numbers in the place of those that are chosen.
+    one_contrast : bool, optional
+        Whether the image is brought to one contrast first. None = where parameters are chosen.
+    foreground : str, optional
+        File of the probability of any object.
+    """
+
+    border: float | None = None
+    chosen: bool = True
+    adapt: Callable[[CRFParams], CRFParams] = lambda params: params
+    one_contrast: bool | None = None
+    foreground: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +94,8 @@ class Options:
         The file that the parameters came from.
     is_one_of_many : bool
         Whether nobody looks at this map: it must sum to one then.
+    objects : ObjectOptions, optional
+        The map is objects, each a label of its own.
     """
 
     params: CRFParams
@@ -83,6 +111,7 @@ class Options:
     marginals_dtype: str = "float32"
     params_path: str | None = None
     is_one_of_many: bool = False
+    objects: ObjectOptions | None = None
 
     @property
     def model(self) -> CRFParams:
@@ -99,14 +128,14 @@ class FileJob:
     inputs : tuple of Contents
         Image, map, strokes if there are any.
     options : Options
-    job : Job
+    job : Job or ObjectJob
     labels : FileSink
     marginals : FileSink, optional
     """
 
     inputs: tuple[Contents, ...]
     options: Options
-    job: Job
+    job: Job | ObjectJob
     labels: FileSink
     marginals: FileSink | None = None
 
@@ -124,6 +153,23 @@ class FileJob:
         part = f"{share} of the pixels have no value and take no part; they are {target.no_label} in the labels"
         return part if n_missing else ""
 
+    @property
+    def choice(self) -> str:
+        """How far borders of objects may be off, and how that came about."""
+        assert isinstance(self.job, ObjectJob)
+        unit = self.inputs[0].unit if self.options.spacing == FROM_FILE else None
+        if self.options.spacing is None:
+            unit = "pixels"
+        why = f": {self.job.choice.why}" if self.job.choice.why else ""
+        return f"borders may be off by {self.job.choice.common.border:.3g}{f' {unit}' if unit else ''}{why}"
+
+    @property
+    def outcome(self) -> str:
+        """What became of the objects, of a job that is done."""
+        counts = summary(self.labels.report())
+        held = f", {counts['held']:,} held as the image does not tell them" if counts["held"] else ""
+        return f"{counts['objects']:,} objects, {counts['changed']:,} changed{held}"
+
     def describe(self) -> str:
         """Return a few lines: what will be read and written, and the memory and time it takes."""
         job, n_frames = self.job, self.job.n_frames
@@ -135,6 +181,8 @@ class FileJob:
             seconds = n_frames * job.plan.predicted_seconds
             lines.append(f"in all  about {seconds:.0f} s, reading and writing left out")
         sigma_unit = "pixels" if job.spacing is None else f"pixels of {job.spacing}"
+        if isinstance(job, ObjectJob):
+            lines.append(f"objects {self.choice}")
         lines.append(f"sigmas  in {sigma_unit}{'' if self.options.time_sigma is None else ', in time in frames'}")
         return "\n".join(lines)
 
@@ -155,6 +203,8 @@ def prepare(
         check_path(options.marginals)
         if image_of_labels(options.marginals) is not None:
             raise BadInput(f"{options.marginals} is for labels: give the marginals a file of their own")
+    if options.objects is not None:
+        _check_object_options(options)
     places.check(inputs_of(image, probabilities, strokes, options), outputs_of(path, options))
     if os.path.realpath(image) == os.path.realpath(probabilities):
         raise BadInput(f"{image} is given as the image and as its map: expected two files")
@@ -162,8 +212,11 @@ def prepare(
     opened = [read(name) for name in names]
     if options.axes is None and options.map_axes is None:
         # Letters that are given on the command line leave no names to compare sizes by.
-        opened[1] = on_image(opened[0], opened[1], rough=options.confidence is not None)
+        is_rough = options.confidence is not None or options.objects is not None
+        opened[1] = on_image(opened[0], opened[1], rough=is_rough, none=None if options.objects is None else 0)
     inputs = tuple(opened)
+    if options.objects is not None:
+        return _prepare_objects(path, inputs, options, options.objects)
     frames = lay_out(
         *inputs,
         axes=options.axes,
@@ -212,6 +265,90 @@ def prepare(
     return FileJob(inputs, options, job, labels, marginals)
 
 
+def _check_object_options(options: Options) -> None:
+    """Raise `BadInput` for what is said of classes alone."""
+    for name, value, why in (
+        ("--from-labels", options.confidence, "objects are labels already"),
+        ("--marginals", options.marginals, "objects have no classes"),
+        ("--time-sigma", options.time_sigma, "objects are refined frame by frame"),
+    ):
+        if value is not None:
+            raise BadInput(f"{name} is for classes, and --objects is given: {why}")
+
+
+def _prepare_objects(path: Path, inputs: tuple[Contents, ...], options: Options, wanted: ObjectOptions) -> FileJob:
+    """Do what `prepare` does with files that are open, of which the second holds objects."""
+    image, objects = inputs[:2]
+    frames = lay_out(
+        *inputs,
+        axes=options.axes,
+        map_axes=options.map_axes,
+        channel_axis=options.channel_axis,
+        foreground=None if wanted.foreground is None else read(wanted.foreground),
+        objects=True,
+    )
+    places.check_room(path, math.prod(frames.shape))
+    frames = _checked_objects(frames, objects, is_one_of_many=options.is_one_of_many)
+    spacing = _spacing(options, image, frames.space)
+    params = None if wanted.chosen else options.params
+    try:
+        choice, plan = choose_for(
+            frames, spacing, params, wanted.border, wanted.one_contrast, wanted.adapt, options.tile_memory
+        )
+    except ValueError as error:
+        raise BadInput(f"{objects.path}: {error}") from None
+    if options.address is not None:
+        _check_workers(plan, options.address)
+    dtype = frames.probabilities.dtype.newbyteorder("=")
+    if dtype.itemsize == 8:
+        dtype = _type_in(path, labels_in(frames.probabilities)) if _is_ome(path) else dtype
+        frames = replace(frames, probabilities=frames.probabilities.astype(dtype))
+    common = choice.common
+    chosen = replace(options, params=common.params)
+    about = _about(inputs, None, chosen) | {
+        "objects": {"border": common.border, "why": choice.why, "one_contrast": common.one_contrast},
+        "foreground": None if wanted.foreground is None else Path(wanted.foreground).name,
+    }
+    target = Target(
+        path,
+        frames.shape,
+        dtype,
+        frames.axes,
+        (1,) * len(frames.counts) + plan.tile_shape,
+        {letter: size for letter, size in image.sizes.items() if letter in frames.axes},
+        image.unit,
+        about,
+        holds_objects=True,
+    )
+    labels = FileSink(target)
+    job = ObjectJob(frames, spacing, choice, plan, (labels,), options.address)
+    return FileJob(inputs, chosen, job, labels)
+
+
+def _checked_objects(frames: Frames, source: Contents, *, is_one_of_many: bool) -> Frames:
+    """Raise `BadInput` where these are no objects; say where that is a guess. Whole numbers become integers."""
+    pixels = frames.probabilities
+    seen = look_through(pixels, None)
+    refused = refusal_of_objects(seen, pixels.dtype)
+    if refused is not None:
+        raise BadInput(f"{source.path}: {refused}")
+    if pixels.dtype.kind == "f":
+        return replace(frames, probabilities=pixels.map_blocks(partial(_whole_numbers, source.path), dtype=np.int32))
+    if seen.kind in (Kind.PROBABILITIES, Kind.SCALED) and not seen.why.startswith("holds only"):
+        doubt = f"{source.path} may be a picture or a map: it {seen.why}, and neighbours differ"
+        if is_one_of_many:
+            raise BadInput(f"{doubt}; expected a number for each object")
+        warnings.warn(f"{doubt}; each number is taken for an object", InputWarning, 2)
+    if seen.kind is Kind.MASK:
+        warnings.warn(
+            f"{source.path} {seen.why}, which is one object, whatever its pieces; skimage.measure.label gives each its "
+            "number",
+            InputWarning,
+            2,
+        )
+    return frames
+
+
 def inputs_of(image: str, probabilities: str, strokes: str | None, options: Options) -> list[Use]:
     """Return the files that a refinement reads."""
     return places.reads(
@@ -219,6 +356,7 @@ def inputs_of(image: str, probabilities: str, strokes: str | None, options: Opti
         ("the map", probabilities),
         ("the strokes", strokes),
         ("the parameters", options.params_path),
+        ("the foreground", None if options.objects is None else options.objects.foreground),
     )
 
 
@@ -325,6 +463,13 @@ def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:
     """Return frames whose map is made of a rough segmentation: its classes are the values of all frames."""
     labels = _labels_of(frames, source)
     values = classes_in(labels, source.path)
+    if len(values) > FEW_VALUES and look_through(labels, None).kind is Kind.OBJECTS:
+        warnings.warn(
+            f"{source.path} holds {len(values)} values that look like objects, and each is taken for a class: say "
+            "--objects in place of --from-labels to refine the border of each",
+            InputWarning,
+            2,
+        )
     assert options.confidence is not None
     probabilities = map_of_labels(labels, options.confidence, values)
     return replace(frames, probabilities=probabilities, has_classes=True, values=values)
@@ -361,20 +506,24 @@ def _whole_numbers(name: str, floats: NDArray[Any]) -> NDArray[np.int32]:
     labels: NDArray[np.int32] = np.clip(np.nan_to_num(floats), -(2**31), 2**31 - 128).astype(np.int32)
     if not (labels == floats).all():
         raise BadInput(
-            f"{name} holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels "
-            "where these are probabilities"
+            f"{name} holds floats that are no whole numbers: expected one label a pixel; leave out --from-labels or "
+            "--objects where these are probabilities"
         )
     return labels
 
 
 def _type_in(path: Path, values: NDArray[Any]) -> np.dtype[Any]:
     """Return the type for labels of these values: their own; OME-TIFF has none of 64 bit, so there the smallest."""
-    if values.dtype.itemsize < 8 or not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+    if values.dtype.itemsize < 8 or not _is_ome(path):
         return values.dtype
     for smaller in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32):
         if np.iinfo(smaller).min <= values[0] and values[-1] <= np.iinfo(smaller).max:
             return np.dtype(smaller)
     raise BadInput(f"{path} cannot hold labels of {values[0]} to {values[-1]}, of 64 bit: expected .tif or .npy")
+
+
+def _is_ome(path: Path) -> bool:
+    return path.name.lower().endswith((".ome.tif", ".ome.tiff"))
 
 
 def _about(inputs: tuple[Contents, ...], values: NDArray[Any] | None, options: Options) -> dict[str, Any]:

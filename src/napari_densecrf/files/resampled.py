@@ -18,7 +18,7 @@ from .read import BadInput, Contents, in_unit
 SAME_SIZE = 0.01
 
 
-def on_image(image: Contents, probabilities: Contents, *, rough: bool) -> Contents:
+def on_image(image: Contents, probabilities: Contents, *, rough: bool, none: int | None = None) -> Contents:
     """Return a map on the pixels of an image, where both files say how large their pixels are and these differ.
 
     A map of the image's shape is taken pixel by pixel; where it says other pixel sizes, that is said.
@@ -28,6 +28,8 @@ def on_image(image: Contents, probabilities: Contents, *, rough: bool) -> Conten
     image, probabilities : Contents
     rough : bool
         Whether the map is a rough segmentation, of which the nearest label is taken.
+    none : int, optional
+        What a rough segmentation has beyond the map; None = the largest number of its type.
 
     Raises
     ------
@@ -65,8 +67,10 @@ def on_image(image: Contents, probabilities: Contents, *, rough: bool) -> Conten
     shape = tuple(own[letter] if letter in ratios else its[letter] for letter in rest)
     axes = [probabilities.axes.index(letter) for letter in rest]
     class_axis = probabilities.axes.index("C") if "C" in its else None
-    none = int(np.iinfo(probabilities.pixels.dtype).max) if rough and probabilities.pixels.dtype.kind in "iu" else None
-    if rough and (class_axis is not None or none is None):
+    is_integer = probabilities.pixels.dtype.kind in "iu"
+    if none is None and rough and is_integer:
+        none = int(np.iinfo(probabilities.pixels.dtype).max)
+    if rough and (class_axis is not None or not is_integer):
         raise BadInput(f"{probabilities.path} has other pixels than {image.path}: expected one integer a pixel there")
     warnings.warn(f"{probabilities.path} is brought onto the pixels of {image.path}, by their sizes", InputWarning, 2)
     pixels = MapOnImage(probabilities.pixels, shape, along, axes, class_axis, none)

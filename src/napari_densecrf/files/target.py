@@ -40,6 +40,8 @@ class Target:
         Or else marginals, with an axis C for the classes.
     values : tuple of int, optional
         The label of each class; None = the index of the class.
+    holds_objects : bool
+        Labels, of which each is the id of an object: none is left for pixels without a value.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Target:
     about: dict[str, Any]
     holds_labels: bool = True
     values: tuple[int, ...] | None = None
+    holds_objects: bool = False
 
     @property
     def no_label(self) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_densecrf.crf.objects.report import counts_type, report_of, together
 from napari_densecrf.large.job import Piece
 from napari_densecrf.large.tiles import IN_255THS
 
@@ -43,12 +44,13 @@ class FileSink:
     Attributes
     ----------
     done : dict
-        From the keys of the tiles that are finished to the number of pixels of each label there.
+        From the keys of the tiles that are finished to counts of each label there: the number of its pixels; of an
+        object, what `count_objects` returns.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.done: dict[str, dict[int, int]] = {}
+        self.done: dict[str, dict[int, tuple[int, ...]]] = {}
         self._journal = target.partial / JOURNAL
         self._hold: IO[str] | None = None
 
@@ -119,10 +121,11 @@ class FileSink:
             array = np.lib.format.open_memmap(self._labels, "r+")
             array[where] = pixels
             array.flush()
-        areas = _areas(pixels) if self.target.holds_labels else {}
+        counts = _counts_of(piece) if self.target.holds_labels else {}
         with self._journal.open("a", encoding="utf-8") as journal:
-            journal.write(f"{piece.key}:{','.join(f'{label}={count}' for label, count in areas.items())};\n")
-        self.done[piece.key] = areas
+            said = (f"{label}={'.'.join(map(str, numbers))}" for label, numbers in counts.items())
+            journal.write(f"{piece.key}:{','.join(said)};\n")
+        self.done[piece.key] = counts
 
     def _placed(self, piece: Piece) -> tuple[tuple[slice | int, ...], NDArray[Any]]:
         """Return the place of a piece in the file, and its pixels with the axis of classes where the file has it."""
@@ -140,15 +143,21 @@ class FileSink:
         values = self.target.values or range(max(found, default=-1) + 1)
         return {label: found[label] for label in values}
 
+    def report(self) -> NDArray[Any]:
+        """Return one row an object in what is finished, as `ObjectRefinement.report`; those of all frames together."""
+        kind = counts_type(self.target.dtype)
+        rows = [np.array([(id_, *numbers) for id_, numbers in counts.items()], kind) for counts in self.done.values()]
+        return report_of(together(rows, self.target.dtype))
+
     @property
     def n_missing(self) -> int:
         """Number of pixels without a value in what is finished."""
-        return self._counted()[self.target.no_label]
+        return 0 if self.target.holds_objects else self._counted()[self.target.no_label]
 
     def _counted(self) -> Counter[int]:
         found: Counter[int] = Counter()
-        for areas in self.done.values():
-            found.update(areas)
+        for counts in self.done.values():
+            found.update({label: numbers[0] for label, numbers in counts.items()})
         return found
 
     def abandon(self) -> None:
@@ -184,9 +193,11 @@ class FileSink:
         self._remove()
 
     def _described(self) -> Target:
-        """Return the target, with how many pixels have no value and what they are in the labels."""
+        """Return the target, with how many pixels have no value and what they are in the labels; or with a report."""
         if not self.target.holds_labels:
             return self.target
+        if self.target.holds_objects:
+            return replace(self.target, about={**self.target.about, "report": summary(self.report())})
         missing = {"no_label": self.target.no_label, "n_missing": self.n_missing}
         return replace(self.target, about={**self.target.about, **missing})
 
@@ -214,12 +225,23 @@ class FileSink:
             pyramid.remove_empty(self.target.place.parent)
 
 
-def _areas(labels: NDArray[Any]) -> dict[int, int]:
+def summary(report: NDArray[Any]) -> dict[str, int]:
+    """Return how many objects a report has, how many of them changed, and how many were held as they were."""
+    changed = (report["border_moved"] > 0) | (report["area_before"] != report["area_after"])
+    n_changed, n_held = int(np.count_nonzero(changed)), int(np.count_nonzero(report["held"]))
+    return {"objects": len(report), "changed": n_changed, "held": n_held}
+
+
+def _counts_of(piece: Piece) -> dict[int, tuple[int, ...]]:
+    """Return the counts of each label in a piece, see `FileSink`."""
+    if piece.counts is not None:
+        return {int(row[0]): tuple(int(number) for number in row[1:]) for row in piece.counts.tolist()}
+    labels = piece.pixels
     if labels.dtype == np.uint8:
         counts = np.bincount(labels.ravel(), minlength=1)
-        return {label: int(counts[label]) for label in np.flatnonzero(counts).tolist()}
+        return {label: (int(counts[label]),) for label in np.flatnonzero(counts).tolist()}
     values, counts = np.unique(labels, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    return {label: (count,) for label, count in zip(values.tolist(), counts.tolist(), strict=True)}
 
 
 def _text_of(path: Path) -> str | None:
@@ -234,15 +256,15 @@ def _drop_half_line(journal: Path) -> None:
         os.truncate(journal, len(whole))
 
 
-def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, int]]]:
+def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, tuple[int, ...]]]]:
     """Yield the tiles in a journal; its last line may be incomplete."""
     if not journal.is_file():
         return
     for line in journal.read_text(encoding="utf-8").split("\n"):
         if line.endswith(";"):
-            key, areas = line[:-1].split(":")
-            pairs = (pair.split("=") for pair in areas.split(",") if pair)
-            yield key, {int(label): int(count) for label, count in pairs}
+            key, labels = line[:-1].split(":")
+            pairs = (pair.split("=") for pair in labels.split(",") if pair)
+            yield key, {int(label): tuple(map(int, counts.split("."))) for label, counts in pairs}
 
 
 def _write_tif(path: Path, labels: NDArray[Any], target: Target) -> None:

@@ -73,7 +73,8 @@ def classes_in(labels: Any, name: str) -> NDArray[Any]:
     if len(values) > MAX_CLASSES:
         raise ValueError(
             f"{name} holds more than {MAX_CLASSES} different labels, as {dtype}, from {values[0]} to {values[-1]}: "
-            "expected classes, not one label an object; its mask, 1 where there is an object, can be refined"
+            "expected classes, not one label an object; refine_objects, on the command line --objects, refines the "
+            "border of each object"
         )
     if dtype.kind == "b":
         return np.array([0, 1], np.uint8)

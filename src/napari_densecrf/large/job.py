@@ -72,12 +72,15 @@ class Piece:
         Its place in the frame.
     pixels : array
         Labels, or marginals with the classes first.
+    counts : structured array, optional
+        Of objects: what `crf.objects.report.count_objects` returns of the piece.
     """
 
     key: str
     frame: tuple[int, ...]
     inner: tuple[slice, ...]
     pixels: NDArray[Any]
+    counts: NDArray[Any] | None = None
 
 
 class Sink(Protocol):
@@ -105,6 +108,64 @@ class Progress(NamedTuple):
 
     n_done: int
     n_all: int
+
+
+class Count:
+    """Number of tiles that are done, and of all, while a job runs."""
+
+    def __init__(self, n_done: int, n_all: int) -> None:
+        self.n_done, self.n_all = n_done, n_all
+
+    @property
+    def progress(self) -> Progress:
+        """Both, at this moment."""
+        return Progress(self.n_done, self.n_all)
+
+
+class Tiled(Protocol):
+    """What `run_tiles` runs: tiles of frames, and how their results become pieces."""
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """The last is written first, so that what the first has is finished in all."""
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles of all frames."""
+
+    @property
+    def address(self) -> str | None:
+        """Of a scheduler of `dask.distributed`."""
+
+    def tasks(self, done: set[str], count: Count) -> Iterator[tuple[str, Any]]:
+        """Yield the keys of the tiles that are not done with their delayed results."""
+
+    def pieces(self, key: str, results: Any) -> tuple[Piece, ...]:
+        """Return the piece of a tile for each sink."""
+
+
+def run_tiles(job: Tiled) -> Iterator[Progress]:
+    """Refine the tiles that the sinks do not have yet."""
+    opened: list[Sink] = []
+    try:
+        found = []
+        for sink in job.sinks:
+            found.append(set(sink.open()))
+            opened.append(sink)
+        done = set.intersection(*found)
+        count = Count(len(done), job.n_tiles)
+        yield count.progress
+        for key, results in finished(job.tasks(done, count), job.address):
+            for sink, piece in reversed(list(zip(job.sinks, job.pieces(key, results), strict=True))):
+                sink.write(piece)
+            count.n_done += 1
+            yield count.progress
+    except BaseException:
+        for sink in opened:
+            sink.abandon()
+        raise
+    for sink in reversed(job.sinks):
+        sink.finish()
 
 
 @dataclass(eq=False)
@@ -137,6 +198,8 @@ class Job:
     tile_memory: int = TILE_MEMORY
     address: str | None = None
     _larger_plans: dict[int, TilePlan] = field(default_factory=dict)
+    # Of the tiles at work: frame, place in it, and what its labels are called.
+    _at_work: dict[str, tuple[tuple[int, ...], tuple[slice, ...], NDArray[Any] | None]] = field(default_factory=dict)
 
     @property
     def n_frames(self) -> int:
@@ -150,31 +213,20 @@ class Job:
 
     def run(self) -> Iterator[Progress]:
         """Refine the tiles that the sinks do not have yet."""
-        places: dict[str, tuple[tuple[int, ...], tuple[slice, ...], NDArray[Any] | None]] = {}
-        opened: list[Sink] = []
-        try:
-            found = []
-            for sink in self.sinks:
-                found.append(set(sink.open()))
-                opened.append(sink)
-            done = set.intersection(*found)
-            count = _Count(len(done), self.n_tiles)
-            yield count.progress
-            for key, results in finished(self._tasks(done, places, count), self.address):
-                frame, inner, values = places.pop(key)
-                for sink, pixels in reversed(list(zip(self.sinks, results, strict=True))):
-                    labels = pixels if values is None or sink.wants != "labels" else named(pixels, values)
-                    sink.write(Piece(key, frame, inner, labels))
-                count.n_done += 1
-                yield count.progress
-        except BaseException:
-            for sink in opened:
-                sink.abandon()
-            raise
-        for sink in reversed(self.sinks):
-            sink.finish()
+        return run_tiles(self)
 
-    def _tasks(self, done: set[str], places: dict[str, Any], count: _Count) -> Iterator[tuple[str, Any]]:
+    def pieces(self, key: str, results: tuple[NDArray[Any], ...]) -> tuple[Piece, ...]:
+        """Return the piece of a tile for each sink."""
+        frame, inner, values = self._at_work.pop(key)
+
+        def named_for(sink: Sink, pixels: NDArray[Any]) -> NDArray[Any]:
+            return pixels if values is None or sink.wants != "labels" else named(pixels, values)
+
+        return tuple(
+            Piece(key, frame, inner, named_for(sink, pixels)) for sink, pixels in zip(self.sinks, results, strict=True)
+        )
+
+    def tasks(self, done: set[str], count: Count) -> Iterator[tuple[str, Any]]:
         """Yield the delayed tiles that are not done, and note the place of each."""
         wanted = tuple(sink.wants for sink in self.sinks)
         for number in np.ndindex(self.frames.counts):
@@ -195,7 +247,7 @@ class Job:
             for index, task in tile_tasks(problem, plan, wanted, alone=True):
                 key = self._key(number, index, plan)
                 if key not in done:
-                    places[key] = number, plan.tile(index).inner, frame.values
+                    self._at_work[key] = number, plan.tile(index).inner, frame.values
                     yield key, task
 
     def _plan_of(self, problem: Problem) -> TilePlan:
@@ -209,16 +261,6 @@ class Job:
     def _key(self, frame: tuple[int, ...], index: tuple[int, ...], plan: TilePlan) -> str:
         numbers = ".".join(map(str, (*frame, *index)))
         return numbers if plan.tile_shape == self.plan.tile_shape else f"{numbers} of {plan.counts}"
-
-
-@dataclass
-class _Count:
-    n_done: int
-    n_all: int
-
-    @property
-    def progress(self) -> Progress:
-        return Progress(self.n_done, self.n_all)
 
 
 def first_plan(

@@ -48,6 +48,11 @@ def _after_fork_in_child() -> None:
     _one_tile = threading.Lock()
 
 
+def one_tile() -> threading.Lock:
+    """Return the lock of the tile that is refined in this process."""
+    return _one_tile
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
@@ -187,7 +192,7 @@ def _refine_tile(
     strokes: NDArray[Any] | None,
 ) -> tuple[NDArray[Any], ...]:
     """Refine one tile in any kind of worker, and cut its halo off."""
-    with _one_tile, threads_at_most(_fair_threads()):
+    with _one_tile, threads_at_most(fair_threads()):
         try:
             refiner = common.refiner(image, tile.origin)
             refinement = refiner.refine(probabilities_of(probabilities), common.params, strokes=strokes)
@@ -207,7 +212,7 @@ def _taken(refinement: Refinement, name: str, part: tuple[slice, ...]) -> NDArra
     return np.round(np.nan_to_num(taken) * 255).astype(np.uint8) if name == IN_255THS else taken
 
 
-def _fair_threads() -> int | None:
+def fair_threads() -> int | None:
     """Return how many threads a tile may use, where this process is one worker of several; None = all.
 
     A worker of `dask.distributed` knows how many are its own. One of Dask's process pool, which has a process for

@@ -142,7 +142,12 @@ def where(part: tuple[slice, ...]) -> str:
 
 
 def cut(
-    shape: tuple[int, ...], sigmas: NDArray[np.float64], n_iterations: int, agreement: float, most_points: float
+    shape: tuple[int, ...],
+    sigmas: NDArray[np.float64],
+    n_iterations: int,
+    agreement: float,
+    most_points: float,
+    least_halo: NDArray[np.float64] | float = 0.0,
 ) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
     """Cut an image into tiles: of all that fit, those for which fewest points are refined, halos included.
 
@@ -156,6 +161,8 @@ def cut(
         Share of the labels that are those of the whole image, at least.
     most_points : float
         Of a tile with its halo. Where none fits, the smallest is returned.
+    least_halo : (n_axes,) float64 or float
+        In pixels: of axes that are cut.
 
     Returns
     -------
@@ -166,6 +173,7 @@ def cut(
     candidates = [_sides(size) for size in shape]
     sides = np.stack([axis.ravel() for axis in np.meshgrid(*candidates, indexing="ij")], axis=-1).astype(float)
     halos = _halos(sides, np.array(shape), sigmas, agreement, n_iterations)
+    halos = np.maximum(halos, np.ceil(least_halo) * (sides < np.array(shape)))
     counts = np.ceil(np.array(shape) / sides)
     tile_points = np.minimum(sides + 2 * halos, shape).prod(axis=1)
     n_points = (np.array(shape) + 2 * halos * (counts - 1)).prod(axis=1)

@@ -1,4 +1,4 @@
-"""File > Open Sample > Dense CRF: real microscopy with a map as rough as a user's."""
+"""File > Open Sample > Dense CRF: real microscopy with a map, or objects, as rough as a user's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage import data
+from skimage import color, data, feature, filters, segmentation, transform
 
 Box = tuple[int, int, int, int]  # first and behind-last row, first and behind-last column
 
@@ -23,6 +23,12 @@ CELL_STROKES: dict[str, list[Box]] = {
 }
 
 
+# The part of the section that is shown, in which nuclei lie apart, and in clusters.
+NUCLEI = (slice(192, 448), slice(150, 406))
+# Rough objects are found on pixels of so many pixels, and smaller ones of these are dropped.
+QUARTER, SMALLEST = 4, 6
+
+
 def tissue() -> list[tuple[Any, ...]]:
     """Return an immunohistochemistry section (512 x 512 RGB) and a map of three classes."""
     image = data.immunohistochemistry()
@@ -32,6 +38,32 @@ def tissue() -> list[tuple[Any, ...]]:
 def cell() -> list[tuple[Any, ...]]:
     """Return a cell in bright field (660 x 550 gray) and a map of two classes."""
     return _layers(data.cell(), False, "cell", CELL_STROKES)
+
+
+def nuclei() -> list[tuple[Any, ...]]:
+    """Return the haematoxylin of an immunohistochemistry section (256 x 256 gray) and rough objects, one a nucleus."""
+    haematoxylin = color.rgb2hed(data.immunohistochemistry())[..., 0]
+    low, high = np.percentile(haematoxylin, [0.5, 99.8])
+    image = np.clip(255 * (haematoxylin - low) / (high - low), 0, 255).astype(np.uint8)[NUCLEI]
+    return [
+        (image, {"name": "nuclei", "colormap": "gray"}, "image"),
+        (rough_objects(image), {"name": "rough nuclei"}, "labels"),
+    ]
+
+
+def rough_objects(image: NDArray[Any]) -> NDArray[np.int32]:
+    """Return objects as a hurried tool leaves them: found at a quarter of the resolution, their borders are blocks."""
+    coarse = transform.downscale_local_mean(ndimage.gaussian_filter(image.astype(float), 1), (QUARTER, QUARTER))
+    mask = ndimage.binary_opening(coarse > filters.threshold_local(coarse, 31, offset=-6))
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 0.7)
+    peaks = feature.peak_local_max(depth, min_distance=2, labels=ndimage.label(mask)[0])
+    seeds = np.zeros(mask.shape, int)
+    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    objects = segmentation.watershed(-depth, seeds, mask=mask)
+    objects[np.bincount(objects.ravel())[objects] < SMALLEST] = 0
+    objects, _, _ = segmentation.relabel_sequential(objects)
+    enlarged: NDArray[np.int32] = np.kron(objects, np.ones((QUARTER, QUARTER), int)).astype(np.int32)
+    return enlarged[tuple(slice(n) for n in image.shape)]
 
 
 def _layers(image: NDArray[Any], rgb: bool, name: str, strokes: dict[str, list[Box]]) -> list[tuple[Any, ...]]:

@@ -38,6 +38,25 @@ FAR_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
+class Typical:
+    """The typical object of a whole image: to its contrast all parts of the image are brought.
+
+    Parameters
+    ----------
+    contrast : float
+        The median.
+    ring : (n_channels,) float64
+        The median intensity around objects.
+    diameter : float
+        In pixels: the side of a square, or a cube, of the median area.
+    """
+
+    contrast: float
+    ring: NDArray[np.float64]
+    diameter: float
+
+
+@dataclass(frozen=True, eq=False)
 class Contrast:
     """What the image tells about each object.
 
@@ -49,12 +68,15 @@ class Contrast:
         The distance between them, at least a tenth of the median.
     separation : (n_objects,) float32
         The same in standard deviations of core and ring; NaN where there is no ring.
+    of_typical : Typical
+        The typical object, of the whole image where this is a part of one.
     """
 
     core: NDArray[np.float32]
     ring: NDArray[np.float32]
     contrast: NDArray[np.float32]
     separation: NDArray[np.float32]
+    of_typical: Typical
 
     @property
     def untold(self) -> NDArray[np.bool_]:
@@ -64,7 +86,7 @@ class Contrast:
     @property
     def typical(self) -> float:
         """The median contrast."""
-        return float(np.median(self.contrast))
+        return self.of_typical.contrast
 
 
 @kernel()
@@ -127,7 +149,9 @@ def _measure(starts, pixels, distances, numbers, intensities, split, unsure, rin
             spreads[k] = _spread_of_object(k + 1, core, *own, means[k], counts[k])
 
 
-def measure_contrast(source: Source, band: Band, intensities: NDArray[np.float32], pixel: float) -> Contrast:
+def measure_contrast(
+    source: Source, band: Band, intensities: NDArray[np.float32], pixel: float, typical: Typical | None = None
+) -> Contrast:
     """Measure how much each object differs from what lies around it.
 
     Parameters
@@ -138,6 +162,8 @@ def measure_contrast(source: Source, band: Band, intensities: NDArray[np.float32
     intensities : (n_points, n_channels) float32
     pixel : float
         The size of a pixel, in the unit of the band's distances.
+    typical : Typical, optional
+        That of the whole image, where this is a part of one; None = of these objects.
     """
     n_objects, n_channels = source.n_objects, intensities.shape[1]
     means = np.zeros((n_objects, 2, n_channels))
@@ -149,16 +175,33 @@ def measure_contrast(source: Source, band: Band, intensities: NDArray[np.float32
     _measure(*in_band, source.numbers.ravel(), intensities, split, *lengths, means, counts, spreads)
     core, ring = means[:, 0], means[:, 1]
     has_ring = (counts[:, 1] >= FEWEST_RING_PIXELS) & (counts[:, 0] > 0)
-    ring[~has_ring] = np.median(ring[has_ring], axis=0) if has_ring.any() else intensities.mean(axis=0)
+    if typical is None:
+        usual = np.median(ring[has_ring], axis=0) if has_ring.any() else intensities.mean(axis=0, dtype=np.float64)
+    else:
+        usual = typical.ring
+    ring[~has_ring] = usual
     contrast: NDArray[np.float64] = np.linalg.norm(core - ring, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         separation = np.where(has_ring, contrast / spreads, np.nan)
-    present = counts[:, 0] > 0
-    median = float(np.median(contrast[present])) if present.any() else 1.0
-    least = max(LEAST_CONTRAST * median, float(np.finfo(np.float32).tiny))
-    contrast = np.where(present, np.maximum(contrast, least), max(median, least))
-    as_float: list[NDArray[np.float32]] = [array.astype(np.float32) for array in (core, ring, contrast, separation)]
-    return Contrast(*as_float)
+    if typical is None:
+        typical = _typical(source, contrast[counts[:, 0] > 0], usual)
+    contrast = np.where(counts[:, 0] > 0, np.maximum(contrast, LEAST_CONTRAST * typical.contrast), typical.contrast)
+    return Contrast(
+        core.astype(np.float32),
+        ring.astype(np.float32),
+        contrast.astype(np.float32),
+        separation.astype(np.float32),
+        typical,
+    )
+
+
+def _typical(source: Source, contrast: NDArray[np.float64], ring: NDArray[np.float64]) -> Typical:
+    """Return the typical of these objects, whose contrast is more than 0."""
+    least = float(np.finfo(np.float32).tiny) / LEAST_CONTRAST
+    areas = source.areas[source.areas > 0]
+    n_axes = source.numbers.ndim - (len(source.numbers) == 1)
+    median = float(np.median(contrast)) if contrast.size else 1.0
+    return Typical(max(median, least), ring, float(np.median(areas)) ** (1 / n_axes))
 
 
 def to_one_contrast(source: Source, contrast: Contrast, intensities: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -168,26 +211,23 @@ def to_one_contrast(source: Source, contrast: Contrast, intensities: NDArray[np.
     """
     numbers = source.numbers
     plane = numbers[0] if len(numbers) == 1 else numbers
-    areas = source.areas[source.areas > 0]
-    diameter = float(np.median(areas)) ** (1 / plane.ndim)
-    sigma = max(1.0, SMOOTH * diameter)
+    typical = contrast.of_typical
+    sigma = max(1.0, SMOOTH * typical.diameter)
     # A smooth field needs few pixels.
     factors = tuple(int(min(max(1, sigma / 2), size)) for size in plane.shape)
     weight = _coarse(plane > 0, factors, sigma)
 
-    def field(values: NDArray[np.float32], typical: float) -> NDArray[np.float32]:
+    def field(values: NDArray[np.float32], usual: float) -> NDArray[np.float32]:
         """Return a smooth field from one value for each object."""
         table = np.concatenate([np.zeros(1, np.float32), values.astype(np.float32)])
         coarse = _coarse(np.take(table, plane), factors, sigma)
-        smooth = (coarse + FAR_WEIGHT * typical) / (weight + FAR_WEIGHT)
+        smooth = (coarse + FAR_WEIGHT * usual) / (weight + FAR_WEIGHT)
         return _stretched(smooth.astype(np.float32), factors, plane.shape)
 
-    typical = contrast.typical
-    scale = np.exp(-field(np.log(contrast.contrast / typical), 0.0)).ravel()
+    scale = np.exp(-field(np.log(contrast.contrast / np.float32(typical.contrast)), 0.0)).ravel()
     equal = np.empty_like(intensities)
     for c in range(intensities.shape[1]):
-        ring = contrast.ring[:, c]
-        equal[:, c] = (intensities[:, c] - field(ring, float(np.median(ring))).ravel()) * scale
+        equal[:, c] = (intensities[:, c] - field(contrast.ring[:, c], float(typical.ring[c])).ravel()) * scale
     return equal
 
 

@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import from_image
+from napari_densecrf.crf.probe import Probe
 from napari_densecrf.crf.refine import Terms
 from napari_densecrf.door.missing import as_array, check_missing
 from napari_densecrf.door.values import probabilities_of
 from napari_densecrf.params import CRFParams
 
-from .contrast import RING, Contrast, measure_contrast, to_one_contrast
+from .contrast import RING, Contrast, Typical, measure_contrast, to_one_contrast
 from .distances import Band, band_around
 from .own_field import OwnField, Routes, iterate, routes
 from .pairs import CERTAIN_BACKGROUND, REACH_BORDERS, Pairs, make_pairs
 from .pieces import make_whole
-from .report import make_report
+from .report import count_objects, report_of
 from .source import Source, as_strokes, number_objects
 
 
@@ -67,7 +68,11 @@ class ObjectRefinement:
         border before that are not on it now; ``held``: the image does not tell the object from what lies around it, so
         it was left as it was.
         """
-        return make_report(self._source, self._numbers, self._held)
+        return report_of(self.counts())
+
+    def counts(self, inner: tuple[slice, ...] | None = None) -> NDArray[Any]:
+        """Return what `report` is made of, of a part of the image alone: (n,) structured array, see report.py."""
+        return count_objects(self._source, self._numbers, self._held, inner)
 
     @property
     def n_objects(self) -> int:
@@ -121,6 +126,13 @@ class ObjectRefiner:
     one_contrast : bool
         Bring the image to one contrast first, see contrast.py; so ``intensity_sigma`` is measured at the typical
         object, and holds for dim ones too. False takes the image as it is.
+    origin : sequence of int, optional
+        Index of the first pixel within the whole image, where ``image`` is a part of one. None = zeros.
+    probe : Probe, optional
+        Of the whole image, at one contrast where that is wanted; the lattice of each part is then as fine as that of
+        the whole. None = from ``image`` itself.
+    typical : Typical, optional
+        The typical object of the whole image. None = of ``objects`` themselves.
 
     Raises
     ------
@@ -138,18 +150,21 @@ class ObjectRefiner:
         channel_axis: int | None = None,
         strokes: ArrayLike | None = None,
         one_contrast: bool = True,
+        origin: Sequence[int] | None = None,
+        probe: Probe | None = None,
+        typical: Typical | None = None,
     ) -> None:
         array = as_array(image)
-        grid, self.intensities, self._valid = from_image(array, spacing, channel_axis)
+        grid, self.intensities, self._valid = from_image(array, spacing, channel_axis, origin)
         if self._valid is not None:
-            check_missing(array, channel_axis, "the image has")
+            check_missing(array, channel_axis, "the image has", is_part=origin is not None or probe is not None)
         if grid.n_points >= 2**31:
             raise MemoryError(f"the image has {grid.n_points:,} pixels: expected fewer than 2^31 at once")
         self.grid = grid
         self.source = number_objects(objects, strokes, grid.shape)
         self._fixed = _fixed_by(strokes, self._valid, self.source)
         self._foreground = None if foreground is None else _as_foreground(foreground, grid.shape)
-        self._one_contrast = one_contrast
+        self._one_contrast, self._probe, self._typical = one_contrast, probe, typical
         self._pairs: tuple[float, Pairs] | None = None
         self._routes: Routes | None = None
 
@@ -166,7 +181,7 @@ class ObjectRefiner:
     @cached_property
     def contrast(self) -> Contrast:
         """How much each object differs from what lies around it."""
-        return measure_contrast(self.source, self.near, self.intensities, self.pixel)
+        return measure_contrast(self.source, self.near, self.intensities, self.pixel, self._typical)
 
     @cached_property
     def held(self) -> NDArray[np.bool_]:
@@ -177,9 +192,19 @@ class ObjectRefiner:
     def terms(self) -> Terms:
         """The kernels on the image, at one contrast where that is wanted."""
         if not self._one_contrast:
-            return Terms(self.grid, self.intensities, valid=self._valid)
+            return Terms(self.grid, self.intensities, self._probe, self._valid)
         equal = to_one_contrast(self.source, self.contrast, self.intensities)
-        return Terms(self.grid, equal, valid=self._valid)
+        return Terms(self.grid, equal, self._probe, self._valid)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of what is kept for the last parameters, without the image and its objects."""
+        lattices = [part for lattice in self.terms.lattices for part in (lattice.runs, lattice.neighbours)]
+        ways = self._routes
+        own = [] if ways is None else [*ways.on_lattices.values(), ways.on_grids]
+        pairs = () if self._pairs is None else self._pairs[1]
+        arrays = [array for group in (self.near, pairs, *lattices, *own) if group is not None for array in group]
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     def refine(self, params: CRFParams, border: float) -> ObjectRefinement:
         """Refine the borders.

@@ -1,7 +1,8 @@
-"""What happened to each object."""
+"""What happened to each object: counts, which add up over the parts of an image, and the report made of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from .source import Source
 
 ROW = [("id", None), ("area_before", np.int64), ("area_after", np.int64), ("border_moved", np.float32), ("held", bool)]
+# Pixels: those of the border before, and those of them that are on it still.
+COUNTED = ("area_before", "area_after", "border_before", "border_stays")
 
 
 def border_of(numbers: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -24,8 +27,15 @@ def border_of(numbers: NDArray[np.int32]) -> NDArray[np.bool_]:
     return border & (numbers > 0)
 
 
-def make_report(source: Source, labels: NDArray[np.int32], held: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return one row an object.
+def counts_type(ids: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of a row of counts."""
+    return np.dtype([("id", ids), *((name, np.int64) for name in COUNTED), ("held", bool)])
+
+
+def count_objects(
+    source: Source, labels: NDArray[np.int32], held: NDArray[np.bool_], inner: tuple[slice, ...] | None = None
+) -> NDArray[Any]:
+    """Return one row of counts an object.
 
     Parameters
     ----------
@@ -33,6 +43,44 @@ def make_report(source: Source, labels: NDArray[np.int32], held: NDArray[np.bool
     labels : (depth, height, width) int32
         Numbers after the refinement.
     held : (n_objects,) bool
+    inner : tuple of slice, optional
+        The part of the image in which pixels count; objects that have none there get no row. None = all.
+
+    Returns
+    -------
+    (n,) structured array
+        ``id``, ``held``, and `COUNTED`.
+    """
+    before, after = border_of(source.numbers), border_of(labels)
+    stays = before & after & (labels == source.numbers)
+    part = (slice(None),) * 3 if inner is None else (slice(None),) * (3 - len(inner)) + inner
+    numbers, n = source.numbers[part], source.n_objects + 1
+    rows = np.empty(source.n_objects, counts_type(source.ids.dtype))
+    rows["id"], rows["held"] = source.ids, held
+    rows["area_before"] = np.bincount(numbers.ravel(), minlength=n)[1:]
+    rows["area_after"] = np.bincount(labels[part].ravel(), minlength=n)[1:]
+    rows["border_before"] = np.bincount(numbers[before[part]], minlength=n)[1:]
+    rows["border_stays"] = np.bincount(numbers[stays[part]], minlength=n)[1:]
+    return rows if inner is None else rows[(rows["area_before"] > 0) | (rows["area_after"] > 0)]
+
+
+def together(counts: Sequence[NDArray[Any]], ids: np.dtype[Any]) -> NDArray[Any]:
+    """Return one row of counts an object, by ascending id, from those of the parts of an image."""
+    rows = np.concatenate([np.empty(0, counts_type(ids)), *counts])
+    values, places = np.unique(rows["id"], return_inverse=True)
+    merged = np.zeros(len(values), counts_type(ids))
+    merged["id"] = values
+    for name in COUNTED:
+        np.add.at(merged[name], places, rows[name])
+    # In its own surroundings it is held; where a part shows little of it, that says nothing.
+    most = np.zeros(len(values), np.int64)
+    np.maximum.at(most, places, rows["area_before"])
+    merged["held"][places[rows["held"] & (rows["area_before"] == most[places])]] = True
+    return merged
+
+
+def report_of(counts: NDArray[Any]) -> NDArray[Any]:
+    """Return the report that counts make.
 
     Returns
     -------
@@ -41,16 +89,9 @@ def make_report(source: Source, labels: NDArray[np.int32], held: NDArray[np.bool
         border before that are not on it now; ``held``: the image could not tell the object from what lies around it,
         so it was left as it was.
     """
-    before = border_of(source.numbers)
-    after = border_of(labels)
-    stays = before & after & (labels == source.numbers)
-    n = source.n_objects + 1
-    of_border = np.bincount(source.numbers[before], minlength=n)[1:]
-    staying = np.bincount(source.numbers[stays], minlength=n)[1:]
-    report = np.empty(source.n_objects, [(name, source.ids.dtype if kind is None else kind) for name, kind in ROW])
-    report["id"] = source.ids
-    report["area_before"] = source.areas
-    report["area_after"] = np.bincount(labels.ravel(), minlength=n)[1:]
-    report["border_moved"] = 1 - staying / np.maximum(of_border, 1)
-    report["held"] = held
+    kinds = [(name, counts.dtype["id"] if kind is None else kind) for name, kind in ROW]
+    report = np.empty(len(counts), kinds)
+    for name in ("id", "area_before", "area_after", "held"):
+        report[name] = counts[name]
+    report["border_moved"] = 1 - counts["border_stays"] / np.maximum(counts["border_before"], 1)
     return report

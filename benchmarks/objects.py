@@ -7,9 +7,11 @@ python benchmarks/objects.py --speed
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,6 @@ from skimage.measure import find_contours
 from skimage.segmentation import random_walker, relabel_sequential, watershed
 
 import napari_densecrf as ndc
-from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf._napari.contributions.sample_data import rough_objects
 
 Objects = NDArray[np.int32]
@@ -116,10 +117,8 @@ def seeds_of(objects: Objects) -> Objects:
 def slope(image: NDArray) -> NDArray:
     """Return how much the image changes, all channels together."""
     channels = image[..., None] if image.ndim == 2 else image
-    squares = [
-        ndi.gaussian_gradient_magnitude(channels[..., c].astype(float), 1) ** 2 for c in range(channels.shape[-1])
-    ]
-    return np.sqrt(np.sum(squares, axis=0))
+    planes = [channels[..., c].astype(float) for c in range(channels.shape[-1])]
+    return np.sqrt(np.sum([ndi.gaussian_gradient_magnitude(plane, 1) ** 2 for plane in planes], axis=0))
 
 
 def by_watershed(image: NDArray, objects: Objects) -> Objects:
@@ -132,7 +131,7 @@ def by_random_walker(image: NDArray, objects: Objects) -> Objects:
     channels = -1 if image.ndim == 3 else None
     scaled = image.astype(float) / max(1.0, float(image.max()))
     seeds, _, names = relabel_sequential(seeds_of(objects))
-    walked = random_walker(scaled, seeds, beta=500, mode="cg_j", channel_axis=channels)
+    walked = random_walker(scaled, seeds, beta=500, mode="cg_j", prob_tol=0.1, channel_axis=channels)
     return (names[walked.astype(int)] - 1).astype(np.int32)
 
 
@@ -245,63 +244,51 @@ def cells(side: int, step: int = 29) -> tuple[NDArray, Objects]:
     return image.astype(np.uint8), moved(truth, 1.5, 0)
 
 
-def least(work: Callable[[], object], n: int = 7) -> tuple[float, float]:
-    """Return the least and the median time in ms."""
+def timed(what: str, work: Callable[[], object], n: int = 5) -> None:
+    """Print the least and the median time of some runs, in ms."""
     times = []
     for _ in range(n):
         started = time.perf_counter()
         work()
         times.append(1e3 * (time.perf_counter() - started))
-    return min(times), float(np.median(times))
+    print(f"  {what}: {min(times):.0f}, {np.median(times):.0f}", flush=True)
+
+
+def speed_of(name: str, image: NDArray, objects: Objects, channel_axis: int | None) -> None:
+    """Print times and memory of objects, and of two classes on the same image with the same kernels."""
+    chosen = ndc.suggest_for_objects(image, objects, channel_axis=channel_axis)
+    params, border = chosen.params, chosen.border
+    print(f"{name}, {len(np.unique(objects)) - 1} objects, border {border:.2f} px")
+
+    def cold() -> NDArray:
+        return ndc.ObjectRefiner(image, objects, channel_axis=channel_axis).refine(params, border).labels
+
+    with Peak() as peak:
+        cold()
+    print(f"  most memory beyond the inputs: {(peak.most - peak.start) / objects.size:.0f} bytes a pixel")
+    timed("objects, cold", cold)
+    appearance, smoothness = params.kernels
+    heavier = replace(params, kernels=(replace(appearance, weight=appearance.weight + 1), smoothness))
+    kept = ndc.ObjectRefiner(image, objects, channel_axis=channel_axis)
+    kept.refine(params, border)
+    timed("objects, another weight", lambda: kept.refine(heavier, border).labels)
+    borders = itertools.cycle([1.5, 2.5])
+    timed("objects, another border", lambda: kept.refine(params, next(borders)).labels)
+    timed("numbers chosen", lambda: ndc.suggest_for_objects(image, objects, channel_axis=channel_axis), 3)
+    foreground = np.where(objects > 0, 0.9, 0.1).astype(np.float32)
+    classes = replace(params, label_bias=None)
+    timed("two classes, cold", lambda: ndc.refine(image, foreground, classes, channel_axis=channel_axis).labels)
+    two = ndc.Refiner(image, channel_axis=channel_axis)
+    two.refine(foreground, classes)
+    timed("two classes, another weight", lambda: two.refine(foreground, replace(heavier, label_bias=None)).labels)
 
 
 def speed() -> None:
-    """Print times, least and median, and memory."""
+    """Print the figures of two images."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; ms, the least and the median")
     rgb = data.immunohistochemistry()
-    nuclei = rough_objects(255 - rgb[..., 0])
-    gray, many = cells(2048)
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; least and median ms")
-    for name, image, objects, axis in (("512^2 RGB", rgb, nuclei, -1), ("2048^2 gray", gray, many, None)):
-        chosen = ndc.suggest_for_objects(image, objects, channel_axis=axis)
-        params, border = chosen.params, chosen.border
-        heavier = CRFParams(kernels=(PairwiseKernel(4, *_sigmas(params)), params.kernels[1]))
-        kept = ndc.ObjectRefiner(image, objects, channel_axis=axis)
-        kept.refine(params, border)
-
-        def cold(image=image, objects=objects, axis=axis, params=params, border=border):
-            return ndc.ObjectRefiner(image, objects, channel_axis=axis).refine(params, border).labels
-
-        foreground = np.clip((objects > 0) * 0.8 + 0.1, 0, 1).astype(np.float32)
-        classes = CRFParams(kernels=params.kernels)
-        two = ndc.Refiner(image, channel_axis=axis)
-        two.refine(foreground, classes)
-        print(f"{name}, {len(np.unique(objects)) - 1} objects, border {border:.2f} px")
-        works: dict[str, Callable[[], object]] = {
-            "objects, cold": cold,
-            "objects, another weight": lambda kept=kept, heavier=heavier, border=border: (
-                kept.refine(heavier, border).labels
-            ),
-            "objects, another border": lambda kept=kept, params=params: [
-                kept.refine(params, one).labels for one in (1.5, 2.5)
-            ],
-            "numbers chosen": lambda i=image, o=objects, a=axis: ndc.suggest_for_objects(i, o, channel_axis=a),
-            "two classes, cold": lambda i=image, f=foreground, a=axis, p=classes: (
-                ndc.refine(i, f, p, channel_axis=a).labels
-            ),
-            "two classes, another weight": lambda two=two, f=foreground, p=classes: two.refine(f, p).labels,
-        }
-        for what, work in works.items():
-            low, median = least(work, 5)
-            halves = 2 if what.endswith("border") else 1
-            print(f"  {what}: {low / halves:.0f}, {median / halves:.0f}")
-        del kept, two
-        with Peak() as peak:
-            cold()
-        print(f"  memory beyond the inputs: {(peak.most - peak.start) / objects.size:.0f} bytes a pixel")
-
-
-def _sigmas(params: CRFParams) -> tuple[object, object]:
-    return params.kernels[0].position_sigma, params.kernels[0].intensity_sigma
+    speed_of("512 x 512 RGB", rgb, rough_objects(255 - rgb[..., 0]), -1)
+    speed_of("2048 x 2048 gray", *cells(2048), None)
 
 
 def main() -> None:

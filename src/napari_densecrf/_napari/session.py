@@ -325,13 +325,13 @@ class Session:
             return
         last, self.measured = self.measured, measured
         alike = last is None or measured.is_like(last)
-        before, self.proposed = self.proposed, Numbers().in_units(measured.units)
+        before, self.proposed = self.proposed, measured.proposed
         now = _following(self.numbers, before, self.proposed, all_units=not alike)
-        if measured.numbers is not None:
-            now = self.proposed = measured.numbers
-        elif last is not None and last.numbers is not None:
+        of_objects = measured.numbers is not None or (last is not None and last.numbers is not None)
+        if of_objects or self.numbers == before:
+            # Nobody has chosen others, or those of classes and of objects are not alike.
             now = self.proposed
-        elif last is None and self._remembered:
+        if last is None and self._remembered and measured.numbers is None:
             relative = now.relative_to(measured.units).updated(self._remembered)
             now = relative.in_units(measured.units, MORE_DIGITS)
         now, self._continued = self._continued or now, None

@@ -11,6 +11,7 @@ from enum import Enum
 
 import numpy as np
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.extent import Extent
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.numba.compile import n_threads
@@ -63,8 +64,8 @@ CANCELLED = Status("Cancelled", Light.AMBER)
 def refined(result: Result, remarks: Sequence[str], extent: Extent) -> Status:
     """Return what is said of a result: what changed, what is doubtful, what is left."""
     doubts = list(_doubts(result, remarks, extent))
-    words = [*doubts, *_changes(result)]
-    return Status(" · ".join(words), Light.AMBER if doubts else Light.GREEN, " · ".join(_details(result)))
+    said = [*doubts, *_changes(result)]
+    return Status(" · ".join(said), Light.AMBER if doubts else Light.GREEN, " · ".join(_details(result)))
 
 
 def failed(error: Exception) -> Status:
@@ -107,6 +108,8 @@ def _changes(result: Result) -> Iterator[str]:
     if isinstance(result.refinement, ObjectRefinement):
         yield from _changes_of_objects(result, result.refinement)
         return
+    if all(kernel.weight == 0 for kernel in result.request.params.kernels):
+        yield words.MAP_AS_IT_IS
     n_known = int(result.counts.sum())
     n_missing = result.labels.size - n_known
     if not n_known:

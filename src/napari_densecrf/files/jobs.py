@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.blank import label_type
+from napari_densecrf.choose.start import first_params
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.missing import share_words
@@ -73,6 +74,10 @@ class Options:
     Parameters
     ----------
     params : CRFParams
+    chosen : bool
+        Parameters are chosen from the image and its map; those of ``params`` do not count.
+    adapt : callable
+        Puts single numbers in the place of those that are chosen.
     axes, map_axes : str, optional
         Letters of the axes, in place of what the files say.
     channel_axis : int, optional
@@ -112,6 +117,8 @@ class Options:
     params_path: str | None = None
     is_one_of_many: bool = False
     objects: ObjectOptions | None = None
+    chosen: bool = False
+    adapt: Callable[[CRFParams], CRFParams] = lambda params: params
 
     @property
     def model(self) -> CRFParams:
@@ -236,6 +243,8 @@ def prepare(
         # In the type of the file, whose largest number stands for pixels without a value.
         frames = replace(frames, values=frames.values.astype(_type_in(path, frames.values)))
     spacing = _spacing(options, inputs[0], frames.space)
+    if options.chosen:
+        options = replace(options, params=options.adapt(_first_params(frames, spacing, options)))
     problem, plan = first_plan(frames, options.model, spacing, options.tile_memory)
     if options.address is not None:
         _check_workers(plan, options.address)
@@ -263,6 +272,19 @@ def prepare(
         options.address,
     )
     return FileJob(inputs, options, job, labels, marginals)
+
+
+def _first_params(frames: Frames, spacing: Any, options: Options) -> CRFParams:
+    """Return the best of a few settings for the first frame; of a film, for its first image."""
+    frame, channel_axis = frames.frame((0,) * len(frames.counts)), frames.channel_axis
+    image, probabilities = frame.image, frame.probabilities
+    if options.time_sigma is not None:
+        n_axes = image.ndim - (channel_axis is not None)
+        classes_first = probabilities.ndim > n_axes
+        image, probabilities = image[0], probabilities[:, 0] if classes_first else probabilities[0]
+        channel_axis = None if channel_axis is None else channel_axis if channel_axis < 0 else channel_axis - 1
+        spacing = spacing if spacing is None or np.ndim(spacing) == 0 else tuple(spacing)[-2:]
+    return first_params(image, probabilities, spacing=spacing, channel_axis=channel_axis, is_part=True)
 
 
 def _check_object_options(options: Options) -> None:

@@ -66,6 +66,9 @@ class Remembered:
         measured, numbers = self._session.measured, self._session.relative_numbers
         if measured is not None and measured.numbers is not None:
             numbers = None
+        if numbers is not None and self._session.numbers == self._session.proposed:
+            # Those that are proposed suit this image; the next will have its own.
+            self.state["numbers"], numbers = {}, None
         self.state = {
             "numbers": self.state.get("numbers", {}) if numbers is None else numbers.changed(balance=0.0).as_dict(),
             "toggles": {name: self._controls[name].value for name in TOGGLES},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
@@ -26,11 +27,15 @@ from napari_densecrf.choose.objects import (
     SMOOTHNESS_WEIGHT,
     suggest_for_objects,
 )
+from napari_densecrf.choose.start import first_params
+from napari_densecrf.choose.suggest import WEAK
 from napari_densecrf.crf.grid import robust_range
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
-from napari_densecrf.crf.refine import Refinement, Refiner, refine
+from napari_densecrf.crf.refine import Refinement, Refiner
+from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.missing import check_missing, same_pixels
 from napari_densecrf.numbers import DIGITS, Numbers, Units
+from napari_densecrf.params import CRFParams
 
 from .objects import ObjectWork
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
@@ -89,13 +94,20 @@ class Result:
 class Measured:
     """The robust range of an image, from a few pixels of one slice: what 255 is to an 8-bit image.
 
-    Of objects, the numbers that suit them too, and a sentence on how they came about.
+    Of objects, the ``numbers`` that suit them too, and in ``why`` how they came about. Of a map, those of the ``first``
+    result: the best of a few settings, tried on the middle of the slice.
     """
 
     problem: Problem
     robust_range: float
     numbers: Numbers | None = None
+    first: Numbers | None = None
     why: str = ""
+
+    @property
+    def proposed(self) -> Numbers:
+        """What is proposed: the numbers of objects, those of the first result, or weak ones."""
+        return self.numbers or self.first or WEAK.in_units(self.units)
 
     @property
     def units(self) -> Units:
@@ -286,7 +298,7 @@ def warm_up(n_channels: int) -> Steps:
     yield Stage("preparing", 0.0)
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
-    yield Done(refine(pixels, probabilities, channel_axis=-1))
+    yield Done(Refiner(pixels, channel_axis=-1).refine(probabilities, CRFParams()))
 
 
 def _looks(problem: Problem, region: Region) -> Iterator[NDArray[Any]]:
@@ -319,6 +331,23 @@ def with_object_numbers(measured: Measured, region: Region) -> Measured:
     found = suggest_for_objects(inputs.image, inputs.objects, spacing=problem.spacing, channel_axis=inputs.channel_axis)
     numbers = Numbers.of_params(found.params).changed(border=found.border).shortened(DIGITS)
     return replace(measured, numbers=numbers, why=found.why)
+
+
+def with_first_numbers(measured: Measured, region: Region) -> Measured:
+    """Return the numbers of the first result too; without strength, where the map is better as it is."""
+    problem = measured.problem
+    inputs = read(problem, region)
+    with warnings.catch_warnings():
+        # What is wrong with the map is said when it is refined.
+        warnings.simplefilter("ignore", InputWarning)
+        params = first_params(
+            inputs.image,
+            inputs.probabilities,
+            spacing=problem.spacing,
+            channel_axis=inputs.channel_axis,
+            is_part=True,
+        )
+    return replace(measured, first=Numbers.of_params(params).shortened())
 
 
 def standard_numbers(units: Units) -> Numbers:
@@ -354,4 +383,7 @@ def measure(problem: Problem, region: Region) -> Steps:
     if problem.objects:
         yield Stage("looking at the objects", 0.3)
         measured = with_object_numbers(measured, region)
+    elif not isinstance(problem.map, FromStrokes):
+        yield Stage("trying a few settings", 0.3)
+        measured = with_first_numbers(measured, middle)
     yield Done(measured)

@@ -250,6 +250,7 @@ def test_a_flat_image_and_a_sure_map_have_no_suggestion():
 def effect(**changes):
     """Return what a setting does, clearly and without objection unless changed."""
     clear = {"changed": 0.02, "contrast": 3.0, "likeness": 0.3, "roughness": 0.9, "doubtful_loss": 0.09}
+    clear |= {"thin_change": 0.0, "edges": 0.3}
     return _Effect(**{"params": GENTLE, **clear, **changes})
 
 
@@ -259,6 +260,13 @@ def effect(**changes):
 )
 def test_a_class_may_lose_less_where_changes_are_less_clear(likeness, doubtful_loss, passes):
     assert (effect(likeness=likeness, doubtful_loss=doubtful_loss).objection is None) == passes
+
+
+@pytest.mark.parametrize(
+    ("thin_change", "edges", "passes"), [(0.03, 0.1, True), (0.05, 0.1, False), (0.3, 0.2, True), (0.0, -0.1, False)]
+)
+def test_a_thin_class_keeps_its_area_unless_edges_are_clear(thin_change, edges, passes):
+    assert (effect(thin_change=thin_change, edges=edges).objection is None) == passes
 
 
 def test_a_weak_setting_is_proposed_where_a_strong_one_would_cost_a_class():

@@ -334,9 +334,9 @@ def object_changed(row: Any, place: int, n_objects: int) -> str:
     return f"{said} ({place} of {n_objects})."
 
 
-def numbers_of_objects(why: str) -> str:
+def numbers_of_objects(how: str) -> str:
     """Say how the numbers for objects came about."""
-    return f"Chosen from image and masks: {why}, and the median border moves neither out nor in."
+    return f"Chosen from image and masks: {how}, and the median border moves neither out nor in."
 
 
 def too_large_for_objects(n_bytes: int) -> str:

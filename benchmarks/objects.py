@@ -127,11 +127,10 @@ def by_watershed(image: NDArray, objects: Objects) -> Objects:
 
 
 def by_random_walker(image: NDArray, objects: Objects) -> Objects:
-    """Let walkers reach the seeds."""
-    channels = -1 if image.ndim == 3 else None
-    scaled = image.astype(float) / max(1.0, float(image.max()))
+    """Let walkers reach the seeds, over the gray image from 0 to 1."""
+    gray = image.astype(float).mean(axis=-1) if image.ndim == 3 else image.astype(float)
     seeds, _, names = relabel_sequential(seeds_of(objects))
-    walked = random_walker(scaled, seeds, beta=500, mode="cg_j", prob_tol=0.1, channel_axis=channels)
+    walked = random_walker((gray - gray.min()) / max(np.ptp(gray), 1), seeds, beta=500, mode="cg_j", prob_tol=0.1)
     return (names[walked.astype(int)] - 1).astype(np.int32)
 
 

@@ -109,7 +109,7 @@ def test_volumes_with_thick_slices():
     image, _, rough = cells((24, 96, 96), step=16, bright=(90, 110))
     how = {"spacing": (2.0, 1.0, 1.0), "params": PARAMS, "border": 1.5}
     whole = ndc.refine_objects(image, rough, **how)
-    labels = ndc.refine_objects_tiles(image, rough, tile_memory=25 * MIB, **how)
+    labels = ndc.refine_objects_tiles(image, rough, tile_memory=40 * MIB, **how)
     assert labels.npartitions > 1
     assert (labels.compute() == whole.labels).mean() >= 0.999
 

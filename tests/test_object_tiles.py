@@ -109,7 +109,7 @@ def test_volumes_with_thick_slices():
     image, _, rough = cells((24, 96, 96), step=16, bright=(90, 110))
     how = {"spacing": (2.0, 1.0, 1.0), "params": PARAMS, "border": 1.5}
     whole = ndc.refine_objects(image, rough, **how)
-    labels = ndc.refine_objects_tiles(image, rough, tile_memory=25 * MIB, **how)
+    labels = ndc.refine_objects_tiles(image, rough, tile_memory=40 * MIB, **how)
     assert labels.npartitions > 1
     assert (labels.compute() == whole.labels).mean() >= 0.999
 
@@ -200,3 +200,40 @@ def test_what_cannot_be_meant_is_refused_at_once(change, words):
     arguments = {"objects": rough, "params": PARAMS, "border": 2.0, **change}
     with pytest.raises(ValueError, match=words):
         ndc.refine_objects_tiles(image, arguments.pop("objects"), **arguments)
+
+
+def test_an_object_that_is_larger_than_tiles_stays_one(slide):
+    image, _, rough = slide
+    y, x = np.indices(image.shape) - np.array([300, 280])[:, None, None]
+    far, angle = np.hypot(y, x), np.arctan2(y, x)
+    rng = np.random.default_rng(0)
+    image = np.where(far < 215, np.where(far < 200, 150, 50) + rng.normal(0, 6, image.shape), image).astype(np.uint8)
+    rough = np.where(far < 200 + 5 * np.sin(40 * angle), 9999, np.where(far < 212, 0, rough))
+    labels, report = dask.compute(
+        *ndc.refine_objects_tiles(image, rough, tile_memory=10 * MIB, result=("labels", "report"))
+    )
+    whole = ndc.refine_objects(image, rough)
+    assert (labels == whole.labels).mean() >= 0.999
+    assert n_pieces(labels)[9998] == 1
+    assert ((labels == 9999) != (far < 200)).sum() < 0.5 * ((rough == 9999) != (far < 200)).sum()
+    row, other = (one[one["id"] == 9999][0] for one in (report, whole.report))
+    assert row["area_before"] == other["area_before"]
+    assert row["area_after"] == (labels == 9999).sum()
+    assert not row["held"]
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bits(slide):
+    distributed = pytest.importorskip("distributed")
+    image, _, rough = slide
+    labels, report = ndc.refine_objects_tiles(
+        image, rough, PARAMS, border=2, tile_memory=25 * MIB, result=("labels", "report")
+    )
+    expected = dask.compute(labels, report, scheduler="synchronous")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        found = client.gather(client.compute([labels, report]))
+    for one, other in zip(found, expected, strict=True):
+        assert_array_equal(one, other)

@@ -167,8 +167,8 @@ class FileJob:
         unit = self.inputs[0].unit if self.options.spacing == FROM_FILE else None
         if self.options.spacing is None:
             unit = "pixels"
-        why = f": {self.job.choice.why}" if self.job.choice.why else ""
-        return f"borders may be off by {self.job.choice.common.border:.3g}{f' {unit}' if unit else ''}{why}"
+        why = f": {self.job.why}" if self.job.why else ""
+        return f"borders may be off by {self.job.common.border:.3g}{f' {unit}' if unit else ''}{why}"
 
     @property
     def outcome(self) -> str:
@@ -314,7 +314,7 @@ def _prepare_objects(path: Path, inputs: tuple[Contents, ...], options: Options,
     spacing = _spacing(options, image, frames.space)
     params = None if wanted.chosen else options.params
     try:
-        choice, plan = choose_for(
+        common, why, plan = choose_for(
             frames, spacing, params, wanted.border, wanted.one_contrast, wanted.adapt, options.tile_memory
         )
     except ValueError as error:
@@ -325,10 +325,9 @@ def _prepare_objects(path: Path, inputs: tuple[Contents, ...], options: Options,
     if dtype.itemsize == 8:
         dtype = _type_in(path, labels_in(frames.probabilities)) if _is_ome(path) else dtype
         frames = replace(frames, probabilities=frames.probabilities.astype(dtype))
-    common = choice.common
     chosen = replace(options, params=common.params)
     about = _about(inputs, None, chosen) | {
-        "objects": {"border": common.border, "why": choice.why, "one_contrast": common.one_contrast},
+        "objects": {"border": common.border, "why": why, "one_contrast": common.one_contrast},
         "foreground": None if wanted.foreground is None else Path(wanted.foreground).name,
     }
     target = Target(
@@ -343,7 +342,7 @@ def _prepare_objects(path: Path, inputs: tuple[Contents, ...], options: Options,
         holds_objects=True,
     )
     labels = FileSink(target)
-    job = ObjectJob(frames, spacing, choice, plan, (labels,), options.address)
+    job = ObjectJob(frames, spacing, common, why, plan, (labels,), options.address)
     return FileJob(inputs, chosen, job, labels)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_densecrf.params import CRFParams
 
 from .job import Count, Piece, Progress, Sink, run_tiles
-from .object_problem import Choice, ObjectProblem, choose, object_problem_of, sample_of
+from .object_problem import ObjectCommon, ObjectProblem, choose, object_problem_of, sample_of
 from .object_tiles import object_tasks, plan_objects
 from .tiles import AGREEMENT, TILE_MEMORY
 from .tiling import TilePlan
@@ -52,8 +52,10 @@ class ObjectJob:
     ----------
     frames : ObjectSource
     spacing : float or tuple of float, optional
-    choice : Choice
+    common : ObjectCommon
         Numbers, contrast and border, for all frames.
+    why : str
+        How the border came about; empty where it was given.
     plan : TilePlan
         Of each frame.
     sinks : tuple of Sink
@@ -64,7 +66,8 @@ class ObjectJob:
 
     frames: ObjectSource
     spacing: Any
-    choice: Choice
+    common: ObjectCommon
+    why: str
     plan: TilePlan
     sinks: tuple[Sink, ...]
     address: str | None = None
@@ -93,7 +96,7 @@ class ObjectJob:
             if done.issuperset(keys.values()):
                 continue
             problem = _problem(self.frames, self.spacing, number)
-            for index, task in object_tasks(problem, self.choice.common, self.plan, alone=True):
+            for index, task in object_tasks(problem, self.common, self.plan, alone=True):
                 if keys[index] not in done:
                     self._at_work[keys[index]] = number, self.plan.tile(index).inner
                     yield keys[index], task
@@ -127,8 +130,8 @@ def choose_for(
     one_contrast: bool | None,
     adapt: Callable[[CRFParams], CRFParams],
     tile_memory: int = TILE_MEMORY,
-) -> tuple[Choice, TilePlan]:
-    """Return what is chosen for all frames, on the one with most borders, and the plan for each.
+) -> tuple[ObjectCommon, str, TilePlan]:
+    """Return what is chosen for all frames, on the one with most borders, how the border came about, and the plan.
 
     Parameters
     ----------
@@ -142,4 +145,5 @@ def choose_for(
     """
     sample = sample_of(partial(_problem, frames, spacing), frames.counts)
     choice = choose(sample, params, border, one_contrast, adapt)
-    return choice, plan_objects(choice, AGREEMENT, tile_memory)
+    # The sample, with its lattice, is kept no longer.
+    return choice.common, choice.why, plan_objects(choice, AGREEMENT, tile_memory)

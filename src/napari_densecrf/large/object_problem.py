@@ -27,8 +27,9 @@ from napari_densecrf.params import CRFParams
 
 from .dask_arrays import PIECE_BYTES, lazy
 
-# What is chosen for an image of so many pixels or fewer is chosen on all of it; of a larger one, on such a part.
-SAMPLE_POINTS = 2**21
+# What is chosen for an image of so many pixels or fewer is chosen on all of it; of a larger one, on such a part. With
+# several channels it is smaller, as the lattice has more vertices, so that it takes no more memory than a tile.
+SAMPLE_POINTS, LEAST_SAMPLE_POINTS = 2**21, 2**18
 # Where objects are is looked for in so many windows along an axis, of so many pixels, and in so many frames.
 WINDOWS, WINDOW = 8, 128
 MOST_FRAMES = 9
@@ -117,6 +118,11 @@ class ObjectProblem:
     def n_channels(self) -> int:
         """Number of channels."""
         return int(self.image.shape[-1]) if self.has_channels else 1
+
+    @property
+    def sample_points(self) -> int:
+        """Most pixels of a sample."""
+        return max(SAMPLE_POINTS // self.n_channels, min(SAMPLE_POINTS, LEAST_SAMPLE_POINTS))
 
     @property
     def inputs(self) -> tuple[da.Array | None, ...]:
@@ -237,11 +243,11 @@ _Found = tuple[int, tuple[int, ...], tuple[slice, ...]]
 def _busiest(problem: ObjectProblem, index: tuple[int, ...]) -> _Found:
     """Return how many border pixels the busiest window of a frame has, the frame's index, and the part around it."""
     shape = problem.grid.shape
-    if problem.grid.n_points <= SAMPLE_POINTS:
+    if problem.grid.n_points <= problem.sample_points:
         return _count_borders(read(problem.objects)), index, tuple(slice(0, n) for n in shape)
     found = ((_count_borders(read(problem.objects[window])), window) for window in _windows(shape))
     n_borders, window = max(found, key=lambda one: one[0])
-    return n_borders, index, _part_around(window, shape)
+    return n_borders, index, _part_around(window, shape, problem.sample_points)
 
 
 def _count_borders(objects: NDArray[Any]) -> int:
@@ -258,12 +264,12 @@ def _windows(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(start, min(start + WINDOW, n)) for start, n in zip(starts, shape, strict=True))
 
 
-def _part_around(window: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return the part of `SAMPLE_POINTS` around a window: a cube, but for axes that are shorter."""
+def _part_around(window: tuple[slice, ...], shape: tuple[int, ...], n_points: int) -> tuple[slice, ...]:
+    """Return the part of so many pixels around a window: a cube, but for axes that are shorter."""
     sides = np.zeros(len(shape), np.int64)
     for axis in np.argsort(shape):
         left = len(shape) - np.count_nonzero(sides)
-        room = SAMPLE_POINTS / max(1, sides[sides > 0].prod())
+        room = n_points / max(1, sides[sides > 0].prod())
         sides[axis] = min(shape[axis], int(room ** (1 / left)))
     middles = [(part.start + part.stop) // 2 for part in window]
     starts = [int(min(max(m - s // 2, 0), n - s)) for m, s, n in zip(middles, sides, shape, strict=True)]
@@ -280,7 +286,7 @@ def _first_objects(problem: ObjectProblem, index: tuple[int, ...]) -> _Found:
         found = np.argwhere(np.ma.filled(read(objects[where]), 0))
         if len(found):
             places = [part.start + int(n) for part, n in zip(where, found[0], strict=True)]
-            return 1, index, _part_around(tuple(slice(n, n + 1) for n in places), shape)
+            return 1, index, _part_around(tuple(slice(n, n + 1) for n in places), shape, problem.sample_points)
     return 0, index, tuple(slice(0, n) for n in shape)
 
 

@@ -68,8 +68,8 @@ def refine_objects_tiles(
     ----------
     image, objects, params, border, foreground, spacing, channel_axis, strokes, one_contrast
         As `refine_objects` takes them; Dask arrays, or what has a shape, a dtype and slices (NumPy, zarr, HDF5). An
-        object has one id in all of the image. What is None is chosen on the part with most borders, of 2^21 pixels at
-        most, and so is the typical contrast.
+        object has one id in all of the image. What is None is chosen on the part with most borders, of 2^21 pixels over
+        the number of channels, and so is the typical contrast.
     result : str or sequence of str
         "labels", "confidence", "report", or several, which then share the work.
     agreement : float
@@ -152,7 +152,7 @@ def _bytes_of(refiner: ObjectRefiner) -> float:
     n, channels = refiner.grid.n_points, refiner.intensities.shape[1]
     # Inputs, ids, numbers, pieces, regions, borders and counts; intensities as they came and at one contrast.
     beside = n * (72 + 12 * channels)
-    return float(beside + 1.25 * refiner.n_bytes)
+    return float(beside + 1.5 * refiner.n_bytes)
 
 
 def object_tasks(

@@ -62,12 +62,13 @@ class Opened:
         for said, layer in zip(self.project["layers"], self.layers, strict=True):
             for role in said["roles"]:
                 by_role.setdefault(role, []).append(layer)
-        maps, strokes = by_role.get(MAP, []), by_role.get(STROKES, [])
+        images, maps, strokes = (by_role.get(role, []) for role in (IMAGE, MAP, STROKES))
         kinds = {"strokes": lambda: FromStrokes(maps[0]), "several": lambda: tuple(maps), "one": lambda: maps[0]}
         known = {one.name for one in fields(Chosen) if isinstance(one.default, (str, bool))}
         return {
             **{name: value for name, value in self.project["choices"].items() if name in known},
-            IMAGE: next(iter(by_role.get(IMAGE, [])), None),
+            # Several are the channels of one image.
+            IMAGE: images[0] if len(images) == 1 else tuple(images) or None,
             MAP: kinds[self.project["map_is"]]() if maps else None,
             STROKES: next(iter(strokes), None),
         }
@@ -100,8 +101,10 @@ def collected(
     if chosen.image is None:
         raise Misfit(words.OPEN_IMAGE)
     maps = [] if chosen.map is None else layers_of_map(chosen.map)
-    roles: dict[Layer, list[str]] = {chosen.image: [IMAGE]}
-    for role, layers in ((MAP, maps), (STROKES, [] if chosen.strokes is None else [chosen.strokes])):
+    images = chosen.channels or (chosen.image,)
+    strokes = [] if chosen.strokes is None else [chosen.strokes]
+    roles: dict[Layer, list[str]] = {}
+    for role, layers in ((IMAGE, images), (MAP, maps), (STROKES, strokes)):
         for layer in layers:
             roles.setdefault(layer, []).append(role)
     stored: dict[str, NDArray[Any]] = {}

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.blank import label_type
+from napari_densecrf.blank import label_type, without
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.missing import share_words
 from napari_densecrf.door.refusals import COMMAND, refusal
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import NO_NUMBER, Kind
-from napari_densecrf.large.dask_arrays import classes_in, map_of_labels
+from napari_densecrf.large.dask_arrays import classes_in, lazy, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.scheduling import least_worker_memory
 from napari_densecrf.large.tiles import TILE_MEMORY
@@ -324,6 +324,9 @@ def _refuse_classes_as_frames(frames: Frames, source: Contents) -> None:
 def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:
     """Return frames whose map is made of a rough segmentation: its classes are the values of all frames."""
     labels = _labels_of(frames, source)
+    if source.no_label is not None:
+        # Of labels that were saved here: they have none again.
+        labels = lazy(labels).map_blocks(partial(without, source.no_label))
     values = classes_in(labels, source.path)
     assert options.confidence is not None
     probabilities = map_of_labels(labels, options.confidence, values)

@@ -30,6 +30,8 @@ AT_ONCE_BYTES = 2**27
 METRES = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "Å": 1e-10, "pm": 1e-12}
 METRES |= {"nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0}
 METRES |= {"angstrom": 1e-10, "picometer": 1e-12, "um": 1e-6, "micron": 1e-6}
+# In the metadata of what this program writes: how it was made.
+METADATA = "napari-densecrf"
 # Where ilastik puts what it exports.
 ILASTIK_DATASET = "exported_data"
 
@@ -72,6 +74,8 @@ class Contents:
         Of the sizes.
     classes : tuple of str, optional
         Names, where the file holds a map and says them.
+    no_label : int, optional
+        Number of the pixels that have no label, where the file holds labels of this program and says it.
     """
 
     path: str
@@ -80,6 +84,7 @@ class Contents:
     sizes: dict[str, float] = field(default_factory=dict)
     unit: str | None = None
     classes: tuple[str, ...] | None = None
+    no_label: int | None = None
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -231,13 +236,34 @@ def _read_tif(name: str) -> Contents:
         # Samples of a pixel are channels; other letters that tifffile does not know mean nothing.
         axes = series.axes.replace("S", "C") if set(series.axes) <= set("TCZYXS") else None
         sizes, unit = _tif_sizes(file)
+        no_label = _tif_no_label(file, name)
         if series.nbytes <= AT_ONCE_BYTES:
             pixels: Any = series.asarray()
         else:
             with _opened_tif(name, "0") as array:
                 pixels = Slices(_opened_tif, name, "0", series.shape, series.dtype, array.chunks)
     named = axes if axes is not None and len(set(axes)) == len(axes) == pixels.ndim else None
-    return Contents(name, pixels, named, sizes, unit)
+    return Contents(name, pixels, named, sizes, unit, no_label=no_label)
+
+
+def _tif_no_label(file: tifffile.TiffFile, name: str) -> int | None:
+    """Return what a tif of this program says of pixels without a label, within or, as the window saves it, beside."""
+    for said in file.shaped_metadata or ():
+        if METADATA in said:
+            return _no_label(said[METADATA])
+    # What cannot be read is not of this program.
+    with suppress(Exception):
+        found = ElementTree.fromstring((file.ome_metadata or "").encode()).find("{*}Image/{*}Description")
+        if found is not None:
+            return _no_label(json.loads(found.text or "")[METADATA])
+    with suppress(OSError, ValueError, RecursionError):
+        return _no_label(json.loads(Path(f"{name}.json").read_text(encoding="utf-8")))
+    return None
+
+
+def _no_label(made: Any) -> int | None:
+    number = made.get("no_label") if isinstance(made, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
@@ -368,6 +394,7 @@ def _read_zarr(name: str) -> Contents:
     if isinstance(node, zarr.Array):
         return Contents(name, _slices_of(node, name, ""))
     attributes = dict(node.attrs)
+    no_label = _no_label(attributes.get("ome", attributes).get(METADATA, attributes.get(METADATA)))
     attributes = attributes.get("ome", attributes)
     if "multiscales" not in attributes:
         inside = f", as {name}/0" if "bioformats2raw.layout" in attributes else ""
@@ -379,7 +406,9 @@ def _read_zarr(name: str) -> Contents:
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", [])]
     letters = "".join(axis["name"].upper() for axis in axes) or None
     sizes, unit = _ngff_sizes(image, level, axes)
-    return Contents(name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit)
+    return Contents(
+        name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit, no_label=no_label
+    )
 
 
 def _slices_of(array: Any, path: str, key: str) -> Slices:

@@ -186,7 +186,10 @@ def _holds(path: str, layer: Layer) -> bool:
         same = tuple(one for one in pixels.shape if one > 1) == tuple(one for one in shape if one > 1)
         data = levels_of(layer)[0]
         return same and (not isinstance(data, np.ndarray) or np.array_equal(np.asarray(pixels).reshape(shape), data))
-    # A reader may have made several layers of a file, one a channel.
+    if layer.source.reader_plugin == "napari":
+        # Which makes one layer of a file by itself, whatever the user has made of it.
+        return tuple(pixels.shape) == shape
+    # Another reader may have made several layers of a file, one a channel.
     return prod(pixels.shape) % max(1, prod(shape)) == 0
 
 
@@ -203,12 +206,17 @@ def opened(path: Path, have: Iterable[Layer] = ()) -> Opened:
     """
     project = files.load(path)
     found = Opened(path, project, [])
-    for said in project["layers"]:
-        layer = next((one for one in have if _is_same(one, said, path)), None)
-        if layer is None:
-            layer = _made(said, path)
-        found.layers.append(layer)
-        found.remarks += _remarks(layer, said, path)
+    try:
+        for said in project["layers"]:
+            layer = next((one for one in have if _is_same(one, said, path)), None)
+            if layer is None:
+                layer = _made(said, path)
+            found.layers.append(layer)
+            found.remarks += _remarks(layer, said, path)
+        # What is wrong there is said before anything is opened.
+        _ = found.chosen, found.numbers(Numbers())
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadInput(words.damaged(path, error)) from None
     return found
 
 

@@ -178,7 +178,6 @@ def test_the_copied_command_has_strokes_and_rough_labels(dock, qtbot, tmp_path):
     assert labels.dtype == np.uint8
     # But not what only the layer says of them.
     viewer.layers["rough"].metadata["napari-densecrf"] = {"no_label": 7, "frozen": True}
-    after(qtbot, widget, viewer.layers["rough"].refresh)
     assert copied(widget.copy_command) == f"# Not copied: {widget.kept.value}"
     assert "“rough” has pixels without a label, which its file does not say" in widget.kept.value
 

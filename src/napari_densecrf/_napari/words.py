@@ -195,10 +195,10 @@ def several_channels(n_layers: int) -> str:
     return f"The image is {n_layers} layers, and the command reads one file: {INSTEAD}."
 
 
-def damaged(path: Path, error: Exception) -> str:
+def damaged(path: Path, why: Exception) -> str:
     """Say that a project is not as it was saved."""
-    said = " ".join(str(error).split())[:100]
-    return f"{path} is damaged, and was not opened: {type(error).__name__} {said}".rstrip()
+    said = " ".join(str(why).split())[:100]
+    return f"{path} is damaged, and was not opened: {type(why).__name__} {said}".rstrip()
 
 
 def unsaid_blanks(name: str) -> str:

@@ -128,9 +128,9 @@ def fit(
     pixels get their class, and how probable that class is, the mean over strokes, then over classes; less the share of
     the map's margin (how much more probable it calls its first label than its second) on pixels that change, which
     keeps a few strokes from overruling a map that is sure. One of the sets has no weights, which leaves the map as it
-    is; what does not predict strokes better than that is not proposed. A large image is tried around the strokes, and the best is
-    measured on the whole where that is not too large. A set is given up as soon as it can no longer beat the best,
-    which changes no result and saves most of the time.
+    is; what does not predict strokes better than that is not proposed. A large image is tried around the strokes, and
+    the best is measured on the whole where that is not too large. A set is given up as soon as it can no longer beat
+    the best, which changes no result and saves most of the time.
     """
     for step in fit_steps(image, probabilities, strokes, start, spacing=spacing, channel_axis=channel_axis):
         if step.fit is not None:

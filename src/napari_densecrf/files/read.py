@@ -406,9 +406,7 @@ def _read_zarr(name: str) -> Contents:
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", [])]
     letters = "".join(axis["name"].upper() for axis in axes) or None
     sizes, unit = _ngff_sizes(image, level, axes)
-    return Contents(
-        name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit, no_label=no_label
-    )
+    return Contents(name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit, no_label=no_label)
 
 
 def _slices_of(array: Any, path: str, key: str) -> Slices:

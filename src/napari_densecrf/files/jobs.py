@@ -160,6 +160,9 @@ def prepare(
         raise BadInput(f"{image} is given as the image and as its map: expected two files")
     names = [image, probabilities] + ([] if strokes is None else [strokes])
     opened = [read(name) for name in names]
+    for contents in opened:
+        if contents.pixels.dtype.kind not in "biuf":
+            raise BadInput(f"{contents.path} holds {contents.pixels.dtype} values: expected integers or floats")
     if options.axes is None and options.map_axes is None:
         # Letters that are given on the command line leave no names to compare sizes by.
         opened[1] = on_image(opened[0], opened[1], rough=options.confidence is not None)
@@ -288,8 +291,6 @@ def _with_frames(spacing: Any, space: str) -> Any:
 def _checked(frames: Frames, source: Contents, *, is_one_of_many: bool) -> Frames:
     """Raise `BadInput` where the map, all frames together, is none of probabilities; say where that is a guess."""
     pixels = frames.probabilities
-    if pixels.dtype.kind not in "biuf":
-        return frames
     seen = look_through(pixels, 0 if frames.has_classes else None)
     refused = refusal(seen, COMMAND)
     if refused is not None:

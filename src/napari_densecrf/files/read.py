@@ -1,6 +1,6 @@
 """Reading files: images by slices, with axes, pixel sizes and names of classes where files state them; parameters.
 
-tif and npy need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
+tif, npy and npz need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
 read through npe2, where a plugin of it is installed. No Qt here.
 """
 
@@ -111,7 +111,7 @@ def read(name: str | Path) -> Contents:
     Parameters
     ----------
     name : str or Path
-        A tif, npy or HDF5 file, a folder with an OME-Zarr or a zarr array, or what an installed napari plugin reads.
+        A tif, npy, npz or HDF5 file, a folder with an OME-Zarr or a zarr array, or what an installed napari plugin reads.
         ``file.h5/dataset`` and ``image.zarr/labels/cells`` name what is inside.
 
     Raises
@@ -166,15 +166,25 @@ def _reader(name: str) -> Callable[[str], Contents]:
         raise BadInput(f"{name} is no file")
     if lower.endswith((".tif", ".tiff")):
         return _read_tif
-    return _read_npy if lower.endswith(".npy") else _read_with_napari_plugins
+    return _read_npy if lower.endswith((".npy", ".npz")) else _read_with_napari_plugins
 
 
 def _read_npy(name: str) -> Contents:
-    pixels = np.load(name, mmap_mode="r", allow_pickle=False)
-    if not isinstance(pixels, np.ndarray):
-        # A zip, whatever it is called.
-        raise BadInput(f"{name} holds the arrays {', '.join(pixels)} of an .npz: expected one array, as np.save writes")
-    return Contents(name, pixels)
+    try:
+        pixels = np.load(name, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "allow_pickle" not in str(error) and "Python objects" not in str(error):
+            raise
+        raise BadInput(
+            f"{name} holds Python objects, as Cellpose's _seg.npy does: expected one array; save what is in it as .tif"
+        ) from None
+    if isinstance(pixels, np.ndarray):
+        return Contents(name, pixels)
+    # A zip, whatever it is called.
+    with pixels as arrays:
+        if len(arrays.files) != 1:
+            raise BadInput(f"{name} holds the arrays {', '.join(arrays)} of an .npz: expected one array")
+        return Contents(name, arrays[arrays.files[0]])
 
 
 @dataclass(frozen=True)
@@ -440,7 +450,7 @@ def _ngff_sizes(image: Any, level: Any, axes: list[Any]) -> tuple[dict[str, floa
 
 def _read_with_napari_plugins(name: str) -> Contents:
     suffix = Path(name).suffix or "nothing"
-    readable = "expected .tif, .npy, .h5, .zarr, or what an installed napari plugin reads"
+    readable = "expected .tif, .npy, .npz, .h5, .zarr, or what an installed napari plugin reads"
     try:
         import npe2
 

@@ -113,13 +113,14 @@ INTEGERS = ["u1", "i1", "<u2", ">u2", "i2", "u4", ">i4", "i8", "u8"]
 
 
 def masks(dtype, n_values, seed, *, top):
-    """Return blobs of a few numbers, 0 among them, with the largest of the type among them where ``top``."""
+    """Return blobs of a few numbers, 0 or the largest of the type among them."""
     rng = np.random.default_rng(seed)
     most = int(np.iinfo(dtype).max)
     numbers = rng.choice(min(most, 2**40), n_values, replace=False).astype(object)
-    numbers[0], numbers[-1] = 0, most if top else numbers[-1]
+    numbers[0] = most if top else 0
+    numbers = np.sort(np.unique(numbers))
     noise = ndimage.gaussian_filter(rng.normal(size=(40, 41)), 3)
-    ranks = np.digitize(noise, np.quantile(noise, np.linspace(0, 1, n_values + 1)[1:-1]))
+    ranks = np.digitize(noise, np.quantile(noise, np.linspace(0, 1, len(numbers) + 1)[1:-1]))
     return numbers.astype(np.dtype(dtype))[ranks]
 
 

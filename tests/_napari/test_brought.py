@@ -174,7 +174,6 @@ def test_what_is_no_map_is_named_and_one_click_makes_it_one(start, kind):
 @pytest.mark.parametrize(
     ("brought", "words"),
     [
-        (Image(np.full(T.shape, np.nan, np.float32), name="map", contrast_limits=(0, 1)), "no value at any pixel"),
         (Labels(np.arange(T.size).reshape(T.shape), name="map"), "classes, not one label per object"),
         (Image(SOFT[:50], name="map"), "expected 64 x 64 like “image”"),
         (Image(P, name="map", translate=(0, 900, 900)), "lies elsewhere than “image” and covers none of it"),
@@ -196,6 +195,16 @@ def test_layers_without_pixels_are_let_alone(start):
     assert all(layer.visible for layer in session.viewer.layers if layer.name in ("points", "shapes"))
 
 
+def test_a_map_without_any_value_gives_no_label_and_says_so(start):
+    source = Image(np.full(T.shape, np.nan, np.float32), name="map", contrast_limits=(0, 1))
+    session = start(Image(IMG, name="image"), source)
+    session.choose(by=USER, image=session.viewer.layers["image"], map=source)
+    rest(session)
+    assert (session.result.labels == 255).all()
+    assert "no pixel here has a value, and none gets a label" in session.statuses[-1].words
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
 @pytest.mark.parametrize("empty", [np.zeros((0, 64), np.uint8), np.zeros((3, 0, 0), np.float32)])
 def test_empty_layers_are_no_obstacle(start, empty):
     session = start(Image(IMG, name="image"), a_map(P))

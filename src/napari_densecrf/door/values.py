@@ -266,7 +266,8 @@ def _one_plane_of_integers(seen: Look) -> Values:
     if high == 0:
         # Whatever it is, all of it is background.
         return Values(Kind.PROBABILITIES, False, "holds only 0", top)
-    if len(seen.values) <= FEW_VALUES and not (fits and 0 < seen.low < high):
+    # A few numbers are probabilities only where none of them is 0 or 1: of labels that were spread, the last is.
+    if len(seen.values) <= FEW_VALUES and not (fits and 0 < seen.low < high < top):
         return _labels(seen, dtype, top if fits else 1)
     if _holds_ids(seen.patch, high):
         return Values(Kind.OBJECTS, True, f"holds patches of one number each, up to {high}, as {dtype}")

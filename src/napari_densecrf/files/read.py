@@ -1,7 +1,7 @@
 """Reading files: images by slices, with axes, pixel sizes and names of classes where files state them; parameters.
 
-tif, npy and npz need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
-read through npe2, where a plugin of it is installed. No Qt here.
+tif, npy and npz need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open
+is read through npe2, where a plugin of it is installed. No Qt here.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def read(name: str | Path) -> Contents:
     Parameters
     ----------
     name : str or Path
-        A tif, npy, npz or HDF5 file, a folder with an OME-Zarr or a zarr array, or what an installed napari plugin reads.
+        A tif, npy, npz or HDF5 file, a folder with an OME-Zarr or a zarr array, or what a napari plugin reads.
         ``file.h5/dataset`` and ``image.zarr/labels/cells`` name what is inside.
 
     Raises
@@ -173,7 +173,8 @@ def _read_npy(name: str) -> Contents:
     try:
         pixels = np.load(name, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        if "allow_pickle" not in str(error) and "Python objects" not in str(error):
+        # Of what is no array at all, NumPy says the same.
+        if ("objects" not in str(error) and "allow_pickle" not in str(error)) or not _is_array(name):
             raise
         raise BadInput(
             f"{name} holds Python objects, as Cellpose's _seg.npy does: expected one array; save what is in it as .tif"
@@ -185,6 +186,11 @@ def _read_npy(name: str) -> Contents:
         if len(arrays.files) != 1:
             raise BadInput(f"{name} holds the arrays {', '.join(arrays)} of an .npz: expected one array")
         return Contents(name, arrays[arrays.files[0]])
+
+
+def _is_array(name: str) -> bool:
+    with open(name, "rb") as file:
+        return file.read(6) == b"\x93NUMPY"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import napari_densecrf as ndc
 from napari_densecrf._napari.problem import remedies
 from napari_densecrf._napari.problem.understand import Misfit, Problem
 from napari_densecrf._napari.session import USER
-from test_door import IMG, ROUGH, P, T, add, rest, start
+from test_door import IMG, ROUGH, P, T, rest, start
 
 __all__ = ["start"]
 
@@ -202,18 +202,6 @@ def test_a_map_without_any_value_gives_no_label_and_says_so(start):
     rest(session)
     assert (session.result.labels == 255).all()
     assert "no pixel here has a value, and none gets a label" in session.statuses[-1].words
-
-
-@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
-@pytest.mark.parametrize("empty", [np.zeros((0, 64), np.uint8), np.zeros((3, 0, 0), np.float32)])
-def test_empty_layers_are_no_obstacle(start, empty):
-    session = start(Image(IMG, name="image"), a_map(P))
-    add(session, Image(empty, name="empty", contrast_limits=(0, 1)))
-    assert session.result is not None
-    assert session.chosen.image.name == "image"
-    session.choose(by=USER, map=session.viewer.layers["empty"])
-    rest(session)
-    assert isinstance(session.said[-1], Misfit)
 
 
 def test_a_picture_is_no_map_of_another(start):

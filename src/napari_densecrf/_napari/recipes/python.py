@@ -122,7 +122,7 @@ def _map_on_image(problem: Problem, region: Region, result: Result) -> Iterator[
 def _map_of_labels(source: Map, part: str, values: list[int], uncovered: int | None = None) -> Iterator[str]:
     """Give the lines for a rough segmentation; of one that was kept, some pixels may have no label."""
     numbers = {layer.metadata.get(METADATA_KEY, {}).get("no_label") for layer in layers_of_map(source)}
-    blanks = sorted((numbers | {uncovered}) - {None})
+    blanks = sorted(number for number in numbers | {uncovered} if number is not None)
     for number in blanks:
         part = f"np.ma.masked_equal({part}, {number})"
     if not blanks:

@@ -21,7 +21,7 @@ from napari_densecrf.params import CRFParams
 
 from .contributions.precedence import offer_first
 from .panel import form
-from .panel.panel import Panel, scrolled, set_text, shortened
+from .panel.panel import Panel, plain_button, plain_tooltip, scrolled, set_text, shortened
 from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
 from .panel.remembered import Remembered, remembered_numbers
@@ -183,7 +183,7 @@ class DenseCRFWidget(Container):
         self._proposed = choices.proposed_channels(self.viewer, self.session.chosen)
         if self._proposed and not words:
             words = f"Use the {len(self._proposed)} selected layers as channels"
-        self.remedy.text = words
+        self.remedy.text = plain_button(words)
         self.remedy.native.setVisible(bool(words))
         doubted = isinstance(understood, Problem) and bool(understood.doubt)
         self.panel.show_row(self.labels_are, isinstance(self.session.chosen.map, Labels))
@@ -205,7 +205,7 @@ class DenseCRFWidget(Container):
     def _show_status(self, said: Status) -> None:
         # Names of layers and classes may look like markup.
         set_text(self.status, f'<span style="color:{said.light.value}">●</span> {escape(said.words)}', rich=True)
-        self.status.tooltip = escape(said.detail)
+        self.status.tooltip = plain_tooltip(said.detail)
 
     def _on_result(self, result: Result) -> None:
         self._warned = ""

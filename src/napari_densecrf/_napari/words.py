@@ -198,9 +198,15 @@ def several_channels(n_layers: int) -> str:
     return f"The image is {n_layers} layers, and the command reads one file: {INSTEAD}."
 
 
-def other_labels(name: str) -> str:
-    """Say that the command would number classes in another way."""
-    return f"“{name}” has labels other than 0, 1, 2, …, which the command expects: {INSTEAD}."
+def damaged(path: Path, why: Exception) -> str:
+    """Say that a project is not as it was saved."""
+    said = " ".join(str(why).split())[:100]
+    return f"{path} is damaged, and was not opened: {type(why).__name__} {said}".rstrip()
+
+
+def unsaid_blanks(name: str) -> str:
+    """Say that the command would take pixels without a label for a class."""
+    return f"“{name}” has pixels without a label, which its file does not say: save it, or {INSTEAD}."
 
 
 def has_alpha(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.blank import label_type
+from napari_densecrf.blank import label_type, without
 from napari_densecrf.choose.start import first_params
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.axes import MAX_CLASSES
@@ -23,7 +23,7 @@ from napari_densecrf.door.missing import share_words
 from napari_densecrf.door.refusals import COMMAND, refusal, refusal_of_objects
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import FEW_VALUES, NO_NUMBER, Kind
-from napari_densecrf.large.dask_arrays import classes_in, labels_in, map_of_labels
+from napari_densecrf.large.dask_arrays import classes_in, labels_in, lazy, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.object_job import ObjectJob, choose_for
 from napari_densecrf.large.scheduling import least_worker_memory
@@ -217,6 +217,9 @@ def prepare(
         raise BadInput(f"{image} is given as the image and as its map: expected two files")
     names = [image, probabilities] + ([] if strokes is None else [strokes])
     opened = [read(name) for name in names]
+    for contents in opened:
+        if contents.pixels.dtype.kind not in "biuf":
+            raise BadInput(f"{contents.path} holds {contents.pixels.dtype} values: expected integers or floats")
     if options.axes is None and options.map_axes is None:
         # Letters that are given on the command line leave no names to compare sizes by.
         is_rough = options.confidence is not None or options.objects is not None
@@ -447,8 +450,6 @@ def _with_frames(spacing: Any, space: str) -> Any:
 def _checked(frames: Frames, source: Contents, *, is_one_of_many: bool) -> Frames:
     """Raise `BadInput` where the map, all frames together, is none of probabilities; say where that is a guess."""
     pixels = frames.probabilities
-    if pixels.dtype.kind not in "biuf":
-        return frames
     seen = look_through(pixels, 0 if frames.has_classes else None)
     refused = refusal(seen, COMMAND)
     if refused is not None:
@@ -483,6 +484,9 @@ def _refuse_classes_as_frames(frames: Frames, source: Contents) -> None:
 def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:
     """Return frames whose map is made of a rough segmentation: its classes are the values of all frames."""
     labels = _labels_of(frames, source)
+    if source.no_label is not None:
+        # Of labels that were saved here: they have none again.
+        labels = lazy(labels).map_blocks(partial(without, source.no_label))
     values = classes_in(labels, source.path)
     if len(values) > FEW_VALUES and look_through(labels, None).kind is Kind.OBJECTS:
         warnings.warn(

@@ -164,7 +164,7 @@ class ResultLayers(OneLayer[Labels]):
             layers.move(layers.index(strokes), len(layers))
 
 
-def blank(problem: Problem, dtype: Any, value: int = 0, *, one_level: bool = False) -> dict[str, Any]:
+def blank(problem: Problem, dtype: Any, value: float = 0, *, one_level: bool = False) -> dict[str, Any]:
     """Return the data of a layer of the result's shape, of several resolutions where it is large, and its place."""
     shapes = [problem.result_shape] if one_level else _level_shapes(problem.result_shape)
     levels = [filled(shape, dtype, value) for shape in shapes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from html import escape
 from typing import Any
 
 from magicgui.widgets import Label, Widget
@@ -45,6 +46,18 @@ def set_text(control: Label, words: str, *, rich: bool = False) -> None:
 def shortened(name: str) -> str:
     """Return a name that fits before a slider."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def plain_tooltip(words: str) -> str:
+    """Return what a tooltip has to hold to show these words as they are: Qt takes what looks like markup for it."""
+    if not Qt.mightBeRichText(words):
+        return words
+    return f"<qt>{escape(words, quote=False)}</qt>".replace("\n", "<br>")
+
+
+def plain_button(words: str) -> str:
+    """Return what a button has to hold to show these words as they are: Qt underlines what follows one ampersand."""
+    return words.replace("&", "&&")
 
 
 def bring_into_view(control: Widget) -> None:

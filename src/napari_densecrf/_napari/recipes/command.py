@@ -15,7 +15,7 @@ from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.reader import FILE_AXES
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import SINGLES, FromStrokes, Misfit, Problem
+from napari_densecrf._napari.problem.understand import METADATA_KEY, SINGLES, FromStrokes, Misfit, Problem
 from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.unary import CONFIDENCE
@@ -52,7 +52,7 @@ def shell_command(result: Result, strokes: Labels | None) -> str:
     if request.time_sigma is not None:
         words += ["--time-sigma", repr(request.time_sigma)]
     if isinstance(source, Labels):
-        _check_numbers(source, result)
+        _check_blanks(source, probabilities)
         words += ["--from-labels", repr(CONFIDENCE)]
     if strokes is not None:
         words += ["--strokes", _file_and_axes(strokes, "")[0]]
@@ -96,12 +96,13 @@ def _single_map(problem: Problem) -> Layer:
     return problem.map
 
 
-def _check_numbers(source: Labels, result: Result) -> None:
-    """Raise `Misfit` where the command would number the classes of a rough segmentation differently."""
-    n_classes = len(result.inputs.values)
-    highest = int(np.max(levels_of(source)[0]))
-    if result.inputs.values.tolist() != list(range(n_classes)) or highest >= n_classes:
-        raise Misfit(words.other_labels(source.name))
+def _check_blanks(source: Labels, name: str) -> None:
+    """Raise `Misfit` where a file does not say which pixels have no label, as its layer does."""
+    number = source.metadata.get(METADATA_KEY, {}).get("no_label")
+    if number is None or files.read(name).no_label == number:
+        return
+    if (np.asarray(levels_of(source)[0]) == number).any():
+        raise Misfit(words.unsaid_blanks(source.name))
 
 
 def _file_and_axes(layer: Layer, axes: str) -> tuple[str, str]:

@@ -14,7 +14,14 @@ from napari.layers import Labels, Layer
 from napari_densecrf._napari.problem.axes import LayerAxes, Pick, levels_of, shape_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import NO_MASK, FromStrokes, Problem, layers_of_map
+from napari_densecrf._napari.problem.understand import (
+    METADATA_KEY,
+    NO_MASK,
+    FromStrokes,
+    Map,
+    Problem,
+    layers_of_map,
+)
 from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.blank import no_label
@@ -105,8 +112,7 @@ def _map(problem: Problem, region: Region, result: Result, places: list[str]) ->
         yield f"probabilities = np.stack([{', '.join(parts)}])"
     elif isinstance(source, Labels):
         values = result.inputs.values.tolist()
-        yield f"rough = np.searchsorted({values}, {parts[0]})"
-        yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
+        yield from _map_of_labels(source, parts[0], values)
     else:
         yield f"probabilities = {parts[0]}"
 
@@ -134,9 +140,21 @@ def _map_on_image(problem: Problem, region: Region, result: Result) -> Iterator[
     elif isinstance(source, tuple):
         yield f"probabilities = ndc.probabilities_from_masks(np.ma.masked_equal({part}, {none}))"
     else:
-        yield f"rough = np.ma.masked_equal({part}, {none})"
+        yield from _map_of_labels(source, part, values, none)
+
+
+def _map_of_labels(source: Map, part: str, values: list[int], uncovered: int | None = None) -> Iterator[str]:
+    """Give the lines for a rough segmentation; of one that was kept, some pixels may have no label."""
+    numbers = {layer.metadata.get(METADATA_KEY, {}).get("no_label") for layer in layers_of_map(source)}
+    blanks = sorted(number for number in numbers | {uncovered} if number is not None)
+    for number in blanks:
+        part = f"np.ma.masked_equal({part}, {number})"
+    if not blanks:
+        yield f"rough = np.searchsorted({values}, {part})"
+    else:
+        yield f"rough = {part}"
         yield f"rough = np.ma.array(np.searchsorted({values}, rough.data), mask=np.ma.getmaskarray(rough))"
-        yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
+    yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
 
 
 def _image(problem: Problem, region: Region) -> str:

@@ -99,16 +99,18 @@ class Choose(Section):
         self._say(best.reason)
 
     def _take_fit(self, fit: Fit, before: Numbers) -> None:
-        self._decide(_Decision(before, self._numbers(fit.params)), fit.reason)
+        if fit.better_unrefined:
+            self._decide(_Decision(before, _without_strength(before), is_map=True), words.better_unrefined(fit.reason))
+        else:
+            self._decide(_Decision(before, self._numbers(fit.params)), fit.reason)
 
     def _take_suggestion(self, suggestion: Suggestion | ObjectNumbers, before: Numbers) -> None:
         if isinstance(suggestion, ObjectNumbers):
             numbers = self._numbers(suggestion.params).changed(border=suggestion.border).shortened()
             self._decide(_Decision(before, numbers), words.numbers_of_objects(suggestion.why))
         elif suggestion.params is None:
-            # Without strength, the result is the map: what is shown is what the sliders say.
-            numbers = before.changed(appearance_weight=0.0, smoothness_weight=0.0)
-            self._decide(_Decision(before, numbers, is_map=True), words.better_unrefined(suggestion.reason))
+            said = words.better_unrefined(suggestion.reason)
+            self._decide(_Decision(before, _without_strength(before), is_map=True), said)
         else:
             self._decide(_Decision(before, self._numbers(suggestion.params)), suggestion.reason)
 
@@ -174,6 +176,11 @@ class _Decision:
     def other(self, numbers: Numbers) -> Numbers:
         """Return those of the two that these are not."""
         return self.before if numbers == self.numbers else self.numbers
+
+
+def _without_strength(numbers: Numbers) -> Numbers:
+    """Return numbers whose result is the map: what is shown is what the sliders say."""
+    return numbers.changed(appearance_weight=0.0, smoothness_weight=0.0)
 
 
 def suggesting(engine: Engine, request: Request) -> Steps:

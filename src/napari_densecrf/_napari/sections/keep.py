@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.writer import read_kept
-from napari_densecrf._napari.panel.panel import Panel, set_text
+from napari_densecrf._napari.panel.panel import Panel, plain_button, set_text
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
 from napari_densecrf._napari.problem.understand import (
@@ -165,7 +165,7 @@ class Keep(Section):
         saved = None if path is None or path in self.session.projects else saved_at(path)
         self._offered = path if saved is not None else None
         if path is not None and saved is not None:
-            self.controls["continue_project"].text = words.offer(path.name, saved)
+            self.controls["continue_project"].text = plain_button(words.offer(path.name, saved))
         self.show_offer(self._offered is not None)
 
     def show_offer(self, shown: bool) -> None:

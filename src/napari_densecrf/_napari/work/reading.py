@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from napari_densecrf._napari.problem.understand import (
     Problem,
     layers_of_map,
 )
-from napari_densecrf.blank import label_type, no_label
+from napari_densecrf.blank import label_type, no_label, without
 from napari_densecrf.crf.objects.source import BACKGROUND_STROKE, background_stroke
 from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
@@ -245,9 +246,8 @@ def without_label(layer: Labels, labels: Any, none: int | None = None) -> Any:
     for number in (own, none):
         if number is not None:
             in_memory = isinstance(labels, np.ndarray)
-            labels = (
-                np.ma.masked_equal(labels, number) if in_memory else lazy(labels).map_blocks(np.ma.masked_equal, number)
-            )
+            masked = partial(without, number)
+            labels = masked(labels) if in_memory else lazy(labels).map_blocks(masked)
     return labels
 
 

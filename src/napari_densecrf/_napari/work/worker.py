@@ -72,8 +72,8 @@ class Result:
     counts : (n_classes, n_classes) int64
         Pixels of the class that the map says (rows) and that the result says (columns); without those without a value.
     elapsed_ms : float
-    confidence : (height, width) uint8, optional
-        1 - entropy, in percent.
+    confidence : (height, width) float16, optional
+        1 - entropy, in percent; NaN where a pixel has no value.
     changes : (height, width) array, optional
         Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes. Of objects
         the classes are background and objects; from one object to another is from objects to objects.
@@ -86,7 +86,7 @@ class Result:
     said: NDArray[Any]
     counts: NDArray[np.int64]
     elapsed_ms: float
-    confidence: NDArray[np.uint8] | None = None
+    confidence: NDArray[np.float16] | None = None
     changes: NDArray[Any] | None = None
 
 
@@ -236,7 +236,7 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     counts = np.bincount(known, minlength=n_classes**2).reshape(n_classes, n_classes)
     result = Result(request, inputs, refinement, named(classes, values), named(said, values), counts, elapsed_ms)
     if CONFIDENCE in request.extras:
-        percent = np.round(100 * (1 - np.nan_to_num(refinement.entropy[inner], nan=1.0))).astype(np.uint8)
+        percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.float16)
         result = replace(result, confidence=percent)
     if CHANGES in request.extras:
         changes = np.where(said != classes, pairs + 1, 0).astype(np.min_scalar_type(n_classes**2))

@@ -1,7 +1,10 @@
 """Objects in the window: recognised, live, corrected, kept, applied."""
 
+import shlex
+
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from numpy.testing import assert_array_equal
@@ -12,6 +15,7 @@ from hand_loop import HandLoop
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem.request import VOLUME
 from napari_densecrf._napari.problem.understand import CLASSES, METADATA_KEY, OBJECTS, Misfit
+from napari_densecrf._napari.recipes.command import shell_command
 from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.runs.objects import start_with_objects
 from napari_densecrf._napari.sections.choose import suggesting
@@ -20,6 +24,7 @@ from napari_densecrf._napari.session import USER, Session
 from napari_densecrf._napari.status import Light
 from napari_densecrf._napari.work.runner import Done, Found
 from napari_densecrf._napari.work.worker import CHANGES, CONFIDENCE
+from napari_densecrf.cli import main
 
 
 def cells(shape=(60, 80), n=12, depth=None, seed=0, dtype=np.int32):
@@ -170,6 +175,20 @@ def test_copied_python_gives_the_same_bits(start):
         names = {"viewer": session.viewer}
         exec(python_script(session.result, None), names)
         assert_array_equal(names["labels"], session.result.labels)
+
+
+def test_the_copied_command_gives_the_same_labels(start, tmp_path, capsys):
+    image, rough = cells()
+    for name, array in (("image", image), ("cells", rough)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", array)
+    session = start(image, rough)
+    for layer in session.viewer.layers[:2]:
+        layer._source = layer.source.model_copy(update={"path": str(tmp_path / f"{layer.name}.tif")})
+    command = shlex.split(shell_command(session.result, None))
+    assert "--objects" in command
+    assert main(command[1:]) == 0
+    refined = tifffile.imread(tmp_path / "image_refined.tif")
+    assert_array_equal(refined, session.result.labels)
 
 
 def test_how_it_was_made_is_kept(start):

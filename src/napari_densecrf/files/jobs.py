@@ -42,6 +42,11 @@ from .write import FileSink, summary
 FROM_FILE = "file"
 
 
+def as_they_are(params: CRFParams) -> CRFParams:
+    """Return parameters as they are."""
+    return params
+
+
 @dataclass(frozen=True)
 class ObjectOptions:
     """What a refinement of objects is told besides.
@@ -62,7 +67,7 @@ class ObjectOptions:
 
     border: float | None = None
     chosen: bool = True
-    adapt: Callable[[CRFParams], CRFParams] = lambda params: params
+    adapt: Callable[[CRFParams], CRFParams] = as_they_are
     one_contrast: bool | None = None
     foreground: str | None = None
 
@@ -118,7 +123,7 @@ class Options:
     is_one_of_many: bool = False
     objects: ObjectOptions | None = None
     chosen: bool = False
-    adapt: Callable[[CRFParams], CRFParams] = lambda params: params
+    adapt: Callable[[CRFParams], CRFParams] = as_they_are
 
     @property
     def model(self) -> CRFParams:

@@ -51,7 +51,9 @@ def shell_command(result: Result, strokes: Labels | None) -> str:
     words += ["--spacing", ",".join(repr(float(size)) for size in request.frame_spacing)]
     if request.time_sigma is not None:
         words += ["--time-sigma", repr(request.time_sigma)]
-    if isinstance(source, Labels):
+    if problem.objects:
+        words += objects_options(request.border)
+    elif isinstance(source, Labels):
         _check_blanks(source, probabilities)
         words += ["--from-labels", repr(CONFIDENCE)]
     if strokes is not None:
@@ -148,3 +150,11 @@ def options_of(params: CRFParams) -> Iterator[str]:
         if kernel.intensity_sigma is not None:
             yield from (f"--{kind}-intensity-sigma", repr(kernel.intensity_sigma))
     yield from ("--iterations", str(params.n_iterations), "--damping", repr(params.damping))
+    if params.label_bias is not None:
+        # One word, as a number may begin with a minus.
+        yield f"--label-bias={','.join(map(repr, params.label_bias))}"
+
+
+def objects_options(border: float | None) -> list[str]:
+    """Return the options of the command line for objects as the window refines them."""
+    return ["--objects", "--one-contrast", *([] if border is None else ["--border", repr(border)])]

@@ -205,8 +205,11 @@ class Keep(Section):
             return
         if made.get("time_sigma") is not None:
             numbers = replace(numbers, time_sigma=made["time_sigma"])
-        if made.get("border") is not None:
-            numbers = replace(numbers, border=made["border"])
+        about = made.get("objects")
+        # A file of the command line says more of objects.
+        border = about.get("border") if isinstance(about, dict) else made.get("border")
+        if border is not None:
+            numbers = replace(numbers, border=border)
         # Of a file that the command line wrote, the numbers alone: its inputs are files.
         missing = self._choose_inputs(made) if "probabilities" in made else []
         self.session.set_numbers(numbers)

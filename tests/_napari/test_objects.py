@@ -221,6 +221,10 @@ def test_slices_are_refined_one_by_one_and_as_a_volume(start):
     session.choose(slices=VOLUME)
     rest(session)
     assert session.result.refinement.labels.ndim == 3
+    # Border and balance are chosen for the volume.
+    found = ndc.suggest_for_objects(image, rough)
+    assert session.numbers.border == pytest.approx(found.border, rel=0.01)
+    assert session.measured.volume
     assert session.result.labels.shape == (60, 80)
     assert (session.result.labels != alone).any()
 

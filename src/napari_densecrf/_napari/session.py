@@ -408,9 +408,11 @@ class Session:
             request = self._resolved()
             problem = self.problem = request.problem
             self.inputs_changed.emit(problem)
-            if self.measured is None or not self.measured.is_of(problem) or problem.is_unseen:
+            volume = request.frame == "volume"
+            known = self.measured is not None and self.measured.is_of(problem, volume=volume)
+            if not known or problem.is_unseen:
                 region = whole_slice(problem, self.viewer.dims.point)
-                self._submit(lambda: measure(problem, region), done=self._take_measured, long=False)
+                self._submit(lambda: measure(problem, region, volume=volume), done=self._take_measured, long=False)
             elif self.chosen.live or forced:
                 self._continued = None
                 self._refine(self._completed(request))

@@ -89,7 +89,7 @@ def make_controls(images: Offer, maps: Offer, joins: Offer) -> dict[str, Widget]
 
     made: list[Widget] = [
         combo("image", "Image", images, nullable=True),
-        combo("probabilities", "Probabilities", maps, nullable=True),
+        combo("probabilities", "Segmentation", maps, nullable=True),
         Label(name="understood", label=""),
         combo("leading", "First axes are", [UNSAID, SLICES, CHANNELS], value=chosen.leading),
         combo("labels_are", "Labels are", [UNSAID, OBJECTS, CLASSES], value=chosen.labels_are),

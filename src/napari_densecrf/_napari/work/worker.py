@@ -103,6 +103,7 @@ class Measured:
     numbers: Numbers | None = None
     first: Numbers | None = None
     why: str = ""
+    volume: bool = False
 
     @property
     def proposed(self) -> Numbers:
@@ -114,11 +115,13 @@ class Measured:
         """In which numbers of other images are those of this one."""
         return Units(self.problem.spacing[1], self.robust_range / 255)
 
-    def is_of(self, problem: Problem) -> bool:
-        """Tell whether it holds for a problem."""
+    def is_of(self, problem: Problem, *, volume: bool) -> bool:
+        """Tell whether it holds for a problem, whose slices are refined as a volume or not."""
         mine = self.problem
         same_image = (mine.image, mine.channels) == (problem.image, problem.channels)
-        same_objects = mine.objects == problem.objects and (not mine.objects or mine.map is problem.map)
+        same_objects = mine.objects == problem.objects
+        if mine.objects and same_objects:
+            same_objects = mine.map is problem.map and self.volume == volume
         return same_image and same_objects and (mine.unit, mine.spacing) == (problem.unit, problem.spacing)
 
     def is_like(self, other: Measured) -> bool:
@@ -322,13 +325,19 @@ def middle_of(region: Region, size: int) -> Region:
 def with_object_numbers(measured: Measured, region: Region) -> Measured:
     """Return the numbers that suit the objects of a slice too, from its middle where it is large."""
     problem = measured.problem
-    inputs = read(problem, middle_of(region, LARGEST_LOOK))
+    if measured.volume:
+        depth = problem.shape[-3]
+        region = replace(middle_of(region, round((LARGEST_LOOK**2 / depth) ** 0.5)), z=(0, depth))
+    else:
+        region = middle_of(region, LARGEST_LOOK)
+    inputs = read(problem, region)
     assert inputs.objects is not None
     if not inputs.objects.any():
         # Numbers for no object yet; those of classes would not suit objects.
         standard = standard_numbers(measured.units)
         return replace(measured, numbers=standard)
-    found = suggest_for_objects(inputs.image, inputs.objects, spacing=problem.spacing, channel_axis=inputs.channel_axis)
+    spacing = problem.volume_spacing if measured.volume else problem.spacing
+    found = suggest_for_objects(inputs.image, inputs.objects, spacing=spacing, channel_axis=inputs.channel_axis)
     numbers = Numbers.of_params(found.params).changed(border=found.border).shortened(DIGITS)
     return replace(measured, numbers=numbers, why=found.why)
 
@@ -361,7 +370,7 @@ def standard_numbers(units: Units) -> Numbers:
     return relative.in_units(units)
 
 
-def measure(problem: Problem, region: Region) -> Steps:
+def measure(problem: Problem, region: Region, *, volume: bool = False) -> Steps:
     """Look at a few pixels: what 255 is to an 8-bit image, and what the numbers of a map are that is not in memory."""
     yield Stage("looking at the image", 0.0)
     height, width = problem.shape[-2:]
@@ -379,7 +388,7 @@ def measure(problem: Problem, region: Region) -> Steps:
         step = 1 << max(0, (max(height, width) // 256).bit_length() - 1)
         sample = read_image(problem, Region(region.index, (0, height), (0, width), step))
     eight_bits = problem.image.rgb and sample.dtype == np.uint8
-    measured = Measured(problem, 255.0 if eight_bits else robust_range(sample))
+    measured = Measured(problem, 255.0 if eight_bits else robust_range(sample), volume=volume)
     if problem.objects:
         yield Stage("looking at the objects", 0.3)
         measured = with_object_numbers(measured, region)

@@ -24,9 +24,11 @@ from napari_densecrf.params import CRFParams, PairwiseKernel
 
 # All lengths are in pixels of the shortest side.
 APPEARANCE_WEIGHT, POSITION_SIGMA = 3.0, 6.0
-# Of the contrast of the typical object.
-INTENSITY_SIGMA = 0.12
+# Of the contrast of the typical object; and of the noise around it, where that is more.
+INTENSITY_SIGMA, NOISE_SIGMA = 0.12, 0.6
 SMOOTHNESS_WEIGHT, SMOOTHNESS_SIGMA = 0.5, 1.0
+# Contrasts of fewer standard deviations need more smoothness, in proportion; down to the second, which bounds it.
+CLEAR_SEPARATION, LEAST_SEPARATION = 6.0, 0.5
 # How far across a border the edge is looked for, and in what steps.
 LOOK, STEP = 6.0, 0.5
 # The image is smoothed by so much before.
@@ -231,11 +233,15 @@ def suggest_border(refiner: ObjectRefiner) -> tuple[float, str]:
 
 def standard_params(refiner: ObjectRefiner) -> CRFParams:
     """Return the kernels that suit objects of any image, in the unit of the spacing and of the image."""
-    pixel = refiner.pixel
+    pixel, contrast = refiner.pixel, refiner.contrast
+    told = contrast.separation[np.isfinite(contrast.separation)]
+    separation = max(float(np.median(told)), LEAST_SEPARATION) if told.size else CLEAR_SEPARATION
+    intensity = contrast.typical * max(INTENSITY_SIGMA, NOISE_SIGMA / separation)
+    smoothness = SMOOTHNESS_WEIGHT * max(1.0, CLEAR_SEPARATION / separation)
     return CRFParams(
         kernels=(
-            PairwiseKernel(APPEARANCE_WEIGHT, POSITION_SIGMA * pixel, INTENSITY_SIGMA * refiner.contrast.typical),
-            PairwiseKernel(SMOOTHNESS_WEIGHT, SMOOTHNESS_SIGMA * pixel),
+            PairwiseKernel(APPEARANCE_WEIGHT, POSITION_SIGMA * pixel, intensity),
+            PairwiseKernel(smoothness, SMOOTHNESS_SIGMA * pixel),
         )
     )
 

@@ -25,8 +25,9 @@ from napari_densecrf.cli import main
 from napari_densecrf.crf.numba import compile
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import Kind
+from napari_densecrf.files import project
 from napari_densecrf.files.jobs import Options, prepare
-from napari_densecrf.files.read import read
+from napari_densecrf.files.read import BadInput, read
 
 Y, X = np.indices((64, 64))
 TRUTH = (Y - 32) ** 2 + (X - 32) ** 2 < 20**2
@@ -682,6 +683,45 @@ def test_parameters_that_are_none(names, tmp_path, capsys, text, words):
 def test_parameters_that_are_no_text(names, tmp_path, capsys):
     (tmp_path / "params.json").write_bytes(b"\xff\xfe\x00{")
     says_one_sentence(["refine", *names, "--params", str(tmp_path / "params.json")], capsys, "params.json")
+
+
+HOSTILE = ["[" * 100_000, '{"kind": ' * 100_000, "9" * 5000, '{"version": ' + "9" * 400 + "}", "null", ""]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_projects_that_are_none(tmp_path, text):
+    (tmp_path / "a.densecrf").write_text(text)
+    with pytest.raises(BadInput, match="is no project of napari-densecrf"):
+        project.load(tmp_path / "a.densecrf")
+    # Nor is it written over.
+    with pytest.raises(BadInput, match="is no project"):
+        project.save(tmp_path / "a.densecrf", {"layers": []}, {})
+    assert (tmp_path / "a.densecrf").read_text() == text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("name", [".zattrs", "zarr.json"])
+def test_attributes_that_are_none(names, tmp_path, capsys, text, name):
+    folder = tmp_path / "image.ome.zarr"
+    folder.mkdir()
+    if name == ".zattrs":
+        (folder / ".zgroup").write_text('{"zarr_format": 2}')
+    (folder / name).write_text(text)
+    says_one_sentence(["refine", str(folder), *names[1:]], capsys, "image.ome.zarr")
+    says_one_sentence(["refine", *names[:2], "-o", str(folder)], capsys, "image.ome.zarr")
+    assert (folder / name).read_text() == text
+
+
+@pytest.mark.parametrize("attribute", ["axistags", "axis_units", "class_names"])
+@pytest.mark.parametrize("text", HOSTILE[:3])
+def test_attributes_of_hdf5_that_are_none(names, tmp_path, capsys, attribute, text):
+    h5py = pytest.importorskip("h5py")
+    if len(text) > 60_000:
+        # HDF5 keeps no longer ones; deep enough all the same.
+        text = text[:60_000]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("exported_data", data=P).attrs[attribute] = text
+    says_one_sentence(["refine", names[0], str(tmp_path / "a.h5"), *names[2:]], capsys, "a.h5")
 
 
 @pytest.mark.parametrize("amount", ["inf", "nan", "-1", "0", "1e300", "much"])

@@ -61,7 +61,7 @@ COLOUR = np.dstack([IMAGE, IMAGE[::-1], 255 - IMAGE])
 READ = {
     # The softmax of a network, with its own name in the zip (nnUNet #1438).
     "nnU-Net": (npy(IMAGE), npz(softmax=P), [], TRUTH),
-    # A single slice has an axis of its own, after the classes (nnUNet #620).
+    # A single slice has an axis of its own, after the classes.
     "nnU-Net, one slice": (npy(IMAGE[None]), npz(probabilities=P[:, None].astype(np.float16)), [], TRUTH),
     "ilastik, tzyxc": (tif(IMAGE), npy(np.moveaxis(P, 0, -1)[None, None]), [], TRUTH),
     "ilastik, 16 bit": (tif(IMAGE), tif(np.round(P * 65535).astype(np.uint16), photometric="minisblack"), [], TRUTH),

@@ -509,6 +509,13 @@ def test_sizes_in_hdf5_are_in_one_unit(tmp_path, unit, size):
     assert read(tmp_path / "a.h5").sizes == pytest.approx(sizes)
 
 
+@pytest.mark.parametrize("dtype", ["c8", "U3", "M8[s]", "O"])
+def test_what_holds_no_numbers_is_said(command, dtype):
+    code, said, _ = command(P, image=np.zeros((64, 64), dtype), name="map.npy")
+    assert code == 2
+    assert "image.npy holds" in said
+
+
 @pytest.mark.parametrize("shape", [(64,), (), (0, 64), (64, 0)])
 def test_what_is_no_image_is_said(command, shape):
     code, said, _ = command(P, image=np.zeros(shape, np.uint8), name="map.npy")

@@ -314,6 +314,40 @@ def test_saved_labels_have_a_number_for_none(folder, capsys, options, name, none
     assert (about["no_label"], about["n_missing"]) == (none, BLANK.sum())
 
 
+@pytest.mark.parametrize("out", ["out.tif", "out.ome.tif", "out.ome.zarr"])
+@pytest.mark.parametrize(("options", "name", "none"), [([], "map", 255), (["--from-labels", "0.9"], "rough", 254)])
+def test_saved_labels_that_come_back_have_none_again(folder, capsys, options, name, none, out):
+    names = [str(folder / one) for one in ("image.npy", f"{name}.npy")]
+    assert main(["refine", *names, "-o", str(folder / out), *options]) == 0
+    kept = read(folder / out)
+    assert kept.no_label == none
+    values = set(np.unique(kept.pixels)) - {none}
+    # Beside an image that has a value everywhere: what had no label is no class of it.
+    np.save(folder / "whole.npy", IMAGE)
+    names = [str(folder / "whole.npy"), str(folder / out)]
+    assert main(["refine", *names, "-o", str(folder / "again.npy"), "--from-labels", "0.9", "--axes", "YX"]) == 0
+    again = np.load(folder / "again.npy")
+    np.testing.assert_array_equal(again == none, BLANK)
+    assert set(np.unique(again)) - {none} == values
+    expected = np.ma.masked_array(np.searchsorted(sorted(values), kept.pixels[...]), BLANK)
+    labels = ndc.refine(IMAGE, ndc.probabilities_from_labels(expected, 0.9), ndc.CRFParams()).labels
+    np.testing.assert_array_equal(np.array(sorted(values))[np.minimum(labels, 1)][~BLANK], again[~BLANK])
+
+
+@pytest.mark.parametrize("said", ["[", "[" * 100_000, "7", '{"no_label": "255"}', '{"no_label": true}', "{}"])
+def test_a_json_beside_that_says_nothing_is_no_obstacle(folder, said):
+    tifffile.imwrite(folder / "a.tif", ROUGH * np.uint8(255))
+    (folder / "a.tif.json").write_text(said)
+    assert read(folder / "a.tif").no_label is None
+
+
+def test_a_number_that_the_type_lacks_is_nowhere(folder):
+    tifffile.imwrite(folder / "a.tif", ROUGH * np.uint8(255), metadata={"napari-densecrf": {"no_label": 70_000}})
+    names = [str(folder / "image.npy"), str(folder / "a.tif")]
+    assert main(["refine", *names, "-o", str(folder / "out.npy"), "--from-labels", "0.9"]) == 0
+    assert set(np.unique(np.load(folder / "out.npy"))) == {0, 254, 255}
+
+
 def test_a_batch_counts_only_what_has_a_label(folder):
     out = folder / "out"
     images, maps = str(folder / "image.npy"), str(folder / "map.npy")

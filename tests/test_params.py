@@ -70,3 +70,16 @@ def test_time_is_one_more_position_of_all_kernels():
     assert params.coupled_in_time(1.5) == CRFParams(kernels, n_iterations=3, damping=0.2)
     with pytest.raises(ValueError, match="expected positive"):
         params.coupled_in_time(0)
+
+
+def test_a_label_bias_goes_through_json():
+    params = CRFParams(label_bias=[0, 1.5])
+    assert params.label_bias == (0.0, 1.5)
+    assert CRFParams.from_json(params.to_json()) == params
+    assert CRFParams.from_json(CRFParams().to_json()).label_bias is None
+
+
+@pytest.mark.parametrize("bias", [[1.0], [0.0, float("nan")], [0.0, float("inf")], 3.0, "12", [0, "a"]])
+def test_a_label_bias_that_cannot_be_meant(bias):
+    with pytest.raises((ValueError, TypeError), match="label_bias"):
+        CRFParams(label_bias=bias)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import napari_densecrf as ndc
+import reference
 from cases import all_cases, kernels
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.crf.refine import Terms
@@ -351,3 +352,47 @@ def test_the_largest_change_is_that_of_the_marginals():
     changes = ndc.refine(image, probabilities, CRFParams(kernels, n_iterations=3)).largest_change
     expected = [np.abs(new - old).max() for old, new in itertools.pairwise(states)]
     np.testing.assert_allclose(changes, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_labels", [2, 4])
+def test_a_label_bias_is_what_it_says(n_labels):
+    image, probabilities = problem(n_labels=n_labels)
+    bias = np.linspace(-1.0, 1.5, n_labels)
+    params = replace(MILD, label_bias=tuple(bias))
+    favoured = probabilities * np.exp(bias)[:, None, None]
+    favoured /= favoured.sum(axis=0)
+    expected, energies = reference.refine(image, favoured, MILD)
+    refined = ndc.refine(image, probabilities, params)
+    plain, _ = reference.refine(image, probabilities, MILD)
+    off = ndc.refine(image, probabilities, MILD).marginals
+    # As near to the truth as without a bias.
+    assert np.abs(refined.marginals - expected).mean() < 2 * np.abs(off - plain).mean() + 1e-4
+    assert np.abs(refined.marginals - off).mean() > 0.02
+    assert_allclose(refined.free_energy, energies, rtol=0.05, atol=0.05 * np.ptp(energies))
+
+
+def test_only_differences_of_a_label_bias_count():
+    image, probabilities = problem(n_labels=2)
+    first = ndc.refine(image, probabilities, replace(MILD, label_bias=(0.0, 1.0)))
+    second = ndc.refine(image, probabilities, replace(MILD, label_bias=(2.0, 3.0)))
+    assert_array_equal(first.marginals, second.marginals)
+    assert_allclose(first.free_energy, second.free_energy, rtol=1e-4)
+
+
+def test_a_label_bias_builds_nothing_and_strokes_hold(built):
+    image, probabilities = problem(n_labels=2)
+    strokes = np.zeros(image.shape, np.uint8)
+    strokes[3, 4] = 1
+    refiner = ndc.Refiner(image)
+    refiner.refine(probabilities, MILD)
+    before = list(built)
+    refined = refiner.refine(probabilities, replace(MILD, label_bias=(0.0, 30.0)), strokes=strokes)
+    assert built == before
+    assert refined.labels[3, 4] == 0
+    assert (refined.labels == 1).sum() == image.size - 1
+
+
+def test_a_label_bias_has_a_number_a_class():
+    image, probabilities = problem(n_labels=2)
+    with pytest.raises(ValueError, match="expected 2, one for each class"):
+        ndc.refine(image, probabilities, replace(MILD, label_bias=(0.0, 1.0, 2.0)))

@@ -1,5 +1,7 @@
 """Parameters proposed from the map alone, and fitted to strokes."""
 
+from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 
 import numpy as np
@@ -11,6 +13,8 @@ from cases import noisy_map
 from napari_densecrf.choose.fit import _Exam
 from napari_densecrf.choose.suggest import _best, _Effect
 
+# The module: the package has a function of its name.
+fit = import_module("napari_densecrf.choose.fit")
 GENTLE = ndc.CRFParams((ndc.PairwiseKernel(1.0, 8.0, 12.0), ndc.PairwiseKernel(0.5, 1.0)))
 HARSH = ndc.CRFParams((ndc.PairwiseKernel(20.0, 30.0, 400.0), ndc.PairwiseKernel(5.0, 4.0)))
 
@@ -93,6 +97,39 @@ def test_a_stroke_is_not_shown_while_it_is_the_measure():
     strokes[18, 2:6] = 2
     still = ndc.CRFParams((ndc.PairwiseKernel(0.0, 1.0),))
     assert ndc.fit(image, probabilities, strokes, still).agreement_before == 0.5
+
+
+def thin_vessels():
+    """Return noise, a sure map of vessels of one pixel that it does not show, and strokes on them and between."""
+    rng = np.random.default_rng(2)
+    image = rng.normal(100, 30, (48, 48)).astype(np.float32)
+    truth = np.zeros(image.shape, int)
+    truth[4::8] = 1
+    probabilities = np.stack([np.where(truth, 0.03, 0.97), np.where(truth, 0.97, 0.03)]).astype(np.float32)
+    strokes = np.zeros(image.shape, np.uint8)
+    for k, row in enumerate((4, 12, 20, 28, 36)):
+        strokes[row, 3 + 7 * k : 13 + 7 * k] = 2
+        strokes[row + 4, 3 + 7 * k : 13 + 7 * k] = 1
+    return image, truth, probabilities, strokes
+
+
+@pytest.mark.parametrize("on_parts", [False, True])
+def test_fit_can_end_in_the_map_as_it_is(monkeypatch, on_parts):
+    image, truth, probabilities, strokes = thin_vessels()
+    if on_parts:
+        monkeypatch.setattr(fit, "LARGEST", 1200)
+    found = ndc.fit(image, probabilities, strokes, HARSH)
+    assert found.better_unrefined
+    assert "by the map alone" in found.reason
+    assert found.agreement_after == 1 > found.agreement_before
+    np.testing.assert_array_equal(ndc.refine(image, probabilities, found.params).labels, truth)
+    # A bias of classes is no part of the map.
+    biased = ndc.fit(image, probabilities, strokes, replace(HARSH, label_bias=(0.0, 9.0)))
+    assert biased.better_unrefined
+    assert biased.params.label_bias is None
+    # Where refining helps, it is refined.
+    image, truth, probabilities = blobs(40)
+    assert not ndc.fit(image, probabilities, strokes_on(truth, 6), HARSH).better_unrefined
 
 
 def test_fit_keeps_what_it_does_not_search():
@@ -250,6 +287,7 @@ def test_a_flat_image_and_a_sure_map_have_no_suggestion():
 def effect(**changes):
     """Return what a setting does, clearly and without objection unless changed."""
     clear = {"changed": 0.02, "contrast": 3.0, "likeness": 0.3, "roughness": 0.9, "doubtful_loss": 0.09}
+    clear |= {"thin_change": 0.0, "edges": 0.3}
     return _Effect(**{"params": GENTLE, **clear, **changes})
 
 
@@ -259,6 +297,13 @@ def effect(**changes):
 )
 def test_a_class_may_lose_less_where_changes_are_less_clear(likeness, doubtful_loss, passes):
     assert (effect(likeness=likeness, doubtful_loss=doubtful_loss).objection is None) == passes
+
+
+@pytest.mark.parametrize(
+    ("thin_change", "edges", "passes"), [(0.03, 0.1, True), (0.05, 0.1, False), (0.3, 0.2, True), (0.0, -0.1, False)]
+)
+def test_a_thin_class_keeps_its_area_unless_edges_are_clear(thin_change, edges, passes):
+    assert (effect(thin_change=thin_change, edges=edges).objection is None) == passes
 
 
 def test_a_weak_setting_is_proposed_where_a_strong_one_would_cost_a_class():

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from .blank import no_label
 from .choose.classify import PixelClassifier, probabilities_from_strokes
 from .choose.fit import Fit, FitStep, fit, fit_steps
+from .choose.start import refine, safe_params
 from .choose.suggest import Suggestion, SuggestStep, suggest, suggest_steps
 from .crf.influence import Influence, Pull, influence
 from .crf.lattice.lattice import Lattice
 from .crf.probe import take_probe
-from .crf.refine import Refinement, Refiner, Step, refine
+from .crf.refine import Refinement, Refiner, Step
 from .crf.unary import InputWarning, probabilities_from_labels, probabilities_from_masks
 from .door.resampled import Along, MapOnImage
 from .large.tiling import TilePlan
@@ -55,6 +56,7 @@ __all__ = [
     "refine_objects",
     "refine_objects_tiles",
     "refine_tiles",
+    "safe_params",
     "suggest",
     "suggest_for_objects",
     "suggest_steps",

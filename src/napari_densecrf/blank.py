@@ -46,6 +46,12 @@ def no_label(dtype: DTypeLike, values: Iterable[int] = ()) -> int:
     return free
 
 
+def without(number: int, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels, masked where they are a number: of pixels that have none. It may be one that their type lacks."""
+    masked: NDArray[Any] = np.ma.masked_where(labels == number, labels)
+    return masked
+
+
 def named(classes: NDArray[np.unsignedinteger], values: NDArray[Any]) -> NDArray[Any]:
     """Return labels for indices of classes, `no_label` of their own type where they have none.
 

@@ -261,6 +261,8 @@ def _options(options: argparse.Namespace) -> Options:
         time_sigma=options.time_sigma,
         params_path=options.params,
         objects=_objects(options),
+        chosen=options.params is None and not options.objects,
+        adapt=partial(_params, options),
     )
 
 

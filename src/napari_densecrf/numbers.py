@@ -49,6 +49,10 @@ class Numbers:
     damping : float
     time_sigma : float
         theta_t, in frames: counts only where the frames of a film are coupled.
+    border : float
+        How far the borders of objects may be off; counts only for objects.
+    balance : float
+        Log-odds that favour the second of two classes, or objects against the background.
     """
 
     appearance_weight: float = 3.0
@@ -59,6 +63,8 @@ class Numbers:
     n_iterations: int = DEFAULT_N_ITERATIONS
     damping: float = 0.0
     time_sigma: float = 1.0
+    border: float = 2.0
+    balance: float = 0.0
 
     @classmethod
     def of_params(cls, params: CRFParams, like: Numbers | None = None) -> Numbers:
@@ -78,7 +84,11 @@ class Numbers:
             raise ValueError("the sliders show one appearance and one smoothness kernel, with one number a sigma")
         if params.n_iterations > MOST_ITERATIONS or params.damping > MOST_DAMPING:
             raise ValueError(f"the sliders go up to {MOST_ITERATIONS} iterations and a damping of {MOST_DAMPING}")
+        bias = params.label_bias or (0.0, 0.0)
+        if len(bias) > 2:
+            raise ValueError("the sliders show a balance of two classes, or of objects and background")
         values: dict[str, Any] = {"n_iterations": params.n_iterations, "damping": params.damping}
+        values["balance"] = bias[1] - bias[0]
         for name, kernels in (("appearance", appearance), ("smoothness", smoothness)):
             values[f"{name}_weight"] = kernels[0].weight if kernels else 0.0
             if kernels:
@@ -98,6 +108,11 @@ class Numbers:
             n_iterations=self.n_iterations,
             damping=self.damping,
         )
+
+    @property
+    def balanced_params(self) -> CRFParams:
+        """What `refine` takes of two classes, and `refine_objects`: with the balance."""
+        return replace(self.params, label_bias=(0.0, self.balance) if self.balance else None)
 
     @property
     def reach(self) -> float:
@@ -122,6 +137,11 @@ class Numbers:
         """Return numbers of an image as they would be for other images too: the inverse of `in_units`."""
         return self.changed(**{name: getattr(self, name) / unit for name, unit in _units(units).items()})
 
+    def shortened(self, digits: int = DIGITS) -> Numbers:
+        """Return them with so many digits, as people read and type them."""
+        names = [name for name in NAMES if name != "n_iterations"]
+        return self.changed(**{name: _short(getattr(self, name), digits) for name in names})
+
     def updated(self, values: Mapping[str, Any]) -> Numbers:
         """Return relative numbers with others in their place; what is no number, or cannot be meant, is left out."""
         usable = {name: value for name, value in values.items() if name in NAMES and _is_usable(name, value)}
@@ -136,7 +156,7 @@ class Numbers:
 
 NAMES = tuple(entry.name for entry in fields(Numbers))
 # Those of an image's own units.
-IN_PIXELS = ("appearance_position_sigma", "smoothness_position_sigma")
+IN_PIXELS = ("appearance_position_sigma", "smoothness_position_sigma", "border")
 IN_INTENSITIES = ("appearance_intensity_sigma",)
 
 
@@ -148,7 +168,9 @@ def _units(units: Units) -> dict[str, float]:
 def _is_usable(name: str, value: Any) -> bool:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    return 0 < value < LARGEST if name.endswith("sigma") else 0 <= value < LARGEST
+    if name == "balance":
+        return abs(value) < LARGEST
+    return 0 < value < LARGEST if name.endswith("sigma") or name == "border" else 0 <= value < LARGEST
 
 
 def _short(value: float, digits: int) -> float:

@@ -1,11 +1,14 @@
 """What the tests of the window share."""
 
 import gc
+from dataclasses import replace
 
 import pytest
 from qtpy.QtCore import QSettings
 
 from driving import WAIT_MS, settle
+from napari_densecrf._napari.work import worker
+from napari_densecrf.numbers import Numbers
 
 
 def pytest_collection_modifyitems(items):
@@ -26,6 +29,17 @@ def collected():
 def forgetful(tmp_path):
     """Keep settings from one test to the next in a folder of its own."""
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+@pytest.fixture(autouse=True)
+def usual_numbers(request, monkeypatch):
+    """Begin with numbers that change something, also on pictures of noise; but for tests of what is begun with."""
+    if "first_numbers" not in request.keywords:
+
+        def usual(measured, region):
+            return replace(measured, first=Numbers().in_units(measured.units))
+
+        monkeypatch.setattr(worker, "with_first_numbers", usual)
 
 
 @pytest.fixture

@@ -44,6 +44,14 @@ def image_layer(data, **options):
     return Image(data, **options)
 
 
+def map_on(source, probabilities, **options):
+    """Return a layer of a map, classes first, that lies where its image lies."""
+    zero, *ones = [source.data_to_world(at) for at in np.vstack([np.zeros(2), np.eye(2)])]
+    affine = np.eye(4)
+    affine[1:3, 1:3], affine[1:3, 3] = np.transpose(np.subtract(ones, zero)), zero
+    return image_layer(probabilities, affine=affine, units=("pixel", *source.units), **options)
+
+
 def result_of(viewer, name="image refined"):
     return viewer.layers[name]
 

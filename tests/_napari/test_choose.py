@@ -1,10 +1,15 @@
 """Auto and Fit end in one state and one sentence: what is shown is what was decided, and the other is a click away."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from driving import WAIT_MS, after, image_layer, readable, result_of, settle
+from napari_densecrf import PairwiseKernel
+
+HARSH = PairwiseKernel(20.0, 30.0, 400.0), PairwiseKernel(5.0, 4.0)
 
 
 def speckled(seed=0):
@@ -95,6 +100,31 @@ def test_a_fit_ends_with_what_it_has_found(dock, qtbot):
     assert widget.last_result.request.params == widget.params
     assert "changed" in widget.status.value
     assert not widget.progress.visible
+
+
+def test_a_fit_can_end_in_the_map_as_it_is(dock, qtbot):
+    rng = np.random.default_rng(2)
+    truth = np.zeros((48, 48), int)
+    truth[4::8] = 1
+    probabilities = np.stack([np.where(truth, 0.03, 0.97), np.where(truth, 0.97, 0.03)]).astype(np.float32)
+    viewer, widget = docked(dock, rng.normal(100, 30, truth.shape).astype(np.float32), probabilities)
+    widget.new_strokes.changed.emit(True)
+    settle(qtbot, widget)
+    strokes = viewer.layers["image strokes"]
+    for k, row in enumerate((4, 12, 20, 28, 36)):
+        strokes.data[row, 3 + 7 * k : 13 + 7 * k], strokes.data[row + 4, 3 + 7 * k : 13 + 7 * k] = 2, 1
+    after(qtbot, widget, strokes.refresh)
+    after(qtbot, widget, lambda: widget.set_params(replace(widget.params, kernels=HARSH)))
+    before = widget.params
+    widget.fit.changed.emit(True)
+    qtbot.waitUntil(lambda: "by the map alone" in widget.advice.value, timeout=WAIT_MS)
+    settle(qtbot, widget)
+    assert widget.advice.value.startswith("The map is better unrefined, and shown as it is: ")
+    assert widget.status.value.endswith("The map is better unrefined")
+    assert_array_equal(result_of(viewer).data, truth)
+    assert widget.other_numbers.text == "Refine it all the same"
+    after(qtbot, widget, lambda: widget.other_numbers.changed.emit(True))
+    assert widget.params == before
 
 
 def test_of_another_slice_nothing_has_been_decided(dock, qtbot):

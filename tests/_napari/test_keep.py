@@ -170,10 +170,16 @@ def test_the_copied_command_has_strokes_and_rough_labels(dock, qtbot, tmp_path):
     assert "save “strokes”" in widget.kept.value
     tifffile.imwrite(tmp_path / "strokes.tif", strokes.data)
     assert_array_equal(run_command(widget), result_of(viewer).data)
+    # Whatever the labels are.
     after(qtbot, widget, lambda: viewer.layers["rough"].paint((10, 10), 7))
     tifffile.imwrite(tmp_path / "rough.tif", viewer.layers["rough"].data)
+    labels = run_command(widget)
+    assert_array_equal(labels, result_of(viewer).data)
+    assert labels.dtype == np.uint8
+    # But not what only the layer says of them.
+    viewer.layers["rough"].metadata["napari-densecrf"] = {"no_label": 7, "frozen": True}
     assert copied(widget.copy_command) == f"# Not copied: {widget.kept.value}"
-    assert "other than 0, 1, 2" in widget.kept.value
+    assert "“rough” has pixels without a label, which its file does not say" in widget.kept.value
 
 
 def test_the_copied_command_reads_what_ilastik_exports(dock, qtbot, tmp_path):

@@ -6,7 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
+from napari.errors import ReaderPluginError
 from numpy.testing import assert_array_equal
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent
 
 from driving import after, image_layer, picture, readable, result_of, settle
 from napari_densecrf._napari.problem.understand import STROKES_KEY, FromStrokes
@@ -142,6 +145,173 @@ def test_whatever_the_map_is_it_comes_back(dock, qtbot, folder, kind):
         assert isinstance(widget.probabilities.value, FromStrokes)
     elif kind == "several":
         assert [layer.name for layer in widget.probabilities.value] == ["class 0", "class 1", "class 2"]
+
+
+def open_again(dock, qtbot, folder, viewer):
+    """Return the project of an image, continued in a new window, once it has a result."""
+    viewer.close()
+    viewer, widget = dock(expect=False)
+    after(qtbot, widget, lambda: keep_of(widget).continue_project(folder / "cells.tif.densecrf"))
+    return viewer, widget
+
+
+def keep(widget):
+    widget.save_project.changed.emit(True)
+    assert widget.kept.value.startswith("Saved as")
+
+
+@pytest.mark.parametrize("in_one_file", [True, False])
+def test_channels_of_their_own_come_back_as_one_image(dock, qtbot, folder, in_one_file):
+    image, probabilities = picture((40, 50), 3)
+    planes = np.stack([image, image[::-1], image[:, ::-1]])
+    tifffile.imwrite(folder / "cells.tif", planes)
+    np.save(folder / "cells_prob.npy", probabilities)
+    viewer, widget = dock(expect=False)
+    if in_one_file:
+        viewer.open(folder / "cells.tif", plugin="napari", channel_axis=0)
+    else:
+        for k, plane in enumerate(planes):
+            tifffile.imwrite(folder / f"ch{k}.tif", plane)
+        viewer.open([folder / f"ch{k}.tif" for k in range(3)], plugin="napari", stack=False)
+    channels = tuple(viewer.layers)
+    assert len(channels) == 3
+    viewer.open(folder / "cells_prob.npy", plugin="napari")
+    settle(qtbot, widget)
+    widget.session.choose(by="user", image=channels, map=viewer.layers["cells_prob"])
+    settle(qtbot, widget)
+    result, names = result_of(viewer, f"{channels[0].name} refined"), [layer.name for layer in channels]
+    labels = result.data.copy()
+    keep_of(widget).save_project(folder / "cells.tif.densecrf")
+    viewer, widget = open_again(dock, qtbot, folder, viewer)
+    assert [layer.name for layer in widget.session.chosen.channels] == names
+    assert widget.image.value == widget.session.chosen.channels
+    for layer, plane in zip(widget.session.chosen.channels, planes, strict=True):
+        assert_array_equal(layer.data, plane)
+    assert_array_equal(result_of(viewer, f"{names[0]} refined").data, labels)
+
+
+def test_masks_of_their_own_come_back_as_one_map(dock, qtbot, folder):
+    _, probabilities = picture((40, 50), 3)
+    most = probabilities.argmax(axis=0)
+    viewer, widget = dock(expect=False)
+    viewer.open(folder / "cells.tif", plugin="napari")
+    masks = [viewer.add_labels((most == k).astype(np.uint8), name=f"mask {k}") for k in (1, 2)]
+    settle(qtbot, widget)
+    after(qtbot, widget, lambda: widget.session.choose(by="user", map=tuple(masks)))
+    labels, names = result_of(viewer, "cells refined").data.copy(), widget.last_result.inputs.names
+    keep(widget)
+    viewer, widget = open_again(dock, qtbot, folder, viewer)
+    assert [layer.name for layer in widget.session.chosen.map] == ["mask 1", "mask 2"]
+    assert widget.last_result.inputs.names == names
+    assert_array_equal(result_of(viewer, "cells refined").data, labels)
+
+
+@pytest.mark.parametrize("kind", ["half", "cropped", "labels", "several"])
+def test_a_map_on_other_pixels_comes_back_where_it_lay(dock, qtbot, folder, kind):
+    _, probabilities = picture((40, 50), 3)
+    coarse = probabilities[:, ::2, ::2]
+    viewer, widget = dock(expect=False)
+    image = viewer.open(folder / "cells.tif", plugin="napari", scale=(0.5, 0.5))[0]
+    if kind == "half":
+        source = viewer.add_image(coarse, name="map", scale=(1, 1, 1), translate=(0, 0.25, 0.25))
+    elif kind == "cropped":
+        source = viewer.add_image(probabilities[:, 4:-4, 4:-4], name="map", scale=(1, 0.5, 0.5), translate=(0, 2, 2))
+    elif kind == "labels":
+        source = viewer.add_labels(coarse.argmax(axis=0).astype(np.uint8), name="map", translate=(0.25, 0.25))
+    else:
+        source = tuple(
+            viewer.add_image(plane, name=f"class {k}", translate=(0.25, 0.25)) for k, plane in enumerate(coarse)
+        )
+    settle(qtbot, widget)
+    widget.session.choose(by="user", image=image, map=source)
+    settle(qtbot, widget)
+    assert widget.session.problem.along
+    labels, line = result_of(viewer, "cells refined").data.copy(), widget.understood.value
+    keep(widget)
+    viewer, widget = open_again(dock, qtbot, folder, viewer)
+    assert widget.session.problem.along
+    assert widget.understood.value == line
+    assert_array_equal(result_of(viewer, "cells refined").data, labels)
+
+
+def drop(viewer, *paths):
+    """Drop files on the canvas, as a file manager does."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    keys, buttons = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
+    viewer.window._qt_viewer.dropEvent(QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, buttons, keys))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_project_is_dropped_on_the_window(dock, qtbot, folder, beside):
+    viewer, widget = opened(dock, qtbot, folder)
+    painted(viewer, widget, qtbot)
+    after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 7.7))
+    made, labels = widget.params, result_of(viewer, "cells refined").data.copy()
+    keep(widget)
+    viewer.close()
+    viewer, widget = dock(expect=False)
+    if beside:
+        # Another image is open, and stays.
+        viewer.add_image(picture((20, 20))[0], name="other")
+        settle(qtbot, widget)
+    after(qtbot, widget, lambda: drop(viewer, folder / "cells.tif.densecrf"))
+    assert widget.image.value is viewer.layers["cells"]
+    assert widget.strokes.value is viewer.layers["cells strokes"]
+    assert widget.params == made
+    assert_array_equal(result_of(viewer, "cells refined").data, labels)
+    assert ("other" in viewer.layers) == beside
+
+
+def test_what_is_dropped_and_is_no_project_is_said(dock, qtbot, folder):
+    (folder / "cells.tif.densecrf").write_text("{}")
+    viewer, widget = dock(expect=False)
+    with pytest.raises(ReaderPluginError, match="no project of napari-densecrf"):
+        drop(viewer, folder / "cells.tif.densecrf")
+    settle(qtbot, widget)
+    assert not viewer.layers
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda said: said.pop("numbers"),
+        lambda said: said.update(numbers=7),
+        lambda said: said.update(choices=None),
+        lambda said: said.update(map_is="nothing"),
+        lambda said: said["layers"][0].pop("look"),
+        lambda said: said["layers"][0].update(shape=7),
+        lambda said: said["layers"].append(7),
+        lambda said: said["layers"][1].update(file=7),
+        lambda said: said["layers"][0]["look"].update(scale=["a", None]),
+        lambda said: said["numbers"].update(appearance_weight=10**400) or said["layers"].append({}),
+    ],
+)
+def test_a_damaged_project_is_one_sentence(dock, qtbot, folder, spoil):
+    path = folder / "cells.tif.densecrf"
+    viewer, widget = opened(dock, qtbot, folder)
+    keep(widget)
+    said = json.loads(path.read_text())
+    spoil(said)
+    path.write_text(json.dumps(said))
+    viewer.close()
+    viewer, widget = dock(expect=False)
+    keep_of(widget).continue_project(path)
+    assert "cells.tif.densecrf is damaged, and was not opened" in widget.kept.value
+    assert not viewer.layers
+
+
+def test_numbers_that_cannot_be_meant_are_left_out(dock, qtbot, folder):
+    path = folder / "cells.tif.densecrf"
+    viewer, widget = opened(dock, qtbot, folder)
+    keep(widget)
+    usual = widget.session.numbers
+    said = json.loads(path.read_text())
+    said["numbers"].update(appearance_weight=10**400, smoothness_weight=-1, damping=None, n_iterations=3)
+    path.write_text(json.dumps(said))
+    viewer, widget = open_again(dock, qtbot, folder, viewer)
+    assert widget.session.numbers.n_iterations == 3
+    assert widget.session.numbers.smoothness_weight == usual.smoothness_weight
 
 
 def test_a_sample_needs_no_file(dock, qtbot, folder):

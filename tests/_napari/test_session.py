@@ -63,6 +63,44 @@ def counted(monkeypatch, owner, name):
     return calls
 
 
+@pytest.mark.first_numbers
+def test_the_first_result_is_that_of_a_script(start):
+    rng = np.random.default_rng(0)
+    truth = np.zeros((64, 64), bool)
+    truth[16:48, 16:48] = True
+    image = (100 + 80 * truth + rng.normal(0, 10, truth.shape)).astype(np.float32)
+    noisy = np.where(truth, 1.5, -1.5) + rng.normal(0, 1.2, truth.shape)
+    source = (1 / (1 + np.exp(-noisy))).astype(np.float32)
+    session = start(Image(image, name="image"), Image(source, name="map"))
+    assert session.numbers == session.proposed
+    scripted = ndc.refine(image, source)
+    assert_array_equal(session.result.labels, scripted.labels)
+    assert session.numbers.appearance_weight > 0
+
+
+@pytest.mark.first_numbers
+def test_a_map_that_nothing_improves_is_shown_as_it_is(start):
+    image = np.random.default_rng(0).normal(0, 1, (48, 48)).astype(np.float32)
+    source = np.full(image.shape, 0.1, np.float32)
+    source[:, 24:] = 0.9
+    session = start(Image(image, name="image"), Image(source, name="map"))
+    assert_array_equal(session.result.labels, source > 0.5)
+    assert session.numbers.appearance_weight == session.numbers.smoothness_weight == 0
+
+
+@pytest.mark.first_numbers
+def test_the_next_image_begins_with_its_own_numbers_unless_others_were_chosen(start):
+    session = start(*layers())
+    session.set_numbers(session.numbers.changed(appearance_weight=7.0), by=USER)
+    rest(session)
+    other, _ = layers()
+    other.name = "other"
+    session.viewer.add_layer(other)
+    session.choose(by=USER, image=other)
+    rest(session)
+    assert session.numbers.appearance_weight == 7.0
+
+
 def test_layers_in_labels_out(start):
     image, source = layers()
     session = start(image, source)

@@ -7,10 +7,14 @@ import pytest
 import tifffile
 from napari.utils.notifications import notification_manager
 from numpy.testing import assert_array_equal
+from qtpy.QtWidgets import QApplication
 
+import napari_densecrf as ndc
 from driving import WAIT_MS, after, image_layer, picture, result_of, settle
 from napari_densecrf._napari.display import sparse
 from napari_densecrf._napari.problem.understand import METADATA_KEY
+from napari_densecrf._napari.recipes.command import options_of
+from napari_densecrf.cli import main
 
 
 @pytest.fixture(params=["in memory", "sparse"])
@@ -84,6 +88,65 @@ def test_what_is_kept_and_saved_says_it(docked, qtbot, tmp_path):
         assert about["no_label"] == 255
         words = f"“{name}.tif”: 1 of 5 slices refined. The others are 255 in the file, which is no label."
         assert words in said
+
+
+def test_how_sure_is_said_of_the_refined_slices_alone(docked, qtbot):
+    viewer, widget = docked
+    after(qtbot, widget, lambda: setattr(widget.confidence, "value", True))
+    layer, here = viewer.layers["image confidence"], shown(widget)
+    values = np.asarray(layer.data)
+    assert ((values[here] >= 0) & (values[here] <= 100)).all()
+    assert np.isnan(np.delete(values, here, axis=0)).all()
+    # Not the dark of a pixel that may be any class.
+    assert layer.colormap.map(np.array([np.nan]))[0, 3] == 0
+    assert layer.colormap.map(np.array([0.0]))[0, 3] == 1
+    widget.live.value = False
+    others = [one for one in viewer.layers if one is not layer]
+    for one in others:
+        one.visible = False
+    drawn = []
+    for step in (here, (here + 1) % 5):
+        viewer.dims.current_step = (0, step, 0, 0)
+        settle(qtbot, widget)
+        drawn.append(viewer.screenshot(flash=False)[..., :3].astype(int))
+    assert drawn[0].max() > 100
+    assert (drawn[1] == drawn[1][0, 0]).all()
+
+
+def test_pixels_without_a_value_are_not_unsure(dock, qtbot):
+    image, probabilities = picture((30, 32), 3)
+    blank = np.zeros(image.shape, bool)
+    blank[:, 20:] = True
+    image = np.where(blank, np.nan, image).astype(np.float32)
+    viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
+    after(qtbot, widget, lambda: setattr(widget.confidence, "value", True))
+    assert_array_equal(np.isnan(viewer.layers["image confidence"].data), blank)
+
+
+def test_the_copied_python_of_what_was_kept_has_no_class_more(docked, qtbot, tmp_path):
+    viewer, widget = docked
+    here = shown(widget)
+    widget.keep_refined.changed.emit(True)
+    frozen = viewer.layers["image frozen"]
+    frozen.data[here, :9] = 255
+    after(qtbot, widget, lambda: setattr(widget.probabilities, "value", frozen))
+    assert widget.last_result.inputs.values.tolist() == [0, 1, 2]
+    widget.copy_python.changed.emit(True)
+    namespace = {"viewer": viewer}
+    with pytest.warns(ndc.InputWarning, match="30 % of the pixels have no value"):
+        exec(QApplication.clipboard().text(), namespace)
+    assert_array_equal(namespace["labels"], widget.last_result.labels)
+    assert (namespace["labels"][:9] == 255).all()
+    # As files, on the command line too: once what has no label is in its file.
+    tifffile.imwrite(tmp_path / "image.tif", viewer.layers["image"].data)
+    widget.copy_command.changed.emit(True)
+    assert "save" in widget.kept.value
+    viewer.layers.selection = {frozen}
+    viewer.layers.save(str(tmp_path / "frozen.tif"), selected=True)
+    names = [str(tmp_path / "image.tif"), str(tmp_path / "frozen.tif"), "--axes", "TYX", "--from-labels", "0.9"]
+    options = list(options_of(widget.params))
+    assert main(["refine", *names, "-o", str(tmp_path / "out.npy"), *options]) == 0
+    assert_array_equal(np.load(tmp_path / "out.npy")[here], widget.last_result.labels)
 
 
 def test_refine_all_refines_them(docked, qtbot):

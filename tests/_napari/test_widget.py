@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QScrollArea
 
 import napari_densecrf as ndc
-from driving import WAIT_MS, after, expected, image_layer, picture, result_of, settle
+from driving import WAIT_MS, after, expected, image_layer, map_on, picture, result_of, settle
 from napari_densecrf import CRFParams
 from napari_densecrf._napari.problem import understand as plans
 
@@ -108,9 +108,7 @@ def test_the_place_in_the_world_is_kept(dock):
         "axis_labels": ("y", "x"),
     }
     source = image_layer(image, name="image", **place)
-    viewer, widget = dock(
-        source, image_layer(probabilities, name="map", scale=(1, 0.5, 0.25), units=("pixel", "um", "um"))
-    )
+    viewer, widget = dock(source, map_on(source, probabilities, name="map"))
     layer = result_of(viewer)
     np.testing.assert_allclose(layer.scale, source.scale)
     np.testing.assert_allclose(layer.translate, source.translate)

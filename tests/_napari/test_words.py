@@ -25,6 +25,9 @@ SAMPLE = {
     "has_pattern": True, "n_layers": 3, "what": "the whole image", "shapes": "20 x 50", "wanted": "40 x 50",
     "reader": "napari", "plugin": "napari", "key": "cell", "sentence": "a.tif cannot be read", "has_image": True,
     "has_map": False, "n_more": 7, "is_beside": True,
+    "row": {"id": 17, "area_before": 120, "area_after": 98, "border_moved": 0.4, "held": True}, "place": 3,
+    "how": "the image changes at the borders 80% as much as at the edges beside them", "n_objects": 40,
+    "background": 255, "n_bytes": 2**34,
 }  # fmt: skip
 
 

@@ -317,13 +317,21 @@ class Session:
         if self.measured is not None:
             self.set_numbers(numbers.in_units(self.measured.units, MORE_DIGITS))
 
-    def _take_measured(self, measured: Measured) -> None:
+    def _take_measured(self, measured: Measured | None) -> None:
         """Propose numbers for an image, and take them, unless those there are fit for it and chosen."""
+        if measured is None:
+            # Labels have been looked at: what they are is understood anew.
+            self.schedule()
+            return
         last, self.measured = self.measured, measured
         alike = last is None or measured.is_like(last)
-        before, self.proposed = self.proposed, Numbers().in_units(measured.units)
+        before, self.proposed = self.proposed, measured.proposed
         now = _following(self.numbers, before, self.proposed, all_units=not alike)
-        if last is None and self._remembered:
+        of_objects = measured.numbers is not None or (last is not None and last.numbers is not None)
+        if of_objects or self.numbers == before:
+            # Nobody has chosen others, or those of classes and of objects are not alike.
+            now = self.proposed
+        if last is None and self._remembered and measured.numbers is None:
             relative = now.relative_to(measured.units).updated(self._remembered)
             now = relative.in_units(measured.units, MORE_DIGITS)
         now, self._continued = self._continued or now, None
@@ -400,9 +408,11 @@ class Session:
             request = self._resolved()
             problem = self.problem = request.problem
             self.inputs_changed.emit(problem)
-            if self.measured is None or not self.measured.is_of(problem) or problem.is_unseen:
+            volume = request.frame == "volume"
+            known = self.measured is not None and self.measured.is_of(problem, volume=volume)
+            if not known or problem.is_unseen:
                 region = whole_slice(problem, self.viewer.dims.point)
-                self._submit(lambda: measure(problem, region), done=self._take_measured, long=False)
+                self._submit(lambda: measure(problem, region, volume=volume), done=self._take_measured, long=False)
             elif self.chosen.live or forced:
                 self._continued = None
                 self._refine(self._completed(request))

@@ -11,9 +11,11 @@ from enum import Enum
 
 import numpy as np
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.extent import Extent
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.numba.compile import n_threads
+from napari_densecrf.crf.objects.refine import ObjectRefinement
 from napari_densecrf.door.missing import share_words
 
 # A class that loses more than this part of its area is worth a look.
@@ -62,8 +64,8 @@ CANCELLED = Status("Cancelled", Light.AMBER)
 def refined(result: Result, remarks: Sequence[str], extent: Extent) -> Status:
     """Return what is said of a result: what changed, what is doubtful, what is left."""
     doubts = list(_doubts(result, remarks, extent))
-    words = [*doubts, *_changes(result)]
-    return Status(" · ".join(words), Light.AMBER if doubts else Light.GREEN, " · ".join(_details(result)))
+    said = [*doubts, *_changes(result)]
+    return Status(" · ".join(said), Light.AMBER if doubts else Light.GREEN, " · ".join(_details(result)))
 
 
 def failed(error: Exception) -> Status:
@@ -78,6 +80,8 @@ def _doubts(result: Result, remarks: Sequence[str], extent: Extent) -> Iterator[
         yield f"A guess: {problem.doubt}"
     yield from remarks[:1]
     for name, before, after in _areas(result):
+        if result.request.problem.objects and name == "background":
+            continue
         if before - after > max(MUCH_LOST * before, FEW_PIXELS):
             yield f"{name} lost {100 * (before - after) / before:.0f}{PERCENT} of its area"
     if result.request.region.step > 1:
@@ -88,7 +92,24 @@ def _doubts(result: Result, remarks: Sequence[str], extent: Extent) -> Iterator[
         yield str(extent)
 
 
+def _changes_of_objects(result: Result, refinement: ObjectRefinement) -> Iterator[str]:
+    n_objects, n_held = refinement.n_objects, refinement.n_held
+    yield f"{n_objects:,} objects" if n_objects > 1 else "1 object"
+    share = np.count_nonzero(result.said != result.labels) / result.labels.size
+    _, (_, before, after) = _areas(result)
+    size = f", their area {100 * (after - before) / before:+.0f}{PERCENT}" if before else ""
+    yield f"{100 * share:.1f}{PERCENT} of the pixels changed{size}"
+    if n_held:
+        them = "it is" if n_held == 1 else "they are"
+        yield f"{n_held:,} held as {them}: the image does not tell {'it' if n_held == 1 else 'them'} from around"
+
+
 def _changes(result: Result) -> Iterator[str]:
+    if isinstance(result.refinement, ObjectRefinement):
+        yield from _changes_of_objects(result, result.refinement)
+        return
+    if all(kernel.weight == 0 for kernel in result.request.params.kernels):
+        yield words.MAP_AS_IT_IS
     n_known = int(result.counts.sum())
     n_missing = result.labels.size - n_known
     if not n_known:

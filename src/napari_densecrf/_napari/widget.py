@@ -21,7 +21,7 @@ from napari_densecrf.params import CRFParams
 
 from .contributions.precedence import offer_first
 from .panel import form
-from .panel.panel import Panel, scrolled, set_text
+from .panel.panel import Panel, plain_button, plain_tooltip, scrolled, set_text, shortened
 from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
 from .panel.remembered import Remembered, remembered_numbers
@@ -38,6 +38,7 @@ from .sections.section import Section
 from .sections.see import See
 from .session import USER, Session
 from .status import Status
+from .work.reading import class_names
 from .work.worker import Measured, Result
 
 SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Choose, Keep, Run)
@@ -182,9 +183,17 @@ class DenseCRFWidget(Container):
         self._proposed = choices.proposed_channels(self.viewer, self.session.chosen)
         if self._proposed and not words:
             words = f"Use the {len(self._proposed)} selected layers as channels"
-        self.remedy.text = words
+        self.remedy.text = plain_button(words)
         self.remedy.native.setVisible(bool(words))
         doubted = isinstance(understood, Problem) and bool(understood.doubt)
+        self.panel.show_row(self.labels_are, isinstance(self.session.chosen.map, Labels))
+        if isinstance(understood, Problem):
+            self.panel.show_row(self.border, understood.objects)
+            self.panel.show_row(self.balance, understood.has_balance)
+            self._balance_header.setVisible(understood.has_balance)
+            if understood.has_balance:
+                favoured = "Objects" if understood.objects else class_names(understood.map, 2)[1]
+                self.panel.name_row(self.balance, shortened(favoured))
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
             with self._quiet("slices"):
@@ -196,7 +205,7 @@ class DenseCRFWidget(Container):
     def _show_status(self, said: Status) -> None:
         # Names of layers and classes may look like markup.
         set_text(self.status, f'<span style="color:{said.light.value}">●</span> {escape(said.words)}', rich=True)
-        self.status.tooltip = escape(said.detail)
+        self.status.tooltip = plain_tooltip(said.detail)
 
     def _on_result(self, result: Result) -> None:
         self._warned = ""
@@ -234,16 +243,24 @@ class DenseCRFWidget(Container):
         panel.add_row(controls["probabilities"])
         panel.add_text(controls["understood"])
         panel.add_row(controls["leading"])
+        panel.add_row(controls["labels_are"])
         panel.add_wide(controls["remedy"])
         panel.add_wide(controls["continue_project"])
         controls["continue_project"].visible = False
-        panel.show_row(controls["leading"], False)
+        for name in ("leading", "labels_are"):
+            panel.show_row(controls[name], False)
         controls["remedy"].native.setVisible(False)
+        panel.add_row(controls["border"], reset=partial(self._reset_one, "border"))
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
             panel.add_header(header)
             for name in NAMES:
                 if name.startswith(prefix):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
+        self._balance_header = panel.add_header("Balance")
+        panel.add_row(controls["balance"], reset=partial(self._reset_one, "balance"))
+        for name in ("border", "balance"):
+            panel.show_row(controls[name], False)
+        self._balance_header.setVisible(False)
         panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
         panel.add_text(controls["status"])
         panel.add_line([controls[name] for name in UNFINISHED])

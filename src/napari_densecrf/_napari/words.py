@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .problem.extent import Extent
 
@@ -23,6 +24,8 @@ CHOOSE_FIRST = "Choose an image and a map first."
 LOOKING = "Looking at the image and the map …"
 TRYING = "Trying numbers on the strokes …"
 FIT_OF_OWN_STROKES = "The map itself is made from these strokes: a fit needs a map from elsewhere."
+MAP_AS_IT_IS = "The map as it is, as both strengths are 0"
+FIT_OF_OBJECTS = "Fit is for classes. For objects, Auto chooses from the image and the masks."
 FIT_NEEDS_STROKES = "Paint a few strokes in this slice first: at least two of each of two classes."
 BETTER_UNREFINED = "The map is better unrefined"
 LEAVE = "Leave it as it is: "
@@ -195,9 +198,15 @@ def several_channels(n_layers: int) -> str:
     return f"The image is {n_layers} layers, and the command reads one file: {INSTEAD}."
 
 
-def other_labels(name: str) -> str:
-    """Say that the command would number classes in another way."""
-    return f"“{name}” has labels other than 0, 1, 2, …, which the command expects: {INSTEAD}."
+def damaged(path: Path, why: Exception) -> str:
+    """Say that a project is not as it was saved."""
+    said = " ".join(str(why).split())[:100]
+    return f"{path} is damaged, and was not opened: {type(why).__name__} {said}".rstrip()
+
+
+def unsaid_blanks(name: str) -> str:
+    """Say that the command would take pixels without a label for a class."""
+    return f"“{name}” has pixels without a label, which its file does not say: save it, or {INSTEAD}."
 
 
 def has_alpha(name: str) -> str:
@@ -317,3 +326,36 @@ def of_pair(has_image: bool, has_map: bool) -> str:
 def more_pairs(n_more: int) -> str:
     """Say that a table has more rows than it shows."""
     return f"and {n_more} more"
+
+
+# --- objects -------------------------------------------------------------------------------------------------------
+
+
+def object_changed(row: Any, place: int, n_objects: int) -> str:
+    """Say what became of one object; ``row`` is one of `ObjectRefinement.report`."""
+    said = f"Object {row['id']}: {row['area_before']:,} → {row['area_after']:,} pixels"
+    said += f", {row['border_moved']:.0%} of its border moved"
+    if row["held"]:
+        said += "; held, as the image does not tell it from what is around"
+    return f"{said} ({place} of {n_objects})."
+
+
+def numbers_of_objects(how: str) -> str:
+    """Say how the numbers for objects came about."""
+    return f"Chosen from image and masks: {how}, and the median border moves neither out nor in."
+
+
+def too_large_for_objects(n_bytes: int) -> str:
+    """Say that objects are refined whole, and what refines them in tiles."""
+    return (
+        f"This would take {n_bytes / 2**30:.0f} GiB, more than is free: the command line refines objects in tiles "
+        "(Copy as command)."
+    )
+
+
+def paint_objects(background: int) -> str:
+    """Say how strokes on objects are painted."""
+    return (
+        "Choose an object's number above the brush and paint: what you paint is certain. "
+        f"A new number makes a new object; {background} is background."
+    )

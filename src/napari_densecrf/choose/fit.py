@@ -44,7 +44,7 @@ class Fit:
     Parameters
     ----------
     params : CRFParams
-        The best, never worse than the start.
+        The best, never worse than the start. Without weights where the map is better unrefined.
     agreement_before, agreement_after : float or None
         0..1: share of held-out stroke pixels that get their class, with the start and with the best; the mean over
         strokes, then over classes. None where there are too few strokes to hold any out.
@@ -59,6 +59,11 @@ class Fit:
     agreement_after: float | None
     n_evaluations: int
     reason: str
+
+    @property
+    def better_unrefined(self) -> bool:
+        """Whether strokes are predicted best by the map as it is: `params` have no weight."""
+        return _is_unrefined(self.params)
 
 
 @dataclass(frozen=True)
@@ -122,9 +127,10 @@ def fit(
     of the other folds as hard constraints, and measured by those of the fold that was held out: by how many of their
     pixels get their class, and how probable that class is, the mean over strokes, then over classes; less the share of
     the map's margin (how much more probable it calls its first label than its second) on pixels that change, which
-    keeps a few strokes from overruling a map that is sure. A large image is tried around the strokes, and the best is
-    measured on the whole where that is not too large. A set is given up as soon as it can no longer beat the best,
-    which changes no result and saves most of the time.
+    keeps a few strokes from overruling a map that is sure. One of the sets has no weights, which leaves the map as it
+    is; what does not predict strokes better than that is not proposed. A large image is tried around the strokes, and
+    the best is measured on the whole where that is not too large. A set is given up as soon as it can no longer beat
+    the best, which changes no result and saves most of the time.
     """
     for step in fit_steps(image, probabilities, strokes, start, spacing=spacing, channel_axis=channel_axis):
         if step.fit is not None:
@@ -163,16 +169,19 @@ def fit_steps(
     for done in range(1, N_EVALUATIONS):
         stage = f"setting {done + 1} of {N_EVALUATIONS}"
         yield FitStep(done / (N_EVALUATIONS + 1), stage, _found(first, best, done))
-        trial = exam.trial(search.propose(best.params, done), best)
+        # The first is the map as it is: what follows must be better than that, too.
+        trial = exam.trial(_unrefined(start) if done == 1 else search.propose(best.params, done), best)
         better = _better(trial, best)
         search.learn(improved=better)
         best = trial if better else best
     if best is not first and not exam.is_whole and subject.n_points <= LARGEST_WHOLE:
         yield FitStep(N_EVALUATIONS / (N_EVALUATIONS + 1), "the whole image", _found(first, best, N_EVALUATIONS))
         final = _Exam(subject, drawn, [whole(subject.shape)])
-        first = final.trial(start)
-        last = final.trial(best.params, first)
-        best = last if _better(last, first) else first
+        first = last = final.trial(start)
+        for params in dict.fromkeys((_unrefined(start), best.params)):
+            trial = final.trial(params, last)
+            last = trial if _better(trial, last) else last
+        best = last
     result = _found(first, best, N_EVALUATIONS)
     yield FitStep(1.0, "done", result, result)
 
@@ -420,9 +429,24 @@ def _scaled(sigma: Sigma, mean: float) -> Sigma:
     return tuple(value * mean / _mean_sigma(sigma) for value in sigma) if isinstance(sigma, tuple) else mean
 
 
+def _unrefined(params: CRFParams) -> CRFParams:
+    """Return parameters that leave the map as it is, but for strokes."""
+    kernels = tuple(replace(kernel, weight=0.0) for kernel in params.kernels)
+    return replace(params, kernels=kernels, label_bias=None)
+
+
+def _is_unrefined(params: CRFParams) -> bool:
+    return params.label_bias is None and not any(kernel.weight for kernel in params.kernels)
+
+
 def _found(first: _Trial, best: _Trial, n_evaluations: int) -> Fit:
     if best is first:
         reason = f"None of {n_evaluations - 1} other settings predicts held-out strokes better than the present values."
+    elif _is_unrefined(best.params):
+        reason = (
+            f"Strokes that it was not shown are predicted to {best.agreement:.1%} by the map alone, the present values "
+            f"do {first.agreement:.1%}, and no other setting does better."
+        )
     elif best.agreement > first.agreement:
         reason = (
             f"Strokes that it was not shown are predicted to {best.agreement:.1%}, the present values do "

@@ -35,6 +35,12 @@ LIMIT_ROUGHNESS = 1.0
 # mean likeness is above it, too, less may be lost, and half as much where that reaches LIMIT_LIKENESS.
 DOUBTFUL_LIKENESS = 0.4
 LIMIT_DOUBTFUL_LOSS = 0.1
+# In pixels: the mean thickness, twice a class's area over the length of its borders, below which a class is thin. It
+# must keep its area within the next number, a share, unless borders clearly move to edges of the image: see
+# `_Effect.edges`. Specks of fewer pixels than the last number are no part of it.
+THIN, LIMIT_THIN_CHANGE, CLEAR_EDGES, SPECK = 8.0, 0.04, 0.17, 30
+# Sigma, in pixels, of the image's gradient.
+EDGE_SIGMA = 1.0
 
 
 # Reaches are short. Over a short reach a membrane or a vessel holds its own against the few pixels around it, where a
@@ -64,7 +70,21 @@ SETTINGS = (
     Numbers(1.5, 15.0, 12.0, 0.0, 1.0),
     Numbers(1.0, 45.0, 12.0, 1.5, 1.1),
     Numbers(0.7, 60.0, 20.0, 0.3, 1.5),
+    Numbers(1.0, 3.0, 8.0, 0.3, 1.0),
+    Numbers(1.0, 6.0, 8.0, 0.3, 1.0),
 )
+# Where there is no time for all: from the weakest, which is safe for most, to the strongest; on fewer pixels.
+WEAKEST = Numbers(1.0, 3.0, 8.0, 0.3, 1.0)
+WEAK = Numbers(1.5, 3.0, 8.0, 0.5, 1.0)
+FEW_SETTINGS = (
+    WEAKEST,
+    WEAK,
+    Numbers(3.0, 3.0, 5.0, 1.0, 1.0),
+    Numbers(4.0, 6.0, 12.0, 0.0, 1.0),
+    Numbers(1.5, 15.0, 12.0, 0.0, 1.0),
+    Numbers(16.0, 6.0, 20.0, 1.0, 1.0),
+)
+LARGEST_QUICK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -134,12 +154,13 @@ def suggest(
 
     Notes
     -----
-    Each of twenty-two settings is tried on the image, or on parts of a large one, and judged by what it changes. Where
+    Each of twenty-four settings is tried on the image, or on parts of a large one, and judged by what it changes. Where
     a pixel's label changes, its intensity I is compared with the mean looks of the old class and of the new one around
     it, as the map's sure pixels tell them: the likeness ``(I - new) . (old - new) / |old - new|^2`` is 0 where the
     pixel looks like the class it gets and 1 where it looks like the one it had. A setting passes where the mean
     likeness is below one half, where borders do not get longer, as they do when noise is printed into the labels, and
-    where no class loses much that still looks like it; the less clear the changes, the less it may lose. Of those that
+    where no class loses much that still looks like it; the less clear the changes, the less it may lose. A thin class,
+    as vessels and membranes are, must keep its area, specks apart, unless borders clearly move to edges. Of those that
     pass the one is proposed with the most and clearest changes: the share of changed pixels, times how far their
     likeness lies below one half. Some settings are weak, so that a map that must not change much gains a little.
 
@@ -159,29 +180,32 @@ def suggest_steps(
     spacing: Sequence[float] | float | None = None,
     channel_axis: int | None = None,
     is_part: bool = False,
+    quick: bool = False,
 ) -> Iterator[SuggestStep]:
     """Propose step by step: each `SuggestStep` is progress, and a place to stop.
 
     Parameters and errors are those of `suggest`; only the last step has a suggestion. With ``is_part`` these are a part
     of an image and of its map, and the map's numbers are taken as they are: a part does not tell what the whole holds.
+    ``quick`` tries a few settings on fewer pixels, for where a first result is waited for.
     """
+    settings, largest = (FEW_SETTINGS, LARGEST_QUICK) if quick else (SETTINGS, LARGEST)
     subject = Subject(image, probabilities, spacing, channel_axis, is_part=is_part)
     yield SuggestStep(0.0, "how the classes look", None)
-    parts = [subject.cut(box) for box in _boxes(subject)]
+    parts = [subject.cut(box) for box in _boxes(subject, largest)]
     units = units_of(parts)
     looks = [_look(part, units) for part in parts]
     effects: list[_Effect] = []
-    for done, setting in enumerate(SETTINGS, start=1):
-        stage = f"setting {done} of {len(SETTINGS)}"
-        yield SuggestStep(done / (len(SETTINGS) + 1), stage, _best(effects).params if effects else None)
+    for done, setting in enumerate(settings, start=1):
+        stage = f"setting {done} of {len(settings)}"
+        yield SuggestStep(done / (len(settings) + 1), stage, _best(effects).params if effects else None)
         effects.append(_effect(parts, looks, setting.in_units(units).params))
     suggestion = _best(effects)
     yield SuggestStep(1.0, "done", suggestion.params, suggestion)
 
 
-def _boxes(subject: Subject) -> list[Box]:
+def _boxes(subject: Subject, largest: int) -> list[Box]:
     """Return the whole image, or boxes spread over it."""
-    n_points = affordable(subject, LARGEST)
+    n_points = affordable(subject, largest)
     if subject.n_points <= n_points:
         return [whole(subject.shape)]
     size = box_shape(subject.shape, n_points // N_PARTS)
@@ -200,12 +224,16 @@ class _Look:
     classes : (n_labels, n_channels, n_points) float32, mean of the class's sure pixels
     spread : mean square of how far sure pixels look from their own class, summed over channels
     indistinct : square of a difference of looks that counts as none
+    gradient : (*spatial), of all channels together
+    shapes : what the map says, without specks
     """
 
     intensities: NDArray[np.float32]
     classes: NDArray[np.float32]
     spread: float
     indistinct: float
+    gradient: NDArray[np.float32]
+    shapes: NDArray[np.intp]
 
 
 def _look(part: Part, units: Units) -> _Look:
@@ -226,12 +254,29 @@ def _look(part: Part, units: Units) -> _Look:
     own = np.take_along_axis(classes, part.labels[None, None], axis=0)[0]
     spread = np.average(((calm - own) ** 2).sum(axis=0, dtype=float), weights=part.margin + np.float32(EVERYWHERE))
     n_labels, n_channels = classes.shape[:2]
+    slopes = [ndimage.gaussian_gradient_magnitude(values, EDGE_SIGMA * pixels) for values in channels]
     return _Look(
         calm.reshape(n_channels, -1),
         classes.reshape(n_labels, n_channels, -1),
         float(spread),
         (INDISTINCT * 255 * units.intensity) ** 2,
+        np.sqrt(np.sum(np.square(slopes), axis=0)),
+        _without_specks(part.labels),
     )
+
+
+def _without_specks(labels: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return labels in which what is smaller than `SPECK` has the label of what is nearest."""
+    from scipy import ndimage
+    from skimage.measure import label
+
+    regions = label(labels + 1, background=0, connectivity=1)
+    small = np.bincount(regions.ravel())[regions] < SPECK
+    if small.all() or not small.any():
+        return labels.astype(np.intp)
+    nearest = ndimage.distance_transform_edt(small, return_distances=False, return_indices=True)
+    whole_shapes: NDArray[np.intp] = labels[tuple(nearest)].astype(np.intp)
+    return whole_shapes
 
 
 @dataclass(frozen=True)
@@ -243,6 +288,8 @@ class _Effect:
     likeness : mean over these, 0 = they look like the class they get, 1 = like the one they had
     roughness : length of the borders after, over that before
     doubtful_loss : 0..1, the largest share of a class that is lost without looking clearly like what it becomes
+    thin_change : 0..1, the largest share by which the area of a thin class changes, specks apart
+    edges : -1..1, the image's gradient under borders that are new, less that under borders that are given up, over both
     """
 
     params: CRFParams
@@ -251,6 +298,8 @@ class _Effect:
     likeness: float
     roughness: float
     doubtful_loss: float
+    thin_change: float
+    edges: float
 
     @property
     def support(self) -> float:
@@ -276,6 +325,10 @@ class _Effect:
             return "Leave it as it is: borders would get rougher, as the image's noise would show in the labels."
         if self.doubtful_loss > self.limit_doubtful_loss:
             return "Leave it as it is: a class would lose thin or faint parts that still look like it."
+        if self.edges <= 0:
+            return "Leave it as it is: borders would move away from the edges in the image."
+        if self.thin_change > LIMIT_THIN_CHANGE and self.edges < CLEAR_EDGES:
+            return "Leave it as it is: a thin class would gain or lose area, and the image does not clearly ask for it."
         return None
 
 
@@ -284,6 +337,7 @@ def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) ->
     areas, doubtful = np.zeros((2, len(parts[0].probabilities)))
     likeness = contrast = spread = 0.0
     borders_before = borders_after = changed = n_points = 0
+    shapes = _Shapes(len(areas))
     for part, look in zip(parts, looks, strict=True):
         labels = part.labels_of(part.refine(params))
         pixels = np.flatnonzero(labels != part.labels)
@@ -296,6 +350,7 @@ def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) ->
         doubtful += np.bincount(old[alike > DOUBTFUL_LIKENESS], minlength=len(areas))
         borders_before += _border_length(part.labels)
         borders_after += _border_length(labels)
+        shapes.add(look, _without_specks(labels))
         changed += len(pixels)
         n_points += int(np.count_nonzero(part.valid))
     return _Effect(
@@ -305,7 +360,45 @@ def _effect(parts: Sequence[Part], looks: Sequence[_Look], params: CRFParams) ->
         likeness / max(1, changed),
         borders_after / max(1, borders_before),
         float((doubtful / np.maximum(areas, 1)).max()),
+        shapes.thin_change,
+        shapes.edges,
     )
+
+
+class _Shapes:
+    """Sums up how areas and borders change, specks apart."""
+
+    def __init__(self, n_labels: int) -> None:
+        self._before, self._after, self._lengths = np.zeros((3, n_labels))
+        # Sums of the gradient, and how many borders: new ones, and those given up.
+        self._new, self._old = np.zeros(2), np.zeros(2)
+
+    def add(self, look: _Look, after: NDArray[np.intp]) -> None:
+        """Take in what becomes of a part."""
+        before, n_labels = look.shapes, len(self._before)
+        self._before += np.bincount(before.ravel(), minlength=n_labels)
+        self._after += np.bincount(after.ravel(), minlength=n_labels)
+        for axis in range(before.ndim):
+            was, now, slope = (np.moveaxis(array, axis, 0) for array in (before, after, look.gradient))
+            was_border, is_border = was[1:] != was[:-1], now[1:] != now[:-1]
+            for side in (was[1:], was[:-1]):
+                self._lengths += np.bincount(side[was_border], minlength=n_labels)
+            between = 0.5 * (slope[1:] + slope[:-1])
+            for sums, chosen in ((self._new, is_border & ~was_border), (self._old, was_border & ~is_border)):
+                sums += between[chosen].sum(dtype=float), np.count_nonzero(chosen)
+
+    @property
+    def thin_change(self) -> float:
+        """Return the largest share by which a thin class changes."""
+        thickness = 2 * self._before / np.maximum(self._lengths, 1)
+        change = np.abs(self._after - self._before) / np.maximum(self._before, 1)
+        return float(change.max(where=thickness < THIN, initial=0.0))
+
+    @property
+    def edges(self) -> float:
+        """Return how much more the image changes under new borders; 1 where none is given up."""
+        new, old = (sums[0] / sums[1] if sums[1] else 0.0 for sums in (self._new, self._old))
+        return float((new - old) / (new + old)) if new + old > 0 else 0.0
 
 
 def _likeness(

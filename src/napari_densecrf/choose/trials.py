@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import Grid, robust_range
+from napari_densecrf.crf.probe import Probe
 from napari_densecrf.crf.refine import Refinement, Refiner
 from napari_densecrf.crf.unary import check_values, is_foreground
 from napari_densecrf.door.missing import check_missing, without_mask
@@ -187,6 +188,20 @@ def units_of(parts: Sequence[Part]) -> Units:
     step = max(1, sum(part.image.size for part in parts) // SAMPLE)
     sample = np.concatenate([without_mask(part.image).ravel()[::step] for part in parts])
     return Units(pixel, robust_range(sample) / 255)
+
+
+def units_of_probe(probe: Probe, pixel: float, *, colours: bool) -> Units:
+    """Return the units that suit the image of a probe.
+
+    Parameters
+    ----------
+    probe : Probe
+    pixel : float
+        Size of a pixel along its shortest side.
+    colours : bool
+        Whether these are 8-bit colours.
+    """
+    return Units(pixel, 1.0 if colours else robust_range(probe.intensities) / 255)
 
 
 def affordable(subject: Subject, n_points: int) -> int:

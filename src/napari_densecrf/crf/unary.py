@@ -472,6 +472,13 @@ def favoured(unary: Unary, label_bias: tuple[float, ...] | None) -> Unary:
     if len(label_bias) != unary.n_labels:
         raise ValueError(f"label_bias has {len(label_bias)} numbers: expected {unary.n_labels}, one for each class")
     bias = np.array(label_bias, np.float32)
-    unary.differences[:, : unary.n_labels - 1] += bias[:-1] - bias[-1]
-    n_pixels = len(unary.differences) if unary.valid is None else np.count_nonzero(unary.valid)
-    return replace(unary, last_energy=unary.last_energy - float(bias[-1]) * float(n_pixels))
+    differences = unary.differences[:, : unary.n_labels - 1]
+    differences += bias[:-1] - bias[-1]
+    # As if the favoured probabilities summed to one again, which changes no marginal: then psi_L is as in `_constrain`.
+    most = np.maximum(differences.max(axis=1), 0)
+    sums = np.exp(-most) + np.exp(differences - most[:, None]).sum(axis=1)
+    energies = most + np.log(sums)
+    counted = np.abs(differences).max(axis=1) < 0.5 * RULED_OUT
+    if unary.valid is not None:
+        counted &= unary.valid
+    return replace(unary, last_energy=float(energies.sum(where=counted, dtype=np.float64)))

@@ -97,7 +97,9 @@ def _together(looks: list[Look]) -> Look:
     patch = max((one.patch for one in looks), key=lambda one: len(np.unique(one)))
     low, high = min(one.low for one in looks), max(one.high for one in looks)
     thinned = sample[:, :: max(1, sample.shape[1] // SAMPLE)]
-    values = np.unique(np.concatenate([one.values for one in looks]))
+    # None, as soon as some numbers are not whole.
+    whole = all(one.values.size or not one.sample.size for one in looks)
+    values = np.unique(np.concatenate([one.values for one in looks])) if whole else looks[0].values[:0]
     return Look(looks[0].dtype, looks[0].has_classes, thinned, low, high, patch, values)
 
 

@@ -201,6 +201,11 @@ def _unknown() -> Values:
 def _floats(seen: Look) -> Values:
     sample, low, high = seen.sample, float(seen.low), float(seen.high)
     total = _common_sum(sample) if seen.has_classes and len(sample) > 1 else None
+    if seen.values.tolist() == [0, 1] and not (seen.has_classes and len(sample) > 1):
+        # Refined, they would stay what they are: nothing is as sure as that.
+        return _labels(seen, name_of(seen.dtype))
+    if seen.values.tolist() == [0, 1] and total == 1 and np.isin((sample > 0).sum(axis=0), (0, 1)).all():
+        return Values(Kind.ONE_HOT, True, "holds one 1 a pixel along the classes, and 0 otherwise")
     if low >= -SLACK and high <= 1 + SLACK:
         if total != 1:
             said = _sums(sample) if seen.has_classes else "lies in 0 to 1"
@@ -261,7 +266,8 @@ def _one_plane_of_integers(seen: Look) -> Values:
     if high == 0:
         # Whatever it is, all of it is background.
         return Values(Kind.PROBABILITIES, False, "holds only 0", top)
-    if len(seen.values) <= FEW_VALUES and not (fits and 0 < seen.low < high):
+    # A few numbers are probabilities only where none of them is 0 or 1: of labels that were spread, the last is.
+    if len(seen.values) <= FEW_VALUES and not (fits and 0 < seen.low < high < top):
         return _labels(seen, dtype, top if fits else 1)
     if _holds_ids(seen.patch, high):
         return Values(Kind.OBJECTS, True, f"holds patches of one number each, up to {high}, as {dtype}")

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.blank import label_type
+from napari_densecrf.blank import label_type, without
+from napari_densecrf.choose.start import first_params
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.axes import MAX_CLASSES
 from napari_densecrf.door.missing import share_words
 from napari_densecrf.door.refusals import COMMAND, refusal, refusal_of_objects
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import FEW_VALUES, NO_NUMBER, Kind
-from napari_densecrf.large.dask_arrays import classes_in, labels_in, map_of_labels
+from napari_densecrf.large.dask_arrays import classes_in, labels_in, lazy, map_of_labels
 from napari_densecrf.large.job import Job, Progress, first_plan
 from napari_densecrf.large.object_job import ObjectJob, choose_for
 from napari_densecrf.large.scheduling import least_worker_memory
@@ -39,6 +40,11 @@ from .target import Target, check_path, is_zarr
 from .write import FileSink, summary
 
 FROM_FILE = "file"
+
+
+def as_they_are(params: CRFParams) -> CRFParams:
+    """Return parameters as they are."""
+    return params
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class ObjectOptions:
 
     border: float | None = None
     chosen: bool = True
-    adapt: Callable[[CRFParams], CRFParams] = lambda params: params
+    adapt: Callable[[CRFParams], CRFParams] = as_they_are
     one_contrast: bool | None = None
     foreground: str | None = None
 
@@ -73,6 +79,10 @@ class Options:
     Parameters
     ----------
     params : CRFParams
+    chosen : bool
+        Parameters are chosen from the image and its map; those of ``params`` do not count.
+    adapt : callable
+        Puts single numbers in the place of those that are chosen.
     axes, map_axes : str, optional
         Letters of the axes, in place of what the files say.
     channel_axis : int, optional
@@ -112,6 +122,8 @@ class Options:
     params_path: str | None = None
     is_one_of_many: bool = False
     objects: ObjectOptions | None = None
+    chosen: bool = False
+    adapt: Callable[[CRFParams], CRFParams] = as_they_are
 
     @property
     def model(self) -> CRFParams:
@@ -210,6 +222,9 @@ def prepare(
         raise BadInput(f"{image} is given as the image and as its map: expected two files")
     names = [image, probabilities] + ([] if strokes is None else [strokes])
     opened = [read(name) for name in names]
+    for contents in opened:
+        if contents.pixels.dtype.kind not in "biuf":
+            raise BadInput(f"{contents.path} holds {contents.pixels.dtype} values: expected integers or floats")
     if options.axes is None and options.map_axes is None:
         # Letters that are given on the command line leave no names to compare sizes by.
         is_rough = options.confidence is not None or options.objects is not None
@@ -236,6 +251,8 @@ def prepare(
         # In the type of the file, whose largest number stands for pixels without a value.
         frames = replace(frames, values=frames.values.astype(_type_in(path, frames.values)))
     spacing = _spacing(options, inputs[0], frames.space)
+    if options.chosen:
+        options = replace(options, params=options.adapt(_first_params(frames, spacing, options)))
     problem, plan = first_plan(frames, options.model, spacing, options.tile_memory)
     if options.address is not None:
         _check_workers(plan, options.address)
@@ -263,6 +280,19 @@ def prepare(
         options.address,
     )
     return FileJob(inputs, options, job, labels, marginals)
+
+
+def _first_params(frames: Frames, spacing: Any, options: Options) -> CRFParams:
+    """Return the best of a few settings for the first frame; of a film, for its first image."""
+    frame, channel_axis = frames.frame((0,) * len(frames.counts)), frames.channel_axis
+    image, probabilities = frame.image, frame.probabilities
+    if options.time_sigma is not None:
+        n_axes = image.ndim - (channel_axis is not None)
+        classes_first = probabilities.ndim > n_axes
+        image, probabilities = image[0], probabilities[:, 0] if classes_first else probabilities[0]
+        channel_axis = None if channel_axis is None else channel_axis if channel_axis < 0 else channel_axis - 1
+        spacing = spacing if spacing is None or np.ndim(spacing) == 0 else tuple(spacing)[-2:]
+    return first_params(image, probabilities, spacing=spacing, channel_axis=channel_axis, is_part=True)
 
 
 def _check_object_options(options: Options) -> None:
@@ -425,8 +455,6 @@ def _with_frames(spacing: Any, space: str) -> Any:
 def _checked(frames: Frames, source: Contents, *, is_one_of_many: bool) -> Frames:
     """Raise `BadInput` where the map, all frames together, is none of probabilities; say where that is a guess."""
     pixels = frames.probabilities
-    if pixels.dtype.kind not in "biuf":
-        return frames
     seen = look_through(pixels, 0 if frames.has_classes else None)
     refused = refusal(seen, COMMAND)
     if refused is not None:
@@ -461,6 +489,9 @@ def _refuse_classes_as_frames(frames: Frames, source: Contents) -> None:
 def _from_labels(frames: Frames, source: Contents, options: Options) -> Frames:
     """Return frames whose map is made of a rough segmentation: its classes are the values of all frames."""
     labels = _labels_of(frames, source)
+    if source.no_label is not None:
+        # Of labels that were saved here: they have none again.
+        labels = lazy(labels).map_blocks(partial(without, source.no_label))
     values = classes_in(labels, source.path)
     if len(values) > FEW_VALUES and look_through(labels, None).kind is Kind.OBJECTS:
         warnings.warn(

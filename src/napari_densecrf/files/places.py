@@ -19,10 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from .read import BadInput, files_behind
+from .read import METADATA, BadInput, files_behind
 
-# The key of this program's attributes in what it writes.
-METADATA = "napari-densecrf"
 # A file in each folder of unfinished work: made first, removed last. A folder without it is not of this program.
 MARKER = "made-by-napari-densecrf"
 # A file there that states what the work is, for a run that goes on. Removed first: half removed work is never used.
@@ -306,11 +304,11 @@ def _empty(folder: Path) -> None:
 
 def zarr_attributes(folder: Path) -> dict[str, Any] | None:
     """Return the attributes of a zarr group or array; None where a folder is neither."""
-    with suppress(OSError, ValueError, AttributeError, TypeError):
+    with suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
         return dict(json.loads((folder / "zarr.json").read_text(encoding="utf-8")).get("attributes", {}))
     if not any((folder / name).is_file() for name in (".zgroup", ".zarray")):
         return None
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):
         return dict(json.loads((folder / ".zattrs").read_text(encoding="utf-8")))
     return {}
 

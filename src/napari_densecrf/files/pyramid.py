@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .places import METADATA, alone_in, put, zarr_attributes
-from .read import BadInput
+from .places import alone_in, put, zarr_attributes
+from .read import METADATA, BadInput
 from .target import Target
 
 # Sides of a chunk of a zarr array, at most; levels of a pyramid stop below it.

@@ -1,7 +1,7 @@
 """Reading files: images by slices, with axes, pixel sizes and names of classes where files state them; parameters.
 
-tif and npy need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open is
-read through npe2, where a plugin of it is installed. No Qt here.
+tif, npy and npz need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open
+is read through npe2, where a plugin of it is installed. No Qt here.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ AT_ONCE_BYTES = 2**27
 METRES = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "Å": 1e-10, "pm": 1e-12}
 METRES |= {"nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0}
 METRES |= {"angstrom": 1e-10, "picometer": 1e-12, "um": 1e-6, "micron": 1e-6}
+# In the metadata of what this program writes: how it was made.
+METADATA = "napari-densecrf"
 # Where ilastik puts what it exports.
 ILASTIK_DATASET = "exported_data"
 
@@ -72,6 +74,8 @@ class Contents:
         Of the sizes.
     classes : tuple of str, optional
         Names, where the file holds a map and says them.
+    no_label : int, optional
+        Number of the pixels that have no label, where the file holds labels of this program and says it.
     """
 
     path: str
@@ -80,6 +84,7 @@ class Contents:
     sizes: dict[str, float] = field(default_factory=dict)
     unit: str | None = None
     classes: tuple[str, ...] | None = None
+    no_label: int | None = None
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -106,7 +111,7 @@ def read(name: str | Path) -> Contents:
     Parameters
     ----------
     name : str or Path
-        A tif, npy or HDF5 file, a folder with an OME-Zarr or a zarr array, or what an installed napari plugin reads.
+        A tif, npy, npz or HDF5 file, a folder with an OME-Zarr or a zarr array, or what a napari plugin reads.
         ``file.h5/dataset`` and ``image.zarr/labels/cells`` name what is inside.
 
     Raises
@@ -161,15 +166,31 @@ def _reader(name: str) -> Callable[[str], Contents]:
         raise BadInput(f"{name} is no file")
     if lower.endswith((".tif", ".tiff")):
         return _read_tif
-    return _read_npy if lower.endswith(".npy") else _read_with_napari_plugins
+    return _read_npy if lower.endswith((".npy", ".npz")) else _read_with_napari_plugins
 
 
 def _read_npy(name: str) -> Contents:
-    pixels = np.load(name, mmap_mode="r", allow_pickle=False)
-    if not isinstance(pixels, np.ndarray):
-        # A zip, whatever it is called.
-        raise BadInput(f"{name} holds the arrays {', '.join(pixels)} of an .npz: expected one array, as np.save writes")
-    return Contents(name, pixels)
+    try:
+        pixels = np.load(name, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        # Of what is no array at all, NumPy says the same.
+        if ("objects" not in str(error) and "allow_pickle" not in str(error)) or not _is_array(name):
+            raise
+        raise BadInput(
+            f"{name} holds Python objects, as Cellpose's _seg.npy does: expected one array; save what is in it as .tif"
+        ) from None
+    if isinstance(pixels, np.ndarray):
+        return Contents(name, pixels)
+    # A zip, whatever it is called.
+    with pixels as arrays:
+        if len(arrays.files) != 1:
+            raise BadInput(f"{name} holds the arrays {', '.join(arrays)} of an .npz: expected one array")
+        return Contents(name, arrays[arrays.files[0]])
+
+
+def _is_array(name: str) -> bool:
+    with open(name, "rb") as file:
+        return file.read(6) == b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
@@ -231,13 +252,34 @@ def _read_tif(name: str) -> Contents:
         # Samples of a pixel are channels; other letters that tifffile does not know mean nothing.
         axes = series.axes.replace("S", "C") if set(series.axes) <= set("TCZYXS") else None
         sizes, unit = _tif_sizes(file)
+        no_label = _tif_no_label(file, name)
         if series.nbytes <= AT_ONCE_BYTES:
             pixels: Any = series.asarray()
         else:
             with _opened_tif(name, "0") as array:
                 pixels = Slices(_opened_tif, name, "0", series.shape, series.dtype, array.chunks)
     named = axes if axes is not None and len(set(axes)) == len(axes) == pixels.ndim else None
-    return Contents(name, pixels, named, sizes, unit)
+    return Contents(name, pixels, named, sizes, unit, no_label=no_label)
+
+
+def _tif_no_label(file: tifffile.TiffFile, name: str) -> int | None:
+    """Return what a tif of this program says of pixels without a label, within or, as the window saves it, beside."""
+    for said in file.shaped_metadata or ():
+        if METADATA in said:
+            return _no_label(said[METADATA])
+    # What cannot be read is not of this program.
+    with suppress(Exception):
+        found = ElementTree.fromstring((file.ome_metadata or "").encode()).find("{*}Image/{*}Description")
+        if found is not None:
+            return _no_label(json.loads(found.text or "")[METADATA])
+    with suppress(OSError, ValueError, RecursionError):
+        return _no_label(json.loads(Path(f"{name}.json").read_text(encoding="utf-8")))
+    return None
+
+
+def _no_label(made: Any) -> int | None:
+    number = made.get("no_label") if isinstance(made, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
@@ -368,6 +410,7 @@ def _read_zarr(name: str) -> Contents:
     if isinstance(node, zarr.Array):
         return Contents(name, _slices_of(node, name, ""))
     attributes = dict(node.attrs)
+    no_label = _no_label(attributes.get("ome", attributes).get(METADATA, attributes.get(METADATA)))
     attributes = attributes.get("ome", attributes)
     if "multiscales" not in attributes:
         inside = f", as {name}/0" if "bioformats2raw.layout" in attributes else ""
@@ -379,7 +422,7 @@ def _read_zarr(name: str) -> Contents:
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", [])]
     letters = "".join(axis["name"].upper() for axis in axes) or None
     sizes, unit = _ngff_sizes(image, level, axes)
-    return Contents(name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit)
+    return Contents(name, _slices_of(node[level["path"]], name, level["path"]), letters, sizes, unit, no_label=no_label)
 
 
 def _slices_of(array: Any, path: str, key: str) -> Slices:
@@ -413,7 +456,7 @@ def _ngff_sizes(image: Any, level: Any, axes: list[Any]) -> tuple[dict[str, floa
 
 def _read_with_napari_plugins(name: str) -> Contents:
     suffix = Path(name).suffix or "nothing"
-    readable = "expected .tif, .npy, .h5, .zarr, or what an installed napari plugin reads"
+    readable = "expected .tif, .npy, .npz, .h5, .zarr, or what an installed napari plugin reads"
     try:
         import npe2
 

@@ -25,7 +25,8 @@ from napari_densecrf.large.job import Piece
 from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid
-from .places import CLAIM, METADATA, begin_folder, hold_folder, put_back, remove_folder, reserve
+from .places import CLAIM, begin_folder, hold_folder, put_back, remove_folder, reserve
+from .read import METADATA
 from .target import TIF, Target
 
 # Larger images are cut into tiles within a tif.
@@ -273,6 +274,8 @@ def _write_tif(path: Path, labels: NDArray[Any], target: Target) -> None:
     if is_ome:
         metadata |= {f"PhysicalSize{letter}": size for letter, size in target.sizes.items()}
         metadata |= {f"PhysicalSize{letter}Unit": target.unit for letter in target.sizes if target.unit}
+        # OME has no room of its own for it.
+        metadata["Description"] = json.dumps({METADATA: target.about})
     else:
         metadata |= {METADATA: target.about, "sizes": target.sizes, "unit": target.unit}
     # OME knows no other letters than these.

@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.choose.start import first_params
 from napari_densecrf.crf import grid
 from napari_densecrf.crf.grid import Grid
 from napari_densecrf.crf.meanfield import compatibility_arrays
@@ -107,7 +108,8 @@ def problem_of(
     """
     lazy_image, lazy_map = lazy(image), lazy(probabilities)
     lazy_strokes = None if strokes is None else lazy(strokes)
-    params = CRFParams() if params is None else params
+    if params is None:
+        params = first_params(image, probabilities, spacing=spacing, channel_axis=channel_axis, is_part=is_part)
     whole = grid.of_shape(lazy_image.shape, lazy_image.dtype, spacing, channel_axis)
     if not is_part:
         check_values(probabilities if hasattr(probabilities, "dtype") else lazy_map, whole)

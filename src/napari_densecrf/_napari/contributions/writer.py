@@ -124,7 +124,7 @@ def beside(path: Path) -> Path:
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return made if isinstance(made, dict) else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Hashable
+from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -20,12 +21,13 @@ from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
-from napari_densecrf.blank import no_label
 
 from .sparse import filled
 
 AnyLayer = TypeVar("AnyLayer", bound=Layer)
 OPACITY = 0.6
+# Screen pixels are too thin, and thick lines hide what they are about.
+CONTOUR = 2
 # Slices of more pixels get a result of several resolutions, of which napari draws only what it shows.
 SINGLE_SCALE_PIXELS = 4096 * 4096
 COARSEST = 1024
@@ -111,6 +113,8 @@ class ResultLayers(OneLayer[Labels]):
                 for source in layers_of_map(problem.map):
                     source.visible = False
             self._keep_above(strokes, layer)
+        elif problem.objects:
+            follow_colours(layer, problem.map)
         elif layer.metadata[METADATA_KEY].get("values") != result.inputs.values.tolist():
             paint_like(layer, problem.map, result.inputs)
         write(layer, problem, result.request.region, result.labels)
@@ -122,15 +126,15 @@ class ResultLayers(OneLayer[Labels]):
         others = {"with_other_numbers": extent.n_other} if extent.n_other else {}
         layer.metadata[METADATA_KEY] = {
             **made,
-            "no_label": no_label(result.inputs.dtype, result.inputs.values.tolist()),
+            "no_label": result.inputs.none,
             "slices": {"refined": extent.n_refined, "of": extent.n_all, **others},
         }
         return extent
 
     def _holds(self, layer: Labels, result: Result) -> bool:
         """Tell whether a layer's type is one for a result's values, and no class has the number of no label."""
-        none = layer.metadata[METADATA_KEY].get("no_label")
-        same = none is None or none == no_label(result.inputs.dtype, result.inputs.values.tolist())
+        made = layer.metadata[METADATA_KEY]
+        same = "no_label" not in made or made["no_label"] == result.inputs.none
         return np.dtype(layer.dtype) == result.inputs.dtype and same
 
     def has(self, image: Image, index: tuple[int, ...]) -> bool:
@@ -160,7 +164,7 @@ class ResultLayers(OneLayer[Labels]):
             layers.move(layers.index(strokes), len(layers))
 
 
-def blank(problem: Problem, dtype: Any, value: int = 0, *, one_level: bool = False) -> dict[str, Any]:
+def blank(problem: Problem, dtype: Any, value: float = 0, *, one_level: bool = False) -> dict[str, Any]:
     """Return the data of a layer of the result's shape, of several resolutions where it is large, and its place."""
     shapes = [problem.result_shape] if one_level else _level_shapes(problem.result_shape)
     levels = [filled(shape, dtype, value) for shape in shapes]
@@ -174,9 +178,13 @@ def result_layer(result: Result) -> Labels:
         name=f"{problem.image.name} refined",
         opacity=OPACITY,
         blending="translucent",
-        **blank(problem, inputs.dtype, no_label(inputs.dtype, inputs.values.tolist())),
+        **blank(problem, inputs.dtype, inputs.none or 0),
     )
     paint_like(labels, problem.map, inputs)
+    if problem.objects:
+        # The image must be seen where a border is judged.
+        labels.contour = CONTOUR
+        labels.opacity = 1.0
     labels.editable = False
     return labels
 
@@ -242,6 +250,9 @@ def reveal(layer: Layer, shown: bool) -> None:
 
 def paint_like(labels: Labels, source: Map, inputs: Inputs) -> None:
     """Give a result the colours of its source and the names of its classes; what is no class is clear."""
+    if inputs.objects is not None:
+        follow_colours(labels, source)
+        return
     if isinstance(source, Labels):
         colours = {value: source.get_color(value) for value in inputs.values.tolist()}
         clear = {value: np.zeros(4) if colour is None else colour for value, colour in colours.items()}
@@ -249,6 +260,18 @@ def paint_like(labels: Labels, source: Map, inputs: Inputs) -> None:
     else:
         labels.colormap = class_colours(inputs.names, inputs.values)
     labels.features = {"index": inputs.values, "class": inputs.names}
+
+
+def follow_colours(labels: Labels, source: Map) -> None:
+    """Give objects the colours that they have in their source."""
+    if not isinstance(source, Labels):
+        return
+    now, wanted = (np.asarray(getattr(layer.colormap, "colors", ())) for layer in (labels, source))
+    if type(labels.colormap) is not type(source.colormap) or not np.array_equal(now, wanted):
+        # A copy, as a colormap knows which label of its layer is selected.
+        colours = deepcopy(source.colormap)
+        colours.selection = labels.selected_label
+        labels.colormap = colours
 
 
 def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelColormap:

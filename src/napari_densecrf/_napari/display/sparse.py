@@ -15,7 +15,7 @@ SPARSE_BYTES = 2**28
 SIDE = 1024
 
 
-def filled(shape: tuple[int, ...], dtype: DTypeLike, value: int) -> Any:
+def filled(shape: tuple[int, ...], dtype: DTypeLike, value: float) -> Any:
     """Return an array of one value: in memory where it is small, else sparse. Zeros cost nothing until they change."""
     dtype = np.dtype(dtype)
     if value == 0:
@@ -35,10 +35,11 @@ class SparseLabels:
     shape : tuple of int
         Of two axes or more.
     dtype : numpy dtype
-    value : int
+    value : float
+        A number of that type.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, value: int) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, value: float) -> None:
         self.shape, self.dtype, self.value = tuple(shape), np.dtype(dtype), value
         self._sides = (1,) * (len(shape) - 2) + (SIDE, SIDE)
         self._tiles: dict[tuple[int, ...], NDArray[Any]] = {}

@@ -8,12 +8,14 @@ from typing import Any
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, Label, ProgressBar, PushButton, Slider, Widget
 
 from napari_densecrf._napari.problem.request import AUTO, UNSAID, VISIBLE, WHOLE, Chosen
-from napari_densecrf._napari.problem.understand import CHANNELS, SLICES
+from napari_densecrf._napari.problem.understand import CHANNELS, CLASSES, OBJECTS, SLICES
 from napari_densecrf._napari.work.worker import Measured
 from napari_densecrf.numbers import IN_PIXELS, MOST_DAMPING, MOST_ITERATIONS, NAMES, Numbers
 
 from .log_slider import LogSlider
 
+# Log-odds: past them, only what the map is all but sure of resists.
+MOST_BALANCE = 4.0
 # What a combo calls, with itself, for what it offers.
 Offer = Callable[[object], Sequence[Any]]
 # The controls that choose, and the fields of `Chosen` that they show.
@@ -25,6 +27,7 @@ CHOICES = {
     "slices": "slices",
     "live": "live",
     "leading": "leading",
+    "labels_are": "labels_are",
 }
 LABELS = {
     "appearance_weight": "Strength w1",
@@ -35,6 +38,8 @@ LABELS = {
     "n_iterations": "Iterations",
     "damping": "Damping",
     "time_sigma": "Frames \u03b8t",
+    "border": "Borders off by",
+    "balance": "Objects",
 }
 
 TIPS = {
@@ -58,6 +63,11 @@ TIPS = {
     "leaves a trail. (theta t)",
     "live": "Refine at every change.",
     "leading": "What the axes of the image before height and width are.",
+    "labels_are": "Objects are kept apart, each with its number, and only their borders move; a class may be in "
+    "many places.",
+    "border": "How far the borders of objects may be off. Higher: they may move farther to follow the image.",
+    "balance": "To the right: the second class, or objects, grow; to the left they shrink. What the map is sure of "
+    "stays.",
     "remedy": "One click does what the line proposes.",
     "update": "Refine now.",
     "reset": "Set all numbers back to those proposed for this image.",
@@ -79,15 +89,26 @@ def make_controls(images: Offer, maps: Offer, joins: Offer) -> dict[str, Widget]
 
     made: list[Widget] = [
         combo("image", "Image", images, nullable=True),
-        combo("probabilities", "Probabilities", maps, nullable=True),
+        combo("probabilities", "Segmentation", maps, nullable=True),
         Label(name="understood", label=""),
         combo("leading", "First axes are", [UNSAID, SLICES, CHANNELS], value=chosen.leading),
+        combo("labels_are", "Labels are", [UNSAID, OBJECTS, CLASSES], value=chosen.labels_are),
         PushButton(name="remedy", label="", text="", tooltip=TIPS["remedy"]),
+        slider("border", 0.3, 20.0),
         slider("appearance_weight", 0.1, 100.0, zero=True),
         slider("appearance_position_sigma", 1.0, 500.0),
         slider("appearance_intensity_sigma", 0.5, 255.0),
         slider("smoothness_weight", 0.1, 100.0, zero=True),
         slider("smoothness_position_sigma", 0.3, 30.0),
+        FloatSlider(
+            name="balance",
+            label=LABELS["balance"],
+            min=-MOST_BALANCE,
+            max=MOST_BALANCE,
+            step=0.05,
+            value=start.balance,
+            tooltip=TIPS["balance"],
+        ),
         Slider(
             name="n_iterations",
             label=LABELS["n_iterations"],
@@ -124,6 +145,7 @@ def fit_ranges(controls: Mapping[str, Any], measured: Measured) -> None:
     limits = {
         "appearance_position_sigma": (1.0, float(max(problem.shape[-2:]))),
         "smoothness_position_sigma": (0.3, 30.0),
+        "border": (0.3, 20.0),
         "appearance_intensity_sigma": (0.5, 255.0),
     }
     for name, (low, high) in limits.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from html import escape
 from typing import Any
 
 from magicgui.widgets import Label, Widget
@@ -25,6 +26,8 @@ FILLING = Qt.AlignmentFlag(0)
 
 # Qt's own word for no limit, which its bindings do not all have.
 UNLIMITED = 16777215
+# Letters of a row's name.
+LONGEST_NAME = 14
 # Between what is scrolled to and the end of what is seen.
 MARGIN = 6
 
@@ -38,6 +41,23 @@ def set_text(control: Label, words: str, *, rich: bool = False) -> None:
     # Setting it lays the panel out, changed or not.
     if control.native.maximumHeight() != height:
         control.native.setMaximumHeight(height)
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits before a slider."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def plain_tooltip(words: str) -> str:
+    """Return what a tooltip has to hold to show these words as they are: Qt takes what looks like markup for it."""
+    if not Qt.mightBeRichText(words):
+        return words
+    return f"<qt>{escape(words, quote=False)}</qt>".replace("\n", "<br>")
+
+
+def plain_button(words: str) -> str:
+    """Return what a button has to hold to show these words as they are: Qt underlines what follows one ampersand."""
+    return words.replace("&", "&&")
 
 
 def bring_into_view(control: Widget) -> None:
@@ -155,15 +175,18 @@ class Panel(QWidget):
         yield fold
         self._fold = None
 
-    def add_header(self, text: str) -> None:
-        """Add a line that names what follows."""
+    def add_header(self, text: str) -> QLabel:
+        """Add a line that names what follows, and return it."""
         label = QLabel(f"<b>{text}</b>")
         label.setContentsMargins(0, 6, 0, 0)
         self.add_native(label)
+        return label
 
     def add_row(self, control: Widget, *, reset: Callable[[], None] | None = None) -> None:
         """Add a control with its name before it; a double click on the name calls ``reset``."""
         label = QLabel(control.label)
+        # Names of classes may look like markup.
+        label.setTextFormat(Qt.TextFormat.PlainText)
         label.setToolTip(control.tooltip or "")
         native = control.native
         native.setMinimumWidth(0)
@@ -174,6 +197,12 @@ class Panel(QWidget):
         self._place(label, 0, 1, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._place(native, 1, 1, same_row=True)
         self._rows[control.name] = self._fold, (label, native)
+
+    def name_row(self, control: Widget, name: str) -> None:
+        """Give a row another name."""
+        label = self._rows[control.name][1][0]
+        if isinstance(label, QLabel):
+            label.setText(name)
 
     def show_row(self, control: Widget, shown: bool) -> None:
         """Show or hide a row."""

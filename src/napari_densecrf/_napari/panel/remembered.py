@@ -62,9 +62,15 @@ class Remembered:
 
     def note(self, *_: object) -> None:
         """Take the state down, and keep it when nothing has changed for a moment."""
-        numbers = self._session.relative_numbers
+        # Those of objects suit objects alone, and a balance this image alone.
+        measured, numbers = self._session.measured, self._session.relative_numbers
+        if measured is not None and measured.numbers is not None:
+            numbers = None
+        if numbers is not None and self._session.numbers == self._session.proposed:
+            # Those that are proposed suit this image; the next will have its own.
+            self.state["numbers"], numbers = {}, None
         self.state = {
-            "numbers": self.state.get("numbers", {}) if numbers is None else numbers.as_dict(),
+            "numbers": self.state.get("numbers", {}) if numbers is None else numbers.changed(balance=0.0).as_dict(),
             "toggles": {name: self._controls[name].value for name in TOGGLES},
             "open": [title for title, fold in self._folds.items() if fold.open],
         }

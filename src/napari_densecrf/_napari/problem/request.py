@@ -37,6 +37,8 @@ class Chosen:
         Whether to refine at every change.
     leading : str
         What the axes of the image before y and x are: UNSAID, or SLICES, or CHANNELS for one of them.
+    labels_are : str
+        What labels are: UNSAID, OBJECTS or CLASSES.
     by_user : frozenset of str
         Which of "image" and "map" the user has chosen: the program does not take others instead.
     """
@@ -48,6 +50,7 @@ class Chosen:
     slices: str = ONE_BY_ONE
     live: bool = True
     leading: str = UNSAID
+    labels_are: str = UNSAID
     by_user: frozenset[str] = frozenset()
     channels: tuple[Image, ...] = ()
 
@@ -88,6 +91,8 @@ class Request:
         What is wanted besides the labels: CONFIDENCE, CHANGES.
     time_sigma : float, optional
         Where the slices of the read region are frames that are coupled in time: the reach of the kernels, in frames.
+    border : float
+        How far the borders of objects may be off.
     """
 
     problem: Problem
@@ -98,6 +103,7 @@ class Request:
     strokes: Any = None
     extras: frozenset[str] = frozenset()
     time_sigma: float | None = None
+    border: float = 1.0
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -137,13 +143,13 @@ class Request:
     @property
     def whole(self) -> Hashable:
         """What a run over all frames is about: two runs are the same if this is equal."""
-        return self.problem, self.params, self.time_sigma, self.revision, self.frame
+        return self.problem, self.params, self.border, self.time_sigma, self.revision, self.frame
 
     @property
     def subject(self) -> Hashable:
         """What it is about: two requests of one subject differ in their numbers or strokes alone."""
         layers = tuple(map(id, layers_of(self.problem)))
-        return layers, self.problem.along, self.spacing, self.region, self.read.z, self.revision
+        return layers, self.problem.along, self.problem.objects, self.spacing, self.region, self.read.z, self.revision
 
 
 def resolve(chosen: Chosen, numbers: Numbers, view: View) -> Request | Misfit:
@@ -166,8 +172,8 @@ def _problem(chosen: Chosen, view: View) -> Problem:
     Misfit
         Where they do not, or the view is transposed.
     """
-    leading = None if chosen.leading == UNSAID else chosen.leading
-    problem = understand(chosen.image, chosen.map, leading, chosen.channels)
+    leading, labels_are = (None if said == UNSAID else said for said in (chosen.leading, chosen.labels_are))
+    problem = understand(chosen.image, chosen.map, leading, chosen.channels, labels_are)
     n_axes = len(view.point)
     if view.displayed[-2:] != (n_axes - 2, n_axes - 1):
         raise Misfit("The view shows other axes than y and x of the image: bring them back (Home, or roll the axes).")
@@ -179,6 +185,8 @@ def _resolved(problem: Problem, chosen: Chosen, numbers: Numbers, view: View) ->
     is_film = joined and chosen.slices == FILM
     if is_film and not problem.may_be_film:
         raise Misfit("Volumes cannot be coupled in time: three axes are the most. Choose “As a volume” instead.")
+    if is_film and problem.objects:
+        raise Misfit("The borders of objects cannot be coupled in time. Choose “One by one” or “As a volume” instead.")
     around = _slices_around(problem, chosen, numbers)
     if shows_a_part(problem, chosen, numbers):
         region = visible_part(problem, view, depth=2 * around + 1)
@@ -187,7 +195,9 @@ def _resolved(problem: Problem, chosen: Chosen, numbers: Numbers, view: View) ->
     read = region.grown(margins(problem, region, numbers.reach), problem.shape)
     if joined:
         read = read.slab(around, problem.shape[-3])
-    return Request(problem, region, read, numbers.params, time_sigma=numbers.time_sigma if is_film else None)
+    params = numbers.balanced_params if problem.has_balance else numbers.params
+    time_sigma = numbers.time_sigma if is_film else None
+    return Request(problem, region, read, params, time_sigma=time_sigma, border=numbers.border)
 
 
 def is_joined(problem: Problem, chosen: Chosen) -> bool:

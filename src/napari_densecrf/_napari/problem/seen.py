@@ -1,14 +1,16 @@
-"""What the numbers of a map's layers are: looked at once, and kept as long as the layers hold the same data."""
+"""What a map's layers hold: looked at once, and kept as long as they hold the same data."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
+from skimage.measure import label
 
 from napari_densecrf.door.values import Values, look_at
 
@@ -58,3 +60,41 @@ def _thinned(array: NDArray[Any], class_axis: int | None) -> NDArray[Any]:
 
 def _key(layers: Sequence[Layer], class_axis: int | None) -> _Key:
     return tuple(id(layer.data) for layer in layers), class_axis
+
+
+@dataclass(frozen=True)
+class LabelsSeen:
+    """What a Labels layer holds, as far as it was looked at.
+
+    Parameters
+    ----------
+    n_labels : int
+        Labels but 0.
+    n_whole : int
+        Those of one connected piece.
+    largest : int
+        The largest label.
+    """
+
+    n_labels: int
+    n_whole: int
+    largest: int
+
+
+_labels_seen: weakref.WeakKeyDictionary[Layer, tuple[int, LabelsSeen]] = weakref.WeakKeyDictionary()
+
+
+def labels_of(layer: Labels) -> LabelsSeen | None:
+    """Return what `remember_labels` was told of the data that a layer has now."""
+    known = _labels_seen.get(layer)
+    return known[1] if known is not None and known[0] == id(layer.data) else None
+
+
+def remember_labels(layer: Labels, part: NDArray[Any]) -> None:
+    """Take down what a part of a Labels layer holds."""
+    pieces, n_pieces = label(part, background=0, return_num=True, connectivity=part.ndim)
+    owners = np.zeros(n_pieces + 1, part.dtype)
+    owners[pieces.ravel()] = part.ravel()
+    _, counts = np.unique(owners[1:], return_counts=True)
+    seen = LabelsSeen(len(counts), int(np.count_nonzero(counts == 1)), int(part.max(initial=0)))
+    _labels_seen[layer] = id(layer.data), seen

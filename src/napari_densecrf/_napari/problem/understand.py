@@ -17,7 +17,7 @@ from napari_densecrf.door.values import Kind, Values
 
 from .axes import LayerAxes, levels_of, shape_of
 from .places import Laying, Turned, end_together, have_one_unit, laying, places_along, says_nothing, size_along
-from .seen import look
+from .seen import labels_of, look
 
 METADATA_KEY = "napari-densecrf"
 # Marks the layers that were made to be painted on.
@@ -28,6 +28,11 @@ FEW_CHANNELS = 4
 SINGLES = "IJKLMNOP"
 # What the user may say of the axes before y and x.
 SLICES, CHANNELS = "slices", "channels"
+# What the user may say of labels.
+OBJECTS, CLASSES = "objects", "classes"
+# More labels than this, most of one piece, are objects; from a few on they may be.
+MANY_LABELS, FEW_LABELS = 8, 3
+MOST_WHOLE = 0.8
 # What stands where masks do not cover the image.
 NO_MASK = 2
 PIXEL_BY_PIXEL = "taken pixel by pixel, as one of the two does not say where it lies"
@@ -102,6 +107,8 @@ class Problem:
         What else the line says of the map.
     channels : tuple of Image
         Where the image is several layers, one a channel: all of them, ``image`` first.
+    objects : bool
+        Whether each label of the map is an object of its own, and 0 the background.
     """
 
     image: Image
@@ -116,6 +123,7 @@ class Problem:
     along: tuple[Along, ...] = ()
     note: str = ""
     channels: tuple[Image, ...] = ()
+    objects: bool = False
 
     @property
     def image_layers(self) -> tuple[Image, ...]:
@@ -178,7 +186,17 @@ class Problem:
     @property
     def is_unseen(self) -> bool:
         """Whether the map's numbers are still to be looked at: they are not in memory."""
+        if isinstance(self.map, Labels):
+            return labels_of(self.map) is None
         return self.values is None and not isinstance(layers_of_map(self.map)[0], Labels)
+
+    @property
+    def has_balance(self) -> bool:
+        """Whether there are two things between which the balance can be moved."""
+        if self.objects:
+            return True
+        is_map = not isinstance(self.map, FromStrokes) and not isinstance(layers_of_map(self.map)[0], Labels)
+        return is_map and (self.n_classes == 2 or (self.class_axis is None and not isinstance(self.map, tuple)))
 
     @property
     def image_axes(self) -> LayerAxes:
@@ -269,6 +287,10 @@ class Problem:
             if isinstance(self.map[0], Labels):
                 return f"a rough segmentation ({len(self.map)} layers, one for each class)"
             return f"{self.n_classes} classes ({len(self.map)} layers)"
+        if self.objects:
+            seen = labels_of(self.map) if isinstance(self.map, Labels) and len(self.shape) == 2 else None
+            number = "" if seen is None else f"{seen.n_labels:,} "
+            return f"{number}objects, each kept apart"
         if isinstance(self.map, Labels):
             return "a rough segmentation"
         if self.class_axis is None:
@@ -283,7 +305,11 @@ def _words(shape: Sequence[int]) -> str:
 
 
 def understand(
-    image: Layer | None, source: Map | None, leading: str | None = None, channels: tuple[Image, ...] = ()
+    image: Layer | None,
+    source: Map | None,
+    leading: str | None = None,
+    channels: tuple[Image, ...] = (),
+    labels_are: str | None = None,
 ) -> Problem:
     """Understand an image and a map: by the names of their axes, by what the map sums to, and by their shapes.
 
@@ -295,6 +321,8 @@ def understand(
         What the user says that the image's axes before y and x are: SLICES, or CHANNELS for one of them.
     channels : tuple of Image
         Where the image is several layers, one a channel: all of them, ``image`` first.
+    labels_are : str, optional
+        What the user says that labels are: OBJECTS or CLASSES.
 
     Raises
     ------
@@ -324,6 +352,7 @@ def understand(
         sentence = f"“{layer.name}” {best.values.why}: {_looks_like(best.values)}."
         raise Misfit(sentence, single, best.values, best.class_axis)
     doubt = "" if leading else best.doubt
+    objects, labels_doubt = _are_objects(source, labels_are)
     return Problem(
         image,
         source,
@@ -333,11 +362,32 @@ def understand(
         best.n_classes,
         best.map_spatial,
         best.values,
-        doubt,
+        doubt or labels_doubt,
         along,
         note,
         channels,
+        objects,
     )
+
+
+def _are_objects(source: Map, said: str | None) -> tuple[bool, str]:
+    """Return whether labels are objects rather than classes, and why this is a guess, if it is one."""
+    if not isinstance(source, Labels):
+        return False, ""
+    if said is not None:
+        return said == OBJECTS, ""
+    seen = labels_of(source)
+    if seen is None:
+        return False, ""
+    mostly_whole = seen.n_whole >= MOST_WHOLE * seen.n_labels
+    if seen.n_labels > MANY_LABELS:
+        return (
+            mostly_whole,
+            "" if mostly_whole else f"{seen.n_labels} labels in several pieces each are taken as classes",
+        )
+    if seen.n_labels >= FEW_LABELS and seen.n_whole == seen.n_labels:
+        return True, f"{seen.n_labels} labels, each of one piece, are taken as objects"
+    return False, ""
 
 
 def _placed(

@@ -15,7 +15,7 @@ from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.reader import FILE_AXES
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import SINGLES, FromStrokes, Misfit, Problem
+from napari_densecrf._napari.problem.understand import METADATA_KEY, SINGLES, FromStrokes, Misfit, Problem
 from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.unary import CONFIDENCE
@@ -51,8 +51,10 @@ def shell_command(result: Result, strokes: Labels | None) -> str:
     words += ["--spacing", ",".join(repr(float(size)) for size in request.frame_spacing)]
     if request.time_sigma is not None:
         words += ["--time-sigma", repr(request.time_sigma)]
-    if isinstance(source, Labels):
-        _check_numbers(source, result)
+    if problem.objects:
+        words += objects_options(request.border)
+    elif isinstance(source, Labels):
+        _check_blanks(source, probabilities)
         words += ["--from-labels", repr(CONFIDENCE)]
     if strokes is not None:
         words += ["--strokes", _file_and_axes(strokes, "")[0]]
@@ -96,12 +98,13 @@ def _single_map(problem: Problem) -> Layer:
     return problem.map
 
 
-def _check_numbers(source: Labels, result: Result) -> None:
-    """Raise `Misfit` where the command would number the classes of a rough segmentation differently."""
-    n_classes = len(result.inputs.values)
-    highest = int(np.max(levels_of(source)[0]))
-    if result.inputs.values.tolist() != list(range(n_classes)) or highest >= n_classes:
-        raise Misfit(words.other_labels(source.name))
+def _check_blanks(source: Labels, name: str) -> None:
+    """Raise `Misfit` where a file does not say which pixels have no label, as its layer does."""
+    number = source.metadata.get(METADATA_KEY, {}).get("no_label")
+    if number is None or files.read(name).no_label == number:
+        return
+    if (np.asarray(levels_of(source)[0]) == number).any():
+        raise Misfit(words.unsaid_blanks(source.name))
 
 
 def _file_and_axes(layer: Layer, axes: str) -> tuple[str, str]:
@@ -147,3 +150,11 @@ def options_of(params: CRFParams) -> Iterator[str]:
         if kernel.intensity_sigma is not None:
             yield from (f"--{kind}-intensity-sigma", repr(kernel.intensity_sigma))
     yield from ("--iterations", str(params.n_iterations), "--damping", repr(params.damping))
+    if params.label_bias is not None:
+        # One word, as a number may begin with a minus.
+        yield f"--label-bias={','.join(map(repr, params.label_bias))}"
+
+
+def objects_options(border: float | None) -> list[str]:
+    """Return the options of the command line for objects as the window refines them."""
+    return ["--objects", "--one-contrast", *([] if border is None else ["--border", repr(border)])]

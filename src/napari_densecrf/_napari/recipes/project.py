@@ -62,12 +62,13 @@ class Opened:
         for said, layer in zip(self.project["layers"], self.layers, strict=True):
             for role in said["roles"]:
                 by_role.setdefault(role, []).append(layer)
-        maps, strokes = by_role.get(MAP, []), by_role.get(STROKES, [])
+        images, maps, strokes = (by_role.get(role, []) for role in (IMAGE, MAP, STROKES))
         kinds = {"strokes": lambda: FromStrokes(maps[0]), "several": lambda: tuple(maps), "one": lambda: maps[0]}
         known = {one.name for one in fields(Chosen) if isinstance(one.default, (str, bool))}
         return {
             **{name: value for name, value in self.project["choices"].items() if name in known},
-            IMAGE: next(iter(by_role.get(IMAGE, [])), None),
+            # Several are the channels of one image.
+            IMAGE: images[0] if len(images) == 1 else tuple(images) or None,
             MAP: kinds[self.project["map_is"]]() if maps else None,
             STROKES: next(iter(strokes), None),
         }
@@ -100,8 +101,10 @@ def collected(
     if chosen.image is None:
         raise Misfit(words.OPEN_IMAGE)
     maps = [] if chosen.map is None else layers_of_map(chosen.map)
-    roles: dict[Layer, list[str]] = {chosen.image: [IMAGE]}
-    for role, layers in ((MAP, maps), (STROKES, [] if chosen.strokes is None else [chosen.strokes])):
+    images = chosen.channels or (chosen.image,)
+    strokes = [] if chosen.strokes is None else [chosen.strokes]
+    roles: dict[Layer, list[str]] = {}
+    for role, layers in ((IMAGE, images), (MAP, maps), (STROKES, strokes)):
         for layer in layers:
             roles.setdefault(layer, []).append(role)
     stored: dict[str, NDArray[Any]] = {}
@@ -183,7 +186,10 @@ def _holds(path: str, layer: Layer) -> bool:
         same = tuple(one for one in pixels.shape if one > 1) == tuple(one for one in shape if one > 1)
         data = levels_of(layer)[0]
         return same and (not isinstance(data, np.ndarray) or np.array_equal(np.asarray(pixels).reshape(shape), data))
-    # A reader may have made several layers of a file, one a channel.
+    if layer.source.reader_plugin == "napari":
+        # Which makes one layer of a file by itself, whatever the user has made of it.
+        return tuple(pixels.shape) == shape
+    # Another reader may have made several layers of a file, one a channel.
     return prod(pixels.shape) % max(1, prod(shape)) == 0
 
 
@@ -200,12 +206,17 @@ def opened(path: Path, have: Iterable[Layer] = ()) -> Opened:
     """
     project = files.load(path)
     found = Opened(path, project, [])
-    for said in project["layers"]:
-        layer = next((one for one in have if _is_same(one, said, path)), None)
-        if layer is None:
-            layer = _made(said, path)
-        found.layers.append(layer)
-        found.remarks += _remarks(layer, said, path)
+    try:
+        for said in project["layers"]:
+            layer = next((one for one in have if _is_same(one, said, path)), None)
+            if layer is None:
+                layer = _made(said, path)
+            found.layers.append(layer)
+            found.remarks += _remarks(layer, said, path)
+        # What is wrong there is said before anything is opened.
+        _ = found.chosen, found.numbers(Numbers())
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadInput(words.damaged(path, error)) from None
     return found
 
 

@@ -42,6 +42,8 @@ def provenance_of_request(request: Request, inputs: Inputs) -> dict[str, Any]:
         "map_along": [[one.scale, one.offset] for one in problem.along],
         "probabilities": [layer.name for layer in layers_of_map(problem.map)],
         "from_strokes": isinstance(problem.map, FromStrokes),
+        "objects": problem.objects,
+        "border": request.border if problem.objects else None,
         "classes": list(inputs.names),
         "values": inputs.values.tolist(),
         "volume": request.frame == "volume",
@@ -88,7 +90,12 @@ class Fingerprints:
 
 def fingerprints(result: Result) -> Generator[Stage, None, dict[str, str]]:
     """Return the SHA-256 of a result's inputs; each step is a piece."""
-    arrays = {"image": result.inputs.image, "probabilities": result.inputs.probabilities}
+    inputs = result.inputs
+    arrays = {"image": inputs.image}
+    if inputs.objects is None:
+        arrays["probabilities"] = inputs.probabilities
+    else:
+        arrays["objects"] = inputs.objects
     if result.request.strokes is not None:
         arrays["strokes"] = result.request.strokes
     prints = {}

@@ -14,10 +14,18 @@ from napari.layers import Labels, Layer
 from napari_densecrf._napari.problem.axes import LayerAxes, Pick, levels_of, shape_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import NO_MASK, FromStrokes, Problem, layers_of_map
+from napari_densecrf._napari.problem.understand import (
+    METADATA_KEY,
+    NO_MASK,
+    FromStrokes,
+    Map,
+    Problem,
+    layers_of_map,
+)
 from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.blank import no_label
+from napari_densecrf.crf.refine import Refinement
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
 
@@ -49,6 +57,9 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
     if strokes is not None:
         yield f"strokes = {_taken(problem.axes_like_result(strokes), region)}"
         arguments.append("strokes=strokes")
+    if problem.objects:
+        yield from _objects(request, arguments[3:])
+        return
     yield from _map(problem, region, result, places)
     yield f"params = {_params(request.coupled(request.params))}"
     if region.z is not None or any(region.origin):
@@ -58,12 +69,32 @@ def _lines(request: Request, result: Result, strokes: Labels | None) -> Iterator
     if request.region != region:
         yield f"labels = labels{_at(list(request.region.within(region)))}"
     values = result.inputs.values.tolist()
-    if values != list(range(len(values))) and result.refinement.n_missing:
-        none = no_label(result.inputs.dtype, values)
+    missing = isinstance(result.refinement, Refinement) and result.refinement.n_missing
+    if values != list(range(len(values))) and missing:
+        none = result.inputs.none
         named = f"np.array({values}, {result.inputs.dtype.name!r})[np.minimum(labels, {len(values) - 1})]"
         yield f"labels = np.where(labels == ndc.no_label(labels.dtype), {none}, {named})"
     elif values != list(range(len(values))):
         yield f"labels = np.array({values})[labels]"
+
+
+def _objects(request: Request, arguments: list[str]) -> Iterator[str]:
+    """Give the lines for objects."""
+    problem, region = request.problem, request.read
+    if problem.along:
+        (axes,) = problem.map_axes
+        on_image = problem.map_on_image(0)
+        along = ", ".join(f"ndc.Along({one.scale!r}, {one.offset!r})" for one in problem.along)
+        options = f"axes={tuple(on_image.axes or ())!r}, class_axis=None, none=0"
+        yield f"on_image = ndc.MapOnImage({_source(axes.layer)}, {problem.shape!r}, ({along},), {options})"
+        yield f"objects = on_image{_at([*region.leading, *region.slices])}"
+    else:
+        yield f"objects = {_taken(problem.map_axes[0], region)}"
+    yield f"params = {_params(request.params)}"
+    options = ", ".join([f"border={request.border!r}", "one_contrast=True", *arguments])
+    yield f"labels = ndc.refine_objects(image, objects, params, {options}).labels"
+    if request.region != region:
+        yield f"labels = labels{_at(list(request.region.within(region)))}"
 
 
 def _map(problem: Problem, region: Region, result: Result, places: list[str]) -> Iterator[str]:
@@ -81,8 +112,7 @@ def _map(problem: Problem, region: Region, result: Result, places: list[str]) ->
         yield f"probabilities = np.stack([{', '.join(parts)}])"
     elif isinstance(source, Labels):
         values = result.inputs.values.tolist()
-        yield f"rough = np.searchsorted({values}, {parts[0]})"
-        yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
+        yield from _map_of_labels(source, parts[0], values)
     else:
         yield f"probabilities = {parts[0]}"
 
@@ -110,9 +140,21 @@ def _map_on_image(problem: Problem, region: Region, result: Result) -> Iterator[
     elif isinstance(source, tuple):
         yield f"probabilities = ndc.probabilities_from_masks(np.ma.masked_equal({part}, {none}))"
     else:
-        yield f"rough = np.ma.masked_equal({part}, {none})"
+        yield from _map_of_labels(source, part, values, none)
+
+
+def _map_of_labels(source: Map, part: str, values: list[int], uncovered: int | None = None) -> Iterator[str]:
+    """Give the lines for a rough segmentation; of one that was kept, some pixels may have no label."""
+    numbers = {layer.metadata.get(METADATA_KEY, {}).get("no_label") for layer in layers_of_map(source)}
+    blanks = sorted(number for number in numbers | {uncovered} if number is not None)
+    for number in blanks:
+        part = f"np.ma.masked_equal({part}, {number})"
+    if not blanks:
+        yield f"rough = np.searchsorted({values}, {part})"
+    else:
+        yield f"rough = {part}"
         yield f"rough = np.ma.array(np.searchsorted({values}, rough.data), mask=np.ma.getmaskarray(rough))"
-        yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
+    yield f"probabilities = ndc.probabilities_from_labels(rough, n_labels={len(values)})"
 
 
 def _image(problem: Problem, region: Region) -> str:
@@ -211,6 +253,7 @@ def _params(params: CRFParams) -> str:
     """Return the parameters as Python writes them, what is left at its default left out."""
     kernels = "".join(f"\n        {_kernel(kernel)}," for kernel in params.kernels)
     others = [f"n_iterations={params.n_iterations}"] + ([f"damping={params.damping}"] if params.damping else [])
+    others += [f"label_bias={params.label_bias!r}"] if params.label_bias else []
     return f"ndc.CRFParams(\n    kernels=({kernels}\n    ),\n    {', '.join(others)},\n)"
 
 

@@ -12,11 +12,11 @@ from napari.layers import Image
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.recipes.command import joined, options_of
+from napari_densecrf._napari.recipes.command import joined, objects_options, options_of
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.files.batch import TABLE, Entry, Outcome, find, run_all
-from napari_densecrf.files.jobs import Options
+from napari_densecrf.files.jobs import ObjectOptions, Options, as_they_are
 from napari_densecrf.files.read import BadInput, read
 from napari_densecrf.params import CRFParams
 
@@ -154,11 +154,15 @@ def options_like(request: Request | None, params: CRFParams, images: Sequence[st
     if request is None:
         return Options(params, confidence=confidence)
     problem = request.problem
+    objects = ObjectOptions(request.border, chosen=False, adapt=as_they_are, one_contrast=True)
+    if problem.objects:
+        params, confidence = request.params, None
+    wanted = objects if problem.objects else None
     axes = problem.image_axes.letters(problem.letters("Z" if request.frame == "volume" else "T"))
     # The map at hand says what a gray map is, which might as well be a picture.
     is_foreground = isinstance(problem.map, Image) and problem.class_axis is None
     if _n_axes(images) != len(axes):
-        return Options(params, spacing=request.problem.spacing, confidence=confidence)
+        return Options(params, spacing=request.problem.spacing, confidence=confidence, objects=wanted)
     return Options(
         params,
         axes=axes,
@@ -166,6 +170,7 @@ def options_like(request: Request | None, params: CRFParams, images: Sequence[st
         spacing=request.frame_spacing,
         time_sigma=request.time_sigma,
         confidence=confidence,
+        objects=wanted,
     )
 
 
@@ -192,4 +197,6 @@ def batch_command(choice: Choice, options: Options) -> str:
         command += ["--spacing", ",".join(repr(float(size)) for size in options.spacing)]
     if options.confidence is not None:
         command += ["--from-labels", repr(options.confidence)]
+    if options.objects is not None:
+        command += objects_options(options.objects.border)
     return joined([*command, *options_of(options.params)], windows=os.name == "nt")

@@ -19,7 +19,6 @@ from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import METADATA_KEY, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs
-from napari_densecrf.blank import no_label
 from napari_densecrf.large.job import Piece
 from napari_densecrf.large.tiles import TILE_MEMORY
 from napari_densecrf.large.tiling import TilePlan
@@ -132,10 +131,11 @@ def start_in_memory(request: Request, inputs: Inputs, strokes: Labels | None, vi
 
 def applied_layer(request: Request, inputs: Inputs) -> Labels:
     """Make the layer of a run: like the live result, but no slider changes it."""
-    none = no_label(inputs.dtype, inputs.values.tolist())
+    none = inputs.none
     # A run fills it; one that is stopped leaves the rest without labels.
     levels = blank(request.problem, inputs.dtype, one_level=True)
-    levels["data"].fill(none)
+    if none is not None:
+        levels["data"].fill(none)
     layer = Labels(name=f"{request.problem.image.name} applied", opacity=0.6, **levels)
     paint_like(layer, request.problem.map, inputs)
     layer.metadata[METADATA_KEY] = {

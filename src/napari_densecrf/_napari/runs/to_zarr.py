@@ -20,7 +20,6 @@ from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs, classes_of
-from napari_densecrf.blank import no_label
 from napari_densecrf.files import places
 from napari_densecrf.files.places import Use
 from napari_densecrf.files.read import BadInput
@@ -173,7 +172,7 @@ def written_layer(path: Path, problem: Problem, inputs: Inputs, about: dict[str,
     if problem.bridged_axis is not None:
         levels = [np.expand_dims(lazy(level), problem.bridged_axis) for level in levels]
     several = len(levels) > 1
-    none = no_label(inputs.dtype, inputs.values.tolist())
+    none = inputs.none
     layer = Labels(
         levels if several else levels[0],
         multiscale=several,

@@ -17,6 +17,7 @@ from napari_densecrf._napari.status import Light, Status
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
 from napari_densecrf._napari.work.worker import Engine, Result
 from napari_densecrf.choose.fit import Fit, fit_steps
+from napari_densecrf.choose.objects import ObjectNumbers, suggest_for
 from napari_densecrf.choose.suggest import Suggestion, suggest_steps
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
@@ -81,6 +82,8 @@ class Choose(Section):
         request, before = self.session.request(), self.session.numbers
         if request is None:
             self._say(words.CHOOSE_FIRST)
+        elif request.problem.objects:
+            self._say(words.FIT_OF_OBJECTS)
         elif isinstance(request.problem.map, FromStrokes):
             self._say(words.FIT_OF_OWN_STROKES)
         elif request.strokes is None or not request.strokes.any():
@@ -96,13 +99,18 @@ class Choose(Section):
         self._say(best.reason)
 
     def _take_fit(self, fit: Fit, before: Numbers) -> None:
-        self._decide(_Decision(before, self._numbers(fit.params)), fit.reason)
+        if fit.better_unrefined:
+            self._decide(_Decision(before, _without_strength(before), is_map=True), words.better_unrefined(fit.reason))
+        else:
+            self._decide(_Decision(before, self._numbers(fit.params)), fit.reason)
 
-    def _take_suggestion(self, suggestion: Suggestion, before: Numbers) -> None:
-        if suggestion.params is None:
-            # Without strength, the result is the map: what is shown is what the sliders say.
-            numbers = before.changed(appearance_weight=0.0, smoothness_weight=0.0)
-            self._decide(_Decision(before, numbers, is_map=True), words.better_unrefined(suggestion.reason))
+    def _take_suggestion(self, suggestion: Suggestion | ObjectNumbers, before: Numbers) -> None:
+        if isinstance(suggestion, ObjectNumbers):
+            numbers = self._numbers(suggestion.params).changed(border=suggestion.border).shortened()
+            self._decide(_Decision(before, numbers), words.numbers_of_objects(suggestion.why))
+        elif suggestion.params is None:
+            said = words.better_unrefined(suggestion.reason)
+            self._decide(_Decision(before, _without_strength(before), is_map=True), said)
         else:
             self._decide(_Decision(before, self._numbers(suggestion.params)), suggestion.reason)
 
@@ -170,9 +178,18 @@ class _Decision:
         return self.before if numbers == self.numbers else self.numbers
 
 
+def _without_strength(numbers: Numbers) -> Numbers:
+    """Return numbers whose result is the map: what is shown is what the sliders say."""
+    return numbers.changed(appearance_weight=0.0, smoothness_weight=0.0)
+
+
 def suggesting(engine: Engine, request: Request) -> Steps:
     """Propose numbers for a request; for a film, from the frame that is shown."""
     alone = request.alone()
+    if request.problem.objects:
+        yield Stage("looking at the objects", 0.3)
+        yield Done(suggest_for(engine.object_refiner(request)))
+        return
     inputs = engine.inputs(alone)
     places: dict[str, Any] = {"spacing": alone.spacing, "channel_axis": inputs.channel_axis, "is_part": True}
     for step in suggest_steps(inputs.image, inputs.probabilities, **places):

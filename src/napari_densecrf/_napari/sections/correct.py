@@ -13,13 +13,22 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info
 
 from napari_densecrf._napari import words
-from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, place
+from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, follow_colours, place
 from napari_densecrf._napari.display.strokes import MOST_KEYS, bind_keys
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.understand import METADATA_KEY, STROKES_KEY, Misfit, Problem, understand_alone
+from napari_densecrf._napari.problem.seen import labels_of
+from napari_densecrf._napari.problem.understand import (
+    METADATA_KEY,
+    STROKES_KEY,
+    Misfit,
+    Problem,
+    layers_of_map,
+    understand_alone,
+)
 from napari_densecrf._napari.session import Session
+from napari_densecrf.crf.objects.source import background_stroke
 
 from .section import Section
 
@@ -48,6 +57,11 @@ class Correct(Section):
             text="New strokes",
             tooltip="Paint on the image: keys 1 to 9 choose the class, 0 erases. The labels follow each stroke. (N)",
         )
+        background = PushButton(
+            name="paint_background",
+            text="Paint background",
+            tooltip="What is painted from now on is certain to be no object.",
+        )
         freeze = PushButton(
             name="freeze",
             text="Freeze",
@@ -59,7 +73,7 @@ class Correct(Section):
             text="Keep these",
             tooltip="Freeze what is refined. The other slices have no label, and stay empty.",
         )
-        self.controls = {control.name: control for control in (strokes, new, freeze, keep)}
+        self.controls = {control.name: control for control in (strokes, new, background, freeze, keep)}
         for name in ("stroke_classes", "frozen"):
             self.controls[name] = Label(name=name)
 
@@ -68,11 +82,14 @@ class Correct(Section):
         panel.add_line([self.controls["new_strokes"], self.controls["freeze"]])
         panel.add_row(self.controls["strokes"])
         panel.add_text(self.controls["stroke_classes"])
+        panel.add_wide(self.controls["paint_background"])
         panel.add_text(self.controls["frozen"])
 
     def connect(self) -> None:
         """Listen to the buttons and their keys."""
         self.controls["new_strokes"].changed.connect(self._new_strokes)
+        self.controls["paint_background"].changed.connect(self._paint_background)
+        self.fold.reveal(self.controls["paint_background"].native, False)
         for name in ("freeze", "keep_refined"):
             self.controls[name].changed.connect(self._freeze)
         self.session.chosen_changed.connect(self._name_classes)
@@ -97,13 +114,23 @@ class Correct(Section):
         except Misfit as misfit:
             show_info(str(misfit))
             return
-        names = self._class_names() or ["background", "object"]
-        layer = strokes_layer(problem, names, session.viewer.scene.camera.zoom)
+        zoom = session.viewer.scene.camera.zoom
+        if problem.objects:
+            layer = object_strokes_layer(problem, zoom)
+        else:
+            layer = strokes_layer(problem, self._class_names() or ["background", "object"], zoom)
         session.viewer.add_layer(layer)
         session.viewer.layers.selection.active = layer
         layer.mode = "paint"
         session.choose(strokes=layer)
         self.fold.open_by_user()
+
+    def _paint_background(self) -> None:
+        layer = self.session.chosen.strokes
+        if layer is not None:
+            self.session.viewer.layers.selection.active = layer
+            layer.selected_label = background_stroke(layer.dtype)
+            layer.mode = "paint"
 
     def _class_names(self) -> list[str]:
         result = self.session.result
@@ -114,6 +141,12 @@ class Correct(Section):
     def _name_classes(self, *_: object) -> None:
         """Say which number paints which class, in its colour."""
         layer, names = self.session.chosen.strokes, self._class_names()
+        problem = self.session.problem
+        on_objects = layer is not None and problem is not None and problem.objects
+        self.fold.reveal(self.controls["paint_background"].native, on_objects)
+        if layer is not None and on_objects:
+            set_text(self.controls["stroke_classes"], words.paint_objects(background_stroke(layer.dtype)))
+            return
         if layer is None or not names:
             set_text(self.controls["stroke_classes"], "")
             return
@@ -165,6 +198,25 @@ def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:
     layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
     layer.selected_label = 1
     bind_keys(layer)
+    return layer
+
+
+def object_strokes_layer(problem: Problem, zoom: float) -> Labels:
+    """Make a layer on the grid of the result, to paint the numbers of objects on, in their colours."""
+    (source,) = layers_of_map(problem.map)
+    seen = labels_of(source)
+    # Unsigned, and as small as leaves room for new objects: so the number for background is one that can be typed.
+    largest = 0 if seen is None else 2 * seen.largest
+    dtype = next(one for one in (np.uint8, np.uint16, np.uint32) if largest < np.iinfo(one).max or one is np.uint32)
+    layer = Labels(
+        np.zeros(problem.result_shape, dtype),
+        name=f"{problem.image.name} strokes",
+        opacity=0.9,
+        metadata={STROKES_KEY: True, "classes": []},
+        **place(problem),
+    )
+    follow_colours(layer, source)
+    layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
     return layer
 
 

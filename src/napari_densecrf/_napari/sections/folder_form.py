@@ -9,10 +9,11 @@ from pathlib import Path
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit, Label, PushButton
 from napari.layers import Labels, Layer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDialog, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_densecrf._napari import words
-from napari_densecrf._napari.panel.panel import Panel, set_text
+from napari_densecrf._napari.panel.panel import Panel, plain_tooltip, set_text
 from napari_densecrf._napari.problem.understand import layers_of_map
 from napari_densecrf._napari.runs.folder_run import Choice, FolderRun, batch_command, options_like, words_of
 from napari_densecrf._napari.session import Session
@@ -148,14 +149,15 @@ class FolderForm:
         """Show what became of an image, in its row."""
         for row in range(self.table.rowCount()):
             image = self.table.item(row, 0)
-            if image is not None and image.toolTip() == outcome.entry.image:
+            if image is not None and image.data(Qt.ItemDataRole.UserRole) == outcome.entry.image:
                 said = words_of(outcome)
                 self._put(row, STATE, f"{outcome.status}: {said}" if said else outcome.status, said)
                 self.table.scrollToItem(image)
 
     def _put(self, row: int, column: int, text: str, tooltip: str = "") -> None:
         item = QTableWidgetItem(text)
-        item.setToolTip(tooltip)
+        item.setToolTip(plain_tooltip(tooltip))
+        item.setData(Qt.ItemDataRole.UserRole, tooltip)
         self.table.setItem(row, column, item)
 
     def _start(self) -> None:

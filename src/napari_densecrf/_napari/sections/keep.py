@@ -14,10 +14,17 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.writer import read_kept
-from napari_densecrf._napari.panel.panel import Panel, set_text
+from napari_densecrf._napari.panel.panel import Panel, plain_button, set_text
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
-from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, layers_of_map
+from napari_densecrf._napari.problem.understand import (
+    CLASSES,
+    METADATA_KEY,
+    OBJECTS,
+    FromStrokes,
+    Misfit,
+    layers_of_map,
+)
 from napari_densecrf._napari.recipes.command import differs, shell_command
 from napari_densecrf._napari.recipes.project import left_out
 from napari_densecrf._napari.recipes.python import python_script
@@ -158,7 +165,7 @@ class Keep(Section):
         saved = None if path is None or path in self.session.projects else saved_at(path)
         self._offered = path if saved is not None else None
         if path is not None and saved is not None:
-            self.controls["continue_project"].text = words.offer(path.name, saved)
+            self.controls["continue_project"].text = plain_button(words.offer(path.name, saved))
         self.show_offer(self._offered is not None)
 
     def show_offer(self, shown: bool) -> None:
@@ -198,6 +205,11 @@ class Keep(Section):
             return
         if made.get("time_sigma") is not None:
             numbers = replace(numbers, time_sigma=made["time_sigma"])
+        about = made.get("objects")
+        # A file of the command line says more of objects.
+        border = about.get("border") if isinstance(about, dict) else made.get("border")
+        if border is not None:
+            numbers = replace(numbers, border=border)
         # Of a file that the command line wrote, the numbers alone: its inputs are files.
         missing = self._choose_inputs(made) if "probabilities" in made else []
         self.session.set_numbers(numbers)
@@ -218,6 +230,8 @@ class Keep(Section):
                 from_strokes == made.get("from_strokes", False)
             ):
                 session.choose(by=USER, map=choice)
+                if isinstance(choice, Labels):
+                    session.choose(labels_are=OBJECTS if made.get("objects") else CLASSES)
         joined = VOLUME if made.get("volume") else ONE_BY_ONE if made.get("time_sigma") is None else FILM
         if joined in joins_of(session.problem):
             session.choose(slices=joined)

@@ -108,11 +108,12 @@ class Confidence(Companion):
             contrast_limits=(0, 100),
             blending="translucent_no_depth",
             opacity=0.8,
-            **blank(problem, np.uint8),
+            # NaN is drawn clear: where nothing has been refined, nobody is unsure.
+            **blank(problem, np.float16, np.nan),
         )
 
     def values(self, result: Result) -> NDArray[Any] | None:
-        """Return percentages."""
+        """Return percentages, NaN where a pixel has no value."""
         return result.confidence
 
 

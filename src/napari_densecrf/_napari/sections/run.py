@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from magicgui.widgets import Label, PushButton
@@ -14,6 +15,7 @@ from napari_densecrf._napari.problem.understand import Misfit
 from napari_densecrf._napari.runs.apply import Apply
 from napari_densecrf._napari.runs.folder_run import FolderRun
 from napari_densecrf._napari.runs.in_memory import fits, start_in_memory
+from napari_densecrf._napari.runs.objects import ApplyToObjects, start_with_objects
 from napari_densecrf._napari.runs.to_zarr import start_on_disk
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.runner import Listener, Runner, Steps
@@ -71,7 +73,7 @@ class Run(Section):
         self.controls = {control.name: control for control in (apply, folder, stop, rest, Label(name="job"))}
         self._runner = Runner(session.loop, "napari-densecrf run", warns=False)
         self._job: LongRun | None = None
-        self._applied: Apply | None = None
+        self._applied: Apply | ApplyToObjects | None = None
         self._batch: FolderRun | None = None
         self._form: FolderForm | None = None
         self._bar: progress[Any] | None = None
@@ -111,7 +113,11 @@ class Run(Section):
             self._say(words.REFINE_FIRST)
             return
         if self._applied is None or not self._applied.goes_on(request, self.session.viewer):
-            start = start_in_memory if fits(request, shown.inputs.dtype) else start_on_disk
+            start: Callable[..., Apply | ApplyToObjects]
+            if request.problem.objects:
+                start = start_with_objects
+            else:
+                start = start_in_memory if fits(request, shown.inputs.dtype) else start_on_disk
             try:
                 # The layer that is added is no reason to refine anew.
                 with self.session.writing():

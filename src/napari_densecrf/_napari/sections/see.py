@@ -6,6 +6,7 @@ from napari_densecrf._napari.session import Session
 
 from .areas import Areas
 from .influence import PixelInfluence
+from .objects import Objects
 from .overlays import Changes, Confidence
 from .radii import Radii
 from .toggle import Composed
@@ -25,4 +26,5 @@ class See(Composed):
             Confidence(session),
             Changes(session),
             Areas(session),
+            Objects(session),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from napari_densecrf._napari.problem.understand import (
     Problem,
     layers_of_map,
 )
-from napari_densecrf.blank import label_type, no_label
+from napari_densecrf.blank import label_type, no_label, without
+from napari_densecrf.crf.objects.source import BACKGROUND_STROKE, background_stroke
 from napari_densecrf.crf.probe import Probe, read_probe
 from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
 from napari_densecrf.door.axes import MAX_CLASSES
@@ -49,6 +51,8 @@ class Inputs:
         Of the classes.
     dtype : numpy dtype
         Of the result layer.
+    objects : (height, width), or (depth, height, width) array of int, optional
+        The ids of objects, in place of probabilities; then the classes are background and objects.
     """
 
     image: NDArray[Any]
@@ -57,6 +61,12 @@ class Inputs:
     values: NDArray[np.int64]
     names: list[str]
     dtype: np.dtype[Any]
+    objects: NDArray[Any] | None = None
+
+    @property
+    def none(self) -> int | None:
+        """What pixels hold that have no label; None for objects, whose background is what nobody has refined too."""
+        return None if self.objects is not None else no_label(self.dtype, self.values.tolist())
 
 
 def read(problem: Problem, region: Region, placed: PlacedMaps | None = None) -> Inputs:
@@ -65,7 +75,23 @@ def read(problem: Problem, region: Region, placed: PlacedMaps | None = None) -> 
     ``placed`` keeps what has been computed of maps that have other pixels than the image.
     """
     placed = PlacedMaps() if placed is None else placed
+    if problem.objects:
+        return _read_objects(problem, region, placed)
     return inputs_of(problem, read_image(problem, region), *_read_map(problem, region, placed))
+
+
+def _read_objects(problem: Problem, region: Region, placed: PlacedMaps) -> Inputs:
+    """Read the image and the ids of objects."""
+    source = problem.map
+    assert isinstance(source, Labels)
+    dtype = np.dtype(levels_of(source)[0].dtype).newbyteorder("=")
+    # Where a layer on other pixels does not cover the image, there is no object.
+    ids = placed.part(problem, region, 0) if problem.along else read_map_layers(problem, region)[0]
+    ids = np.ma.filled(ids, 0)
+    image = read_image(problem, region)
+    channel_axis = -1 if problem.has_channels else None
+    names = ["background", "objects"]
+    return Inputs(image, channel_axis, np.empty(0), np.arange(2), names, dtype, ids.astype(dtype, copy=False))
 
 
 def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any], values: NDArray[np.int64]) -> Inputs:
@@ -101,13 +127,19 @@ def probe(problem: Problem, region: Region) -> Probe:
 def read_strokes(strokes: Labels, problem: Problem, region: Region) -> NDArray[np.int64]:
     """Read the strokes of a region: (height, width), or (depth, height, width) of a slab.
 
+    Of objects, the background is `BACKGROUND_STROKE` whatever the layer's type.
+
     Raises
     ------
     Misfit
         Where the layer is not on the grid of the result.
     """
     axes = problem.axes_like_result(strokes)
-    return np.array(levels_of(strokes)[0][axes.of(region)], dtype=np.int64)
+    part = np.asarray(levels_of(strokes)[0][axes.of(region)])
+    values = np.array(part, dtype=np.int64)
+    if problem.objects:
+        values[part == background_stroke(part.dtype)] = BACKGROUND_STROKE
+    return values
 
 
 def class_names(source: Map, n_classes: int) -> list[str]:
@@ -214,9 +246,8 @@ def without_label(layer: Labels, labels: Any, none: int | None = None) -> Any:
     for number in (own, none):
         if number is not None:
             in_memory = isinstance(labels, np.ndarray)
-            labels = (
-                np.ma.masked_equal(labels, number) if in_memory else lazy(labels).map_blocks(np.ma.masked_equal, number)
-            )
+            masked = partial(without, number)
+            labels = masked(labels) if in_memory else lazy(labels).map_blocks(masked)
     return labels
 
 

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.seen import remember
-from napari_densecrf._napari.problem.understand import FromStrokes, Problem, layers_of, layers_of_map
+from napari_densecrf._napari.problem.seen import remember, remember_labels
+from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, Problem, layers_of, layers_of_map
 from napari_densecrf.blank import named, no_label
+from napari_densecrf.choose.objects import (
+    APPEARANCE_WEIGHT,
+    POSITION_SIGMA,
+    SMOOTHNESS_SIGMA,
+    SMOOTHNESS_WEIGHT,
+    suggest_for_objects,
+)
+from napari_densecrf.choose.start import first_params
+from napari_densecrf.choose.suggest import WEAK
 from napari_densecrf.crf.grid import robust_range
-from napari_densecrf.crf.refine import Refinement, Refiner, refine
+from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
+from napari_densecrf.crf.refine import Refinement, Refiner
+from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.door.missing import check_missing, same_pixels
-from napari_densecrf.numbers import Units
+from napari_densecrf.numbers import DIGITS, Numbers, Units
+from napari_densecrf.params import CRFParams
 
+from .objects import ObjectWork
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .stroke_maps import StrokeMaps
@@ -32,6 +48,10 @@ CONFIDENCE, CHANGES = "confidence", "changes"
 MAX_KEPT_PIXELS = 6_000_000
 # Images alike enough for the numbers of one to be kept for the other: their ranges within this factor.
 ALIKE = 4.0
+# Of a larger slice, the middle tells what labels are, and what numbers suit objects.
+LARGEST_LOOK = 1536
+# Where a slice holds no label, so many of the stack are looked at.
+MOST_SLICES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +63,7 @@ class Result:
     request : Request
     inputs : Inputs
         Of the read region.
-    refinement : Refinement
+    refinement : Refinement or ObjectRefinement
         Of the read region.
     labels : (height, width) array
         The values of the result layer; `no_label` where a pixel has no value.
@@ -52,43 +72,62 @@ class Result:
     counts : (n_classes, n_classes) int64
         Pixels of the class that the map says (rows) and that the result says (columns); without those without a value.
     elapsed_ms : float
-    confidence : (height, width) uint8, optional
-        1 - entropy, in percent.
+    confidence : (height, width) float16, optional
+        1 - entropy, in percent; NaN where a pixel has no value.
     changes : (height, width) array, optional
-        Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes.
+        Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes. Of objects
+        the classes are background and objects; from one object to another is from objects to objects.
     """
 
     request: Request
     inputs: Inputs
-    refinement: Refinement
+    refinement: Refinement | ObjectRefinement
     labels: NDArray[Any]
     said: NDArray[Any]
     counts: NDArray[np.int64]
     elapsed_ms: float
-    confidence: NDArray[np.uint8] | None = None
+    confidence: NDArray[np.float16] | None = None
     changes: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The robust range of an image, from a few pixels of one slice: what 255 is to an 8-bit image."""
+    """The robust range of an image, from a few pixels of one slice: what 255 is to an 8-bit image.
+
+    Of objects, the ``numbers`` that suit them too, and in ``why`` how they came about. Of a map, those of the ``first``
+    result: the best of a few settings, tried on the middle of the slice.
+    """
 
     problem: Problem
     robust_range: float
+    numbers: Numbers | None = None
+    first: Numbers | None = None
+    why: str = ""
+    volume: bool = False
+
+    @property
+    def proposed(self) -> Numbers:
+        """What is proposed: the numbers of objects, those of the first result, or weak ones."""
+        return self.numbers or self.first or WEAK.in_units(self.units)
 
     @property
     def units(self) -> Units:
         """In which numbers of other images are those of this one."""
         return Units(self.problem.spacing[1], self.robust_range / 255)
 
-    def is_of(self, problem: Problem) -> bool:
-        """Tell whether it holds for a problem."""
+    def is_of(self, problem: Problem, *, volume: bool) -> bool:
+        """Tell whether it holds for a problem, whose slices are refined as a volume or not."""
         mine = self.problem
         same_image = (mine.image, mine.channels) == (problem.image, problem.channels)
-        return same_image and (mine.unit, mine.spacing) == (problem.unit, problem.spacing)
+        same_objects = mine.objects == problem.objects
+        if mine.objects and same_objects:
+            same_objects = mine.map is problem.map and self.volume == volume
+        return same_image and same_objects and (mine.unit, mine.spacing) == (problem.unit, problem.spacing)
 
     def is_like(self, other: Measured) -> bool:
         """Tell whether the numbers of one image are fit for the other too."""
+        if self.numbers is not None or other.numbers is not None:
+            return False
         ratio = self.robust_range / other.robust_range
         return self.problem.unit == other.problem.unit and 1 / ALIKE <= ratio <= ALIKE
 
@@ -110,11 +149,15 @@ class Engine:
     _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
     _stroke_maps: StrokeMaps = field(default_factory=StrokeMaps)
     _placed_maps: PlacedMaps = field(default_factory=PlacedMaps)
+    objects: ObjectWork = field(default_factory=ObjectWork)
 
     def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
         started = time.perf_counter()
         yield Stage("reading", 0.0)
+        if request.problem.objects:
+            yield from self._object_steps(request, started)
+            return
         kept = self._ready(request)
         inputs = kept.inputs
         params = request.coupled(request.params)
@@ -126,6 +169,21 @@ class Engine:
                     _judge(request, inputs)
                     kept.is_judged = True
                 yield Done(_result(request, inputs, step.refinement, started))
+
+    def _object_steps(self, request: Request, started: float) -> Steps:
+        inputs = read_all(request, self._stroke_maps, self._placed_maps)
+        painted = request.strokes is not None and (request.strokes > 0).any()
+        if inputs.objects is not None and not (inputs.objects.any() or painted):
+            raise Misfit("There is no object here.")
+        for step in self.objects.steps(request, inputs):
+            if step.refinement is None:
+                yield step
+            else:
+                yield Done(_result_of_objects(request, inputs, step.refinement, started))
+
+    def object_refiner(self, request: Request) -> ObjectRefiner:
+        """Return a refiner of the objects of a request."""
+        return self.objects.refiner(request, read_all(request, self._stroke_maps, self._placed_maps))
 
     def inputs(self, request: Request) -> Inputs:
         """Return what the layers hold of the read region."""
@@ -181,11 +239,26 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     counts = np.bincount(known, minlength=n_classes**2).reshape(n_classes, n_classes)
     result = Result(request, inputs, refinement, named(classes, values), named(said, values), counts, elapsed_ms)
     if CONFIDENCE in request.extras:
-        percent = np.round(100 * (1 - np.nan_to_num(refinement.entropy[inner], nan=1.0))).astype(np.uint8)
+        percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.float16)
         result = replace(result, confidence=percent)
     if CHANGES in request.extras:
         changes = np.where(said != classes, pairs + 1, 0).astype(np.min_scalar_type(n_classes**2))
         result = replace(result, changes=changes)
+    return result
+
+
+def _result_of_objects(request: Request, inputs: Inputs, refinement: ObjectRefinement, started: float) -> Result:
+    inner = request.region.within(request.read)
+    assert inputs.objects is not None
+    said, labels = inputs.objects[inner], refinement.labels[inner].astype(inputs.dtype, copy=False)
+    pairs = 2 * (said != 0).astype(np.uint8) + (labels != 0)
+    counts = np.bincount(pairs.ravel(), minlength=4).reshape(2, 2)
+    elapsed_ms = 1e3 * (time.perf_counter() - started)
+    result = Result(request, inputs, refinement, labels, said, counts, elapsed_ms)
+    if CONFIDENCE in request.extras:
+        result = replace(result, confidence=np.round(100 * refinement.confidence[inner]).astype(np.uint8))
+    if CHANGES in request.extras:
+        result = replace(result, changes=np.where(said != labels, pairs + 1, 0).astype(np.uint8))
     return result
 
 
@@ -228,15 +301,85 @@ def warm_up(n_channels: int) -> Steps:
     yield Stage("preparing", 0.0)
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
-    yield Done(refine(pixels, probabilities, channel_axis=-1))
+    yield Done(Refiner(pixels, channel_axis=-1).refine(probabilities, CRFParams()))
 
 
-def measure(problem: Problem, region: Region) -> Steps:
+def _looks(problem: Problem, region: Region) -> Iterator[NDArray[Any]]:
+    """Yield the labels of a slice, and those of a few others, spread over the stack, for where it has none."""
+    leading = problem.shape[:-2]
+    n_slices = math.prod(leading)
+    others = np.linspace(0, n_slices - 1, min(n_slices, MOST_SLICES)).astype(np.intp)
+    indices = [region.index, *(tuple(map(int, np.unravel_index(k, leading))) for k in others if leading)]
+    for index in indices:
+        part = read_map_layers(problem, middle_of(replace(region, index=index), LARGEST_LOOK))[0]
+        yield np.ma.filled(part, 0)
+
+
+def middle_of(region: Region, size: int) -> Region:
+    """Return the middle of a whole slice, so many pixels high and wide at most."""
+    (_, height), (_, width) = region.y, region.x
+    y, x = max(0, (height - size) // 2), max(0, (width - size) // 2)
+    return Region(region.index, (y, min(height, y + size)), (x, min(width, x + size)))
+
+
+def with_object_numbers(measured: Measured, region: Region) -> Measured:
+    """Return the numbers that suit the objects of a slice too, from its middle where it is large."""
+    problem = measured.problem
+    if measured.volume:
+        depth = problem.shape[-3]
+        region = replace(middle_of(region, round((LARGEST_LOOK**2 / depth) ** 0.5)), z=(0, depth))
+    else:
+        region = middle_of(region, LARGEST_LOOK)
+    inputs = read(problem, region)
+    assert inputs.objects is not None
+    if not inputs.objects.any():
+        # Numbers for no object yet; those of classes would not suit objects.
+        standard = standard_numbers(measured.units)
+        return replace(measured, numbers=standard)
+    spacing = problem.volume_spacing if measured.volume else problem.spacing
+    found = suggest_for_objects(inputs.image, inputs.objects, spacing=spacing, channel_axis=inputs.channel_axis)
+    numbers = Numbers.of_params(found.params).changed(border=found.border).shortened(DIGITS)
+    return replace(measured, numbers=numbers, why=found.why)
+
+
+def with_first_numbers(measured: Measured, region: Region) -> Measured:
+    """Return the numbers of the first result too; without strength, where the map is better as it is."""
+    problem = measured.problem
+    inputs = read(problem, region)
+    with warnings.catch_warnings():
+        # What is wrong with the map is said when it is refined.
+        warnings.simplefilter("ignore", InputWarning)
+        params = first_params(
+            inputs.image,
+            inputs.probabilities,
+            spacing=problem.spacing,
+            channel_axis=inputs.channel_axis,
+            is_part=True,
+        )
+    return replace(measured, first=Numbers.of_params(params).shortened())
+
+
+def standard_numbers(units: Units) -> Numbers:
+    """Return what suits objects as long as none can be looked at."""
+    relative = Numbers(
+        appearance_weight=APPEARANCE_WEIGHT,
+        appearance_position_sigma=POSITION_SIGMA,
+        smoothness_weight=SMOOTHNESS_WEIGHT,
+        smoothness_position_sigma=SMOOTHNESS_SIGMA,
+    )
+    return relative.in_units(units)
+
+
+def measure(problem: Problem, region: Region, *, volume: bool = False) -> Steps:
     """Look at a few pixels: what 255 is to an 8-bit image, and what the numbers of a map are that is not in memory."""
     yield Stage("looking at the image", 0.0)
     height, width = problem.shape[-2:]
-    y, x = max(0, height // 2 - 256), max(0, width // 2 - 256)
-    middle = Region(region.index, (y, min(height, y + 512)), (x, min(width, x + 512)))
+    middle = middle_of(region, 512)
+    if problem.is_unseen and isinstance(problem.map, Labels):
+        remember_labels(problem.map, next(filter(np.any, _looks(problem, region)), np.zeros((1, 1), np.uint8)))
+        # What they are is understood anew.
+        yield Done(None)
+        return
     if problem.is_unseen:
         remember(layers_of_map(problem.map), problem.class_axis, read_map_layers(problem, middle))
     sample = read_image(problem, middle)[::4, ::4]
@@ -244,4 +387,12 @@ def measure(problem: Problem, region: Region) -> Steps:
         # Nothing in the middle: a few pixels of all.
         step = 1 << max(0, (max(height, width) // 256).bit_length() - 1)
         sample = read_image(problem, Region(region.index, (0, height), (0, width), step))
-    yield Done(Measured(problem, 255.0 if problem.image.rgb and sample.dtype == np.uint8 else robust_range(sample)))
+    eight_bits = problem.image.rgb and sample.dtype == np.uint8
+    measured = Measured(problem, 255.0 if eight_bits else robust_range(sample), volume=volume)
+    if problem.objects:
+        yield Stage("looking at the objects", 0.3)
+        measured = with_object_numbers(measured, region)
+    elif not isinstance(problem.map, FromStrokes):
+        yield Stage("trying a few settings", 0.3)
+        measured = with_first_numbers(measured, middle)
+    yield Done(measured)

@@ -32,8 +32,8 @@ PAIRWISE, OTHER, CHANGE = range(3)
 
 
 @kernel()
-def _update_pixel(n, pairs, received, background_received, bias, q, background_q, report):
-    """Update the marginals of the open pixel ``n``."""
+def _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, report):
+    """Update the marginals of the open pixel ``n``; ``z`` has room for its candidates."""
     pixel = pairs.open_pixels[n]
     first, last = pairs.open_starts[n], pairs.open_starts[n + 1]
     none = np.float32(-np.inf)
@@ -42,22 +42,22 @@ def _update_pixel(n, pairs, received, background_received, bias, q, background_q
     sent = background_q[pixel] * background_received[pixel]
     for e in range(first, last):
         pair = pairs.open_pairs[e]
-        most = max(most, pairs.log_p[pair] + bias + received[pair])
+        z[e - first] = pairs.log_p[pair] + bias + received[pair]
+        most = max(most, z[e - first])
         sent += q[pair] * received[pair]
     new = expf(own + background_received[pixel] - most) if own > none else np.float32(0.0)
-    total, gained = new, new * background_received[pixel]
-    change = np.float32(0.0)
-    for e in range(first, last):
-        pair = pairs.open_pairs[e]
-        total += expf(pairs.log_p[pair] + bias + received[pair] - most)
+    total = new
+    for k in range(last - first):
+        z[k] = expf(z[k] - most)
+        total += z[k]
     inverse = np.float32(1.0) / total
     new *= inverse
     change = abs(new - background_q[pixel])
+    gained = new * background_received[pixel]
     background_q[pixel] = new
-    gained *= inverse
     for e in range(first, last):
         pair = pairs.open_pairs[e]
-        new = expf(pairs.log_p[pair] + bias + received[pair] - most) * inverse
+        new = z[e - first] * inverse
         change = max(change, abs(new - q[pair]))
         gained += new * received[pair]
         q[pair] = new
@@ -83,13 +83,15 @@ def _update(
     bias,
     q,
     background_q,
+    most_candidates,
     reports,
 ):
     """Update the marginals of all open pixels, block by block."""
     for block in nb.prange(len(reports)):
+        z = np.empty(most_candidates, np.float32)
         pairs = Pairs(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open)
         for n in range(block * BLOCK, min((block + 1) * BLOCK, open_pixels.size)):
-            _update_pixel(n, pairs, received, background_received, bias, q, background_q, reports[block])
+            _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, reports[block])
 
 
 @kernel()
@@ -227,6 +229,7 @@ class OwnField:
     ) -> None:
         self.pairs, self.terms, self.ways, self.shape = pairs, terms, ways, shape
         self.bias, self.damping = np.float32(bias), np.float32(damping)
+        self._most_candidates = int(np.diff(pairs.open_starts).max(initial=0))
         self.q = np.empty(pairs.pixels.size, np.float32)
         self.background = np.empty((pairs.background.size, 1), np.float32)
         self.received = np.zeros(pairs.pixels.size, np.float32)
@@ -287,6 +290,7 @@ class OwnField:
             self.bias,
             self.q,
             self.background.ravel(),
+            self._most_candidates,
             reports,
         )
         pairwise, other, _ = reports.sum(axis=0)

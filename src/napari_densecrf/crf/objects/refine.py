@@ -79,6 +79,11 @@ class ObjectRefinement:
         """How many objects there are."""
         return self._source.n_objects
 
+    @property
+    def n_held(self) -> int:
+        """How many of them are held as they were."""
+        return int(np.count_nonzero(self._held))
+
 
 @dataclass(frozen=True)
 class ObjectStep:

@@ -58,7 +58,14 @@ class Source:
     @cached_property
     def pieces(self) -> NDArray[np.int32]:
         """(depth, height, width): the connected parts of the objects, numbered from 1 on; corners connect."""
-        return connected(self.numbers, corners=True)
+        return connected(self.numbers)
+
+    @cached_property
+    def n_pieces(self) -> NDArray[np.int64]:
+        """(n_objects,): connected parts of each."""
+        owners = np.zeros(int(self.pieces.max(initial=0)) + 1, np.int64)
+        owners[self.pieces.ravel()] = self.numbers.ravel()
+        return np.bincount(owners[1:], minlength=self.n_objects + 1)[1:]
 
     def with_ids(self, numbers: NDArray[np.int32]) -> NDArray[Any]:
         """Return (*spatial): ids in place of numbers, in the type the objects came in."""
@@ -67,10 +74,10 @@ class Source:
         return taken
 
 
-def connected(numbers: NDArray[Any], *, corners: bool) -> NDArray[np.int32]:
-    """Return the connected regions of equal, non-zero values, numbered from 1 on; a plane counts as 2D."""
+def connected(numbers: NDArray[Any]) -> NDArray[np.int32]:
+    """Return the connected regions of equal, non-zero values, numbered from 1 on; corners connect."""
     plane = numbers[0] if len(numbers) == 1 else numbers
-    found = label(plane, background=0, connectivity=plane.ndim if corners else 1)
+    found = label(plane, background=0, connectivity=plane.ndim)
     regions: NDArray[np.int32] = np.ascontiguousarray(found, np.int32).reshape(numbers.shape)
     return regions
 
@@ -135,7 +142,12 @@ def as_strokes(strokes: ArrayLike, shape: tuple[int, ...]) -> tuple[NDArray[Any]
         raise ValueError(f"strokes have shape {marks.shape}: expected {shape} to match the image")
     if marks.dtype.kind not in "iu":
         raise ValueError(f"strokes hold {marks.dtype} values: expected integers, 0 = free, an id = this object")
-    return marks, marks == np.array(BACKGROUND_STROKE).astype(marks.dtype)
+    return marks, marks == background_stroke(marks.dtype)
+
+
+def background_stroke(dtype: np.dtype[Any]) -> int:
+    """Return what says background in strokes of a type."""
+    return int(np.array(BACKGROUND_STROKE).astype(dtype))
 
 
 def _fit(ids: NDArray[Any], dtype: np.dtype[Any]) -> bool:

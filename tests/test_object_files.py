@@ -257,6 +257,21 @@ def test_a_run_that_was_stopped_goes_on_and_reports_all(tmp_path, monkeypatch):
     assert about(tmp_path / "out.tif")["report"] == jobs.summary(report)
 
 
+def test_objects_that_the_image_does_not_tell_are_counted(folder, capsys):
+    image, objects = tifffile.imread(folder / "image.tif"), tifffile.imread(folder / "objects.tif")
+    rng = np.random.default_rng(0)
+    objects[5:14, 60:69] = 9
+    image[:20, 54:76] = 50 + rng.normal(0, 6, (20, 22))
+    tifffile.imwrite(folder / "image.tif", image)
+    tifffile.imwrite(folder / "objects.tif", objects)
+    assert refine(folder) == 0
+    n_held = np.count_nonzero(ndc.refine_objects(image, objects).report["held"])
+    assert n_held > 0
+    assert f"; {n_held} left as they were, as the image does not tell them" in capsys.readouterr().out
+    assert about(folder / "out.tif")["report"]["held"] == n_held
+    assert_array_equal(tifffile.imread(folder / "out.tif") == 9, objects == 9)
+
+
 def test_dry_run_says_the_border_and_writes_nothing(folder, capsys):
     assert refine(folder, "--dry-run") == 0
     said = capsys.readouterr().out

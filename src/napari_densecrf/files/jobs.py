@@ -179,7 +179,7 @@ class FileJob:
     def outcome(self) -> str:
         """What became of the objects, of a job that is done."""
         counts = summary(self.labels.report())
-        held = f", {counts['held']:,} held as the image does not tell them" if counts["held"] else ""
+        held = f"; {counts['held']:,} left as they were, as the image does not tell them" if counts["held"] else ""
         return f"{counts['objects']:,} objects, {counts['changed']:,} changed{held}"
 
     def describe(self) -> str:

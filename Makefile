@@ -24,7 +24,7 @@ $(VENV)/reference: $(VENV)/installed
 
 test: $(VENV)/installed $(VENV)/reference
 	tools/system-libraries.sh xvfb qt
-	$(DISPLAYED) --virtual $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(DISPLAYED) --virtual $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # What a change wants to know at once: two processes, and none of what is slow.
 quick: $(VENV)/installed

@@ -336,7 +336,7 @@ def object_changed(row: Any, place: int, n_objects: int) -> str:
     said = f"Object {row['id']}: {row['area_before']:,} → {row['area_after']:,} pixels"
     said += f", {row['border_moved']:.0%} of its border moved"
     if row["held"]:
-        said += "; held, as the image does not tell it from what is around"
+        said += ". Held as it was: the image does not tell it from what is around"
     return f"{said} ({place} of {n_objects})."
 
 

@@ -342,7 +342,7 @@ def object_changed(row: Any, place: int, n_objects: int) -> str:
 
 def numbers_of_objects(how: str) -> str:
     """Say how the numbers for objects came about."""
-    return f"Chosen from image and masks: {how}, and the median border moves neither out nor in."
+    return f"Chosen from image and masks: {how}. The median border moves neither out nor in."
 
 
 def too_large_for_objects(n_bytes: int) -> str:

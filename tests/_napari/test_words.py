@@ -13,8 +13,7 @@ from napari_densecrf._napari.problem.extent import Extent
 ROOT = Path(window.__file__).parent
 # What shows a sentence, with the argument that it is.
 SHOWN_BY = {"_say": 0, "show_info": 0, "show_warning": 0, "Misfit": 0, "set_text": 1}
-# The status line, and what a layer is refused for, have their own: status.py and problem/.
-FOLDERS = ("sections", "recipes", "runs", "contributions", "display")
+FOLDERS = ("sections", "recipes", "runs", "contributions", "display", "problem", "work", ".")
 
 SAMPLE = {
     "name": "cells.tif", "saved": "26 Nov 2026, 10:33", "left_out": ["cells frozen"], "extent": Extent(1, 40, 2),
@@ -27,6 +26,10 @@ SAMPLE = {
     "has_map": False, "n_more": 7, "is_beside": True,
     "row": {"id": 17, "area_before": 120, "area_after": 98, "border_moved": 0.4, "held": True}, "place": 3,
     "how": "the image changes at the borders 80% as much as at the edges beside them", "n_objects": 40,
+    "n_refined": 1, "n_other": 2, "doubt": "4 labels, each of one piece, are taken as objects", "share": 0.12,
+    "step": 4,
+    "growth": 0.02, "n_held": 3, "other": "cells", "looks_like": "it looks like a mask; convert it to Labels",
+    "largest": 2**63, "most": 2**62, "n_labels": 500,
     "background": 255, "n_bytes": 2**34,
 }  # fmt: skip
 
@@ -46,7 +49,7 @@ def literal_sentences(path):
                 text = said.value if isinstance(said, ast.Constant) else None
                 first = said.values[0] if isinstance(said, ast.JoinedStr) and said.values else None
                 text = text or (first.value if isinstance(first, ast.Constant) else None)
-                if isinstance(text, str) and " " in text.strip():
+                if isinstance(text, str) and " " in text.strip() and not text.startswith("<"):
                     yield text
 
 

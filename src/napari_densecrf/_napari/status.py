@@ -54,11 +54,11 @@ class Status:
     detail: str = ""
 
 
-PREPARING = Status("Preparing: the first run compiles, which takes up to a minute …", Light.AMBER)
-COMPUTING = Status("computing …", Light.AMBER)
-NOTHING_YET = Status("Nothing to refine yet", Light.AMBER)
-NOT_LIVE = Status("Not live: Update refines", Light.AMBER)
-CANCELLED = Status("Cancelled", Light.AMBER)
+PREPARING = Status(words.PREPARING, Light.AMBER)
+COMPUTING = Status(words.COMPUTING, Light.AMBER)
+NOTHING_YET = Status(words.NOTHING_YET, Light.AMBER)
+NOT_LIVE = Status(words.NOT_LIVE, Light.AMBER)
+CANCELLED = Status(words.CANCELLED, Light.AMBER)
 
 
 def refined(result: Result, remarks: Sequence[str], extent: Extent) -> Status:
@@ -77,31 +77,29 @@ def failed(error: Exception) -> Status:
 def _doubts(result: Result, remarks: Sequence[str], extent: Extent) -> Iterator[str]:
     problem = result.request.problem
     if problem.doubt:
-        yield f"A guess: {problem.doubt}"
+        yield words.a_guess(problem.doubt)
     yield from remarks[:1]
     for name, before, after in _areas(result):
         if result.request.problem.objects and name == "background":
             continue
         if before - after > max(MUCH_LOST * before, FEW_PIXELS):
-            yield f"{name} lost {100 * (before - after) / before:.0f}{PERCENT} of its area"
+            yield words.lost_area(name, (before - after) / before)
     if result.request.region.step > 1:
-        yield f"1/{result.request.region.step} of the resolution, as shown"
+        yield words.part_of_resolution(result.request.region.step)
     elif not result.request.is_whole_slice:
-        yield "the visible part only"
+        yield words.VISIBLE_ONLY
     if not extent.is_complete:
         yield str(extent)
 
 
 def _changes_of_objects(result: Result, refinement: ObjectRefinement) -> Iterator[str]:
     n_objects, n_held = refinement.n_objects, refinement.n_held
-    yield f"{n_objects:,} objects" if n_objects > 1 else "1 object"
+    yield words.number_of_objects(n_objects)
     share = np.count_nonzero(result.said != result.labels) / result.labels.size
     _, (_, before, after) = _areas(result)
-    size = f", their area {100 * (after - before) / before:+.0f}{PERCENT}" if before else ""
-    yield f"{100 * share:.1f}{PERCENT} of the pixels changed{size}"
+    yield words.objects_changed(share, (after - before) / before if before else None)
     if n_held:
-        them = "it is" if n_held == 1 else "they are"
-        yield f"{n_held:,} held as {them}: the image does not tell {'it' if n_held == 1 else 'them'} from around"
+        yield words.objects_held(n_held)
 
 
 def _changes(result: Result) -> Iterator[str]:
@@ -113,7 +111,7 @@ def _changes(result: Result) -> Iterator[str]:
     n_known = int(result.counts.sum())
     n_missing = result.labels.size - n_known
     if not n_known:
-        yield "no pixel here has a value, and none gets a label"
+        yield words.NO_VALUE_HERE
         return
     share = 1 - np.trace(result.counts) / n_known
     moved = sorted(_areas(result), key=lambda area: -abs(area[2] - area[1]))[:NAMED]

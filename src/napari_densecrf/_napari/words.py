@@ -8,9 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from .problem.extent import Extent
+from typing import Any, Protocol
 
 OPEN_IMAGE = "Open an image first."
 NOTHING_REFINED = "Nothing has been refined yet."
@@ -163,7 +161,15 @@ def pairs(n_images: int, missing: Sequence[str], *, has_pattern: bool) -> str:
 # ---- slices that are left
 
 
-def frozen(name: str, extent: Extent) -> str:
+class Counted(Protocol):
+    """How much has been refined, and the words for it."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left."""
+
+
+def frozen(name: str, extent: Counted) -> str:
     """Say under which name a result is kept, and how much of it is one."""
     if extent.is_complete:
         return f"Kept as “{name}”."
@@ -359,3 +365,124 @@ def paint_objects(background: int) -> str:
         "Choose an object's number above the brush and paint: what you paint is certain. "
         f"A new number makes a new object; {background} is background."
     )
+
+
+# --- the status line -----------------------------------------------------------------------------------------------
+
+# It stays with its number at the end of a line.
+PERCENT = "\N{NO-BREAK SPACE}%"
+PREPARING = "Preparing: the first run compiles, which takes up to a minute …"
+COMPUTING = "computing …"
+NOTHING_YET = "Nothing to refine yet"
+NOT_LIVE = "Not live: Update refines"
+CANCELLED = "Cancelled"
+VISIBLE_ONLY = "the visible part only"
+NO_VALUE_HERE = "no pixel here has a value, and none gets a label"
+
+
+def slices_refined(n_refined: int, n_all: int, n_other: int) -> str:
+    """Say how many slices are refined."""
+    others = f", {n_other} more with other numbers" if n_other else ""
+    return f"{n_refined} of {n_all} slices refined{others}"
+
+
+def a_guess(doubt: str) -> str:
+    """Say why what was understood is a guess."""
+    return f"A guess: {doubt}"
+
+
+def lost_area(name: str, share: float) -> str:
+    """Say that a class lost much."""
+    return f"{name} lost {100 * share:.0f}{PERCENT} of its area"
+
+
+def part_of_resolution(step: int) -> str:
+    """Say that every so many pixels were refined."""
+    return f"1/{step} of the resolution, as shown"
+
+
+def number_of_objects(n_objects: int) -> str:
+    """Say how many objects there are."""
+    return f"{n_objects:,} objects" if n_objects > 1 else "1 object"
+
+
+def objects_changed(share: float, growth: float | None) -> str:
+    """Say how many pixels of objects changed, and whether objects grew."""
+    size = "" if growth is None else f", their area {100 * growth:+.0f}{PERCENT}"
+    return f"{100 * share:.1f}{PERCENT} of the pixels changed{size}"
+
+
+def objects_held(n_held: int) -> str:
+    """Say that objects were left as they were."""
+    if n_held == 1:
+        return "1 held as it is: the image does not tell it from around"
+    return f"{n_held:,} held as they are: the image does not tell them from around"
+
+
+# --- what does not fit ---------------------------------------------------------------------------------------------
+
+OPEN_IMAGE_OR_SAMPLE = "Open an image, or File > Open Sample > Dense CRF."
+NEEDS_MAP = "Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes."
+OTHER_AXES_SHOWN = "The view shows other axes than y and x of the image: bring them back (Home, or roll the axes)."
+NO_FILM_OF_VOLUMES = "Volumes cannot be coupled in time: three axes are the most. Choose “As a volume” instead."
+NO_FILM_OF_OBJECTS = "The borders of objects cannot be coupled in time. Choose “One by one” or “As a volume” instead."
+PAINT_TWO_CLASSES = "Paint a few strokes of at least two classes: keys 1 and 2 choose the class."
+NO_OBJECT_HERE = "There is no object here."
+
+
+def not_on_grid(name: str, shapes: str, wanted: str) -> str:
+    """Say that a layer is not on the grid of the image."""
+    return f"“{name}” is {shapes}: expected {wanted} like the image."
+
+
+def no_channel_beside(name: str, other: str) -> str:
+    """Say that two layers are no channels of one image."""
+    return f"“{name}” cannot be a channel beside “{other}”: expected gray layers of one shape, in one place."
+
+
+def no_probabilities(name: str, reason: str, looks_like: str) -> str:
+    """Say what the numbers of a layer look like, which are no probabilities."""
+    return f"“{name}” {reason}: {looks_like}."
+
+
+def layers_apart(name: str, other: str) -> str:
+    """Say that the layers of a map do not lie in one place."""
+    return f"“{name}” lies elsewhere than “{other}”: expected all layers of a map in one place."
+
+
+def lies_elsewhere(name: str, other: str) -> str:
+    """Say that a map does not lie on its image."""
+    return f"“{name}” lies elsewhere than “{other}” and covers none of it: set its translate and scale."
+
+
+def is_turned(name: str, other: str) -> str:
+    """Say that a map is rotated against its image."""
+    return f"“{name}” is rotated or sheared against “{other}”: expected a map that lies as the image does."
+
+
+def needs_classes(name: str, shapes: str, wanted: str, other: str) -> str:
+    """Say which shape a map must have."""
+    return f"“{name}” is {shapes}: expected {wanted} like “{other}”, with one more axis for the classes, first or last."
+
+
+def needs_shape_or_place(name: str, shapes: str, wanted: str, other: str) -> str:
+    """Say which shape a map must have, or that it must say where it lies."""
+    return (
+        f"“{name}” is {shapes}: expected {wanted} like “{other}”, with or without an axis for the classes. "
+        "Or set scale and translate of a coarser or cropped map, so that it lies on the image."
+    )
+
+
+def too_few_axes(name: str, shapes: str) -> str:
+    """Say that an image is no image."""
+    return f"“{name}” is {shapes}: expected at least two spatial axes."
+
+
+def labels_too_large(name: str, largest: int, most: int) -> str:
+    """Say that a label passes what can be counted."""
+    return f"“{name}” has labels up to {largest}: expected at most {most}."
+
+
+def too_many_labels(name: str, n_labels: int) -> str:
+    """Say that labels are more than classes can be."""
+    return f"“{name}” has {n_labels} labels, too many for classes: are they objects? “Labels are” says so."

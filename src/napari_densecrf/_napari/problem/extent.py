@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_densecrf._napari import words
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -28,5 +30,4 @@ class Extent:
 
     def __str__(self) -> str:
         """Say it in a few words."""
-        others = f", {self.n_other} more with other numbers" if self.n_other else ""
-        return f"{self.n_refined} of {self.n_all} slices refined{others}"
+        return words.slices_refined(self.n_refined, self.n_all, self.n_other)

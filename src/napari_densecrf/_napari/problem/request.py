@@ -8,6 +8,7 @@ from typing import Any
 
 from napari.layers import Image, Labels, Layer
 
+from napari_densecrf._napari import words
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
@@ -176,7 +177,7 @@ def _problem(chosen: Chosen, view: View) -> Problem:
     problem = understand(chosen.image, chosen.map, leading, chosen.channels, labels_are)
     n_axes = len(view.point)
     if view.displayed[-2:] != (n_axes - 2, n_axes - 1):
-        raise Misfit("The view shows other axes than y and x of the image: bring them back (Home, or roll the axes).")
+        raise Misfit(words.OTHER_AXES_SHOWN)
     return problem
 
 
@@ -184,9 +185,9 @@ def _resolved(problem: Problem, chosen: Chosen, numbers: Numbers, view: View) ->
     joined = is_joined(problem, chosen)
     is_film = joined and chosen.slices == FILM
     if is_film and not problem.may_be_film:
-        raise Misfit("Volumes cannot be coupled in time: three axes are the most. Choose “As a volume” instead.")
+        raise Misfit(words.NO_FILM_OF_VOLUMES)
     if is_film and problem.objects:
-        raise Misfit("The borders of objects cannot be coupled in time. Choose “One by one” or “As a volume” instead.")
+        raise Misfit(words.NO_FILM_OF_OBJECTS)
     around = _slices_around(problem, chosen, numbers)
     if shows_a_part(problem, chosen, numbers):
         region = visible_part(problem, view, depth=2 * around + 1)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from napari.layers import Image, Labels, Layer
 
+from napari_densecrf._napari import words
 from napari_densecrf.door.axes import Arrangement, Brought, arrangements, letter_of, same_axes
 from napari_densecrf.door.missing import share_words
 from napari_densecrf.door.resampled import Along, MapOnImage, Stacked
@@ -245,7 +246,7 @@ class Problem:
         spatial = same_axes(shape, self.shape)
         if spatial is not None:
             return LayerAxes(layer, spatial)
-        raise Misfit(f"“{layer.name}” is {_words(shape)}: expected {_words(self.shape)} like the image.")
+        raise Misfit(words.not_on_grid(layer.name, _words(shape), _words(self.shape)))
 
     def letters(self, last: str) -> str:
         """Return letters for the spatial axes, as the command line takes them: those before ``last`` count images.
@@ -330,18 +331,15 @@ def understand(
         With one sentence for the user.
     """
     if image is None:
-        raise Misfit("Open an image, or File > Open Sample > Dense CRF.")
+        raise Misfit(words.OPEN_IMAGE_OR_SAMPLE)
     for layer in channels[1:]:
         if not is_channel_beside(image, layer):
-            raise Misfit(
-                f"“{layer.name}” cannot be a channel beside “{image.name}”: expected gray layers of one shape, in one "
-                "place."
-            )
+            raise Misfit(words.no_channel_beside(layer.name, image.name))
     if channels:
         # Each of the layers is gray.
         leading = SLICES
     if source is None or source is image:
-        raise Misfit("Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes.")
+        raise Misfit(words.NEEDS_MAP)
     brought, map_brought = brought_image(image), _brought_map(source)
     n_layers = len(layers_of_map(source)) if isinstance(source, tuple) else 1
     fits = [fit for fit in arrangements(brought, map_brought, n_layers=n_layers) if _as_said(fit, leading)]
@@ -349,7 +347,7 @@ def understand(
     layer = layers_of_map(source)[0]
     if best.values is not None and best.values.kind is not Kind.PROBABILITIES:
         single = None if isinstance(source, tuple) else layer
-        sentence = f"“{layer.name}” {best.values.why}: {_looks_like(best.values)}."
+        sentence = words.no_probabilities(layer.name, best.values.why, _looks_like(best.values))
         raise Misfit(sentence, single, best.values, best.class_axis)
     doubt = "" if leading else best.doubt
     objects, labels_doubt = _are_objects(source, labels_are)
@@ -470,9 +468,7 @@ def _along(image: Image, source: Map, fit: Arrangement) -> tuple[Along, ...]:
         its = places_along(image, fit.spatial, layer, fit.map_spatial)
         for one, other, size in zip(found, its, sizes, strict=True):
             if abs(one.offset - other.offset) + size * abs(one.scale - other.scale) > 0.25:
-                raise Misfit(
-                    f"“{layer.name}” lies elsewhere than “{first.name}”: expected all layers of a map in one place."
-                )
+                raise Misfit(words.layers_apart(layer.name, first.name))
     return found
 
 
@@ -492,7 +488,7 @@ def _words_of_place(image: Image, source: Map, fit: Arrangement, found: Sequence
     share = math.prod(shares)
     if share == 0:
         raise Misfit(
-            f"“{layer.name}” lies elsewhere than “{image.name}” and covers none of it: set its translate and scale.",
+            words.lies_elsewhere(layer.name, image.name),
             layer,
             laying=laying(image, fit.spatial, layer, fit.map_spatial),
         )
@@ -504,9 +500,7 @@ def _words_of_place(image: Image, source: Map, fit: Arrangement, found: Sequence
 
 
 def _turned(image: Image, layer: Layer) -> Misfit:
-    return Misfit(
-        f"“{layer.name}” is rotated or sheared against “{image.name}”: expected a map that lies as the image does."
-    )
+    return Misfit(words.is_turned(layer.name, image.name))
 
 
 def brought_image(image: Image) -> Brought:
@@ -554,13 +548,9 @@ def _misfit_of_shapes(image: Image, source: Map, fit: Arrangement | None = None)
     first, shape = layers_of_map(source)[0], shape_of(image)
     wanted = _words(shape[:-1] if image.rgb else shape)
     if fit is None:
-        return Misfit(
-            f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with one more axis "
-            "for the classes, first or last."
-        )
+        return Misfit(words.needs_classes(first.name, _words(shape_of(first)), wanted, image.name))
     return Misfit(
-        f"“{first.name}” is {_words(shape_of(first))}: expected {wanted} like “{image.name}”, with or without an axis "
-        "for the classes; or set scale and translate of a coarser or cropped map, so that it lies on the image.",
+        words.needs_shape_or_place(first.name, _words(shape_of(first)), wanted, image.name),
         first,
         laying=laying(image, fit.spatial, first, fit.map_spatial),
     )
@@ -584,7 +574,7 @@ def understand_alone(image: Image) -> Problem:
         channel_axis = next(iter(named or short), None)
     spatial = tuple(axis for axis in range(n_axes) if axis != channel_axis)
     if len(spatial) < 2:
-        raise Misfit(f"“{image.name}” is {_words(shape)}: expected at least two spatial axes.")
+        raise Misfit(words.too_few_axes(image.name, _words(shape)))
     return Problem(image, (), spatial, channel_axis, None, 0)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import (
@@ -270,14 +271,14 @@ def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.in
     if known is None or known[0] != id(data):
         found = labels_in(without_label(layer, data))
         if len(found) and found[-1] > np.iinfo(np.int64).max:
-            raise Misfit(f"“{layer.name}” has labels up to {found[-1]}: expected at most {np.iinfo(np.int64).max}.")
+            raise Misfit(words.labels_too_large(layer.name, int(found[-1]), np.iinfo(np.int64).max))
         known = id(data), found.astype(np.int64)
     here = None if part is None else np.unique(np.ma.compressed(without_label(layer, part)))
     values = known[1] if here is None else np.union1d(known[1], here.astype(np.int64))
     if len(values) < 2:
         values = np.unique(np.concatenate([values, [0, int(values.max(initial=0)) or 1]]))
     if len(values) > MAX_CLASSES:
-        raise Misfit(f"“{layer.name}” has {len(values)} labels: expected classes, not one label per object.")
+        raise Misfit(words.too_many_labels(layer.name, len(values)))
     _classes[layer] = known[0], values
     return values
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, Problem
 from napari_densecrf.choose.classify import PixelClassifier, Samples
@@ -60,7 +61,7 @@ class StrokeMaps:
         painted = [here, *self._others(problem, region)]
         n_classes = max(int(one.strokes.max(initial=0)) for one in painted)
         if len(np.unique(np.concatenate([one.samples.classes for one in painted]))) < 2:
-            raise Misfit("Paint a few strokes of at least two classes: keys 1 and 2 choose the class.")
+            raise Misfit(words.PAINT_TWO_CLASSES)
         key = (id(here.classifier), n_classes)
         known = [one.strokes for one in painted]
         if self._last is None or self._last[0] != key or not _equal(self._last[1], known):

@@ -14,6 +14,7 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.axes import levels_of
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
@@ -174,7 +175,7 @@ class Engine:
         inputs = read_all(request, self._stroke_maps, self._placed_maps)
         painted = request.strokes is not None and (request.strokes > 0).any()
         if inputs.objects is not None and not (inputs.objects.any() or painted):
-            raise Misfit("There is no object here.")
+            raise Misfit(words.NO_OBJECT_HERE)
         for step in self.objects.steps(request, inputs):
             if step.refinement is None:
                 yield step

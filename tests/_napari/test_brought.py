@@ -174,7 +174,6 @@ def test_what_is_no_map_is_named_and_one_click_makes_it_one(start, kind):
 @pytest.mark.parametrize(
     ("brought", "words"),
     [
-        (Labels(np.arange(T.size).reshape(T.shape), name="map"), "classes, not one label per object"),
         (Image(SOFT[:50], name="map"), "expected 64 x 64 like “image”"),
         (Image(P, name="map", translate=(0, 900, 900)), "lies elsewhere than “image” and covers none of it"),
         (Image(P, name="map", rotate=np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])), "rotated or sheared"),

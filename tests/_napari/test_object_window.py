@@ -100,6 +100,17 @@ def test_what_labels_are_may_be_said(start):
     assert session.numbers != classes
 
 
+def test_too_many_labels_are_no_classes(start):
+    image, _ = cells()
+    session = start(image, np.arange(image.size).reshape(image.shape))
+    assert session.problem.objects
+    understood = []
+    session.inputs_changed.connect(understood.append)
+    session.choose(by=USER, labels_are=CLASSES)
+    rest(session)
+    assert "too many for classes: are they objects?" in str(understood[-1])
+
+
 def test_a_few_labels_of_one_piece_are_a_guess(start):
     image, rough = cells(n=4)
     session = start(image, rough)

@@ -16,6 +16,12 @@ MOST_LAYERS = 9
 OURS = ("refined", "confidence", "changes", "compared", "influence", "applied", "strokes", "frozen")
 
 
+def cells(shape):
+    """Return objects, a number each."""
+    y, x = np.indices(shape)[-2:]
+    return ((y // 10) * 6 + x // 10 + 1) * ((y % 10 < 7) & (x % 10 < 7))
+
+
 def brought(rng):
     """Return a layer of a kind that people bring."""
     shape = (3, 40, 50) if rng.random() < 0.3 else (40, 50)
@@ -35,6 +41,9 @@ def brought(rng):
         lambda: Labels(rough),
         lambda: Labels(rough * 70000 - 1),
         lambda: Labels(np.zeros(shape, int)),
+        lambda: Labels(cells(shape)),
+        lambda: Labels(3 * cells(shape).astype(np.uint16)),
+        lambda: Image(probabilities[..., ::2, ::2], scale=(1,) * (len(shape) - 1) + (2, 2)),
         lambda: Image(image, translate=(5,) * len(shape), name="<h1>elsewhere</h1>"),
         lambda: Image(image, scale=(0.5,) * len(shape), units=("um",) * len(shape)),
     ]
@@ -77,7 +86,7 @@ class Driver:
         control.value = int(self.rng.integers(0, 8)) if name == "n_iterations" else float(self.rng.uniform(0.3, 0.9))
 
     def choose(self):
-        name = ("image", "probabilities", "strokes", "region", "slices", "leading")[self.rng.integers(6)]
+        name = ("image", "probabilities", "strokes", "region", "slices", "leading", "labels_are")[self.rng.integers(7)]
         choices = self.widget[name].choices
         if choices:
             self.widget[name].value = choices[self.rng.integers(len(choices))]

@@ -176,6 +176,8 @@ class Subject:
             if not -len(shape) <= axis < len(shape):
                 raise ValueError(f"channel_axis is {axis}: the image has axes 0 to {len(shape) - 1}")
             del shape[axis]
+        if 0 in shape:
+            raise ValueError(f"the image is empty, of shape {self._image.shape}: expected at least one pixel")
         return tuple(shape)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
-from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, object_bias, with_object_bias
+from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, with_object_bias
 from napari_densecrf.crf.objects.report import border_of
 from napari_densecrf.params import CRFParams, PairwiseKernel
 
@@ -400,6 +400,3 @@ def refine_objects(
     if params is None:
         params = balanced(refiner, standard_params(refiner), border)
     return refiner.refine(params, border)
-
-
-__all__ = ["ObjectNumbers", "object_bias", "refine_objects", "suggest_for", "suggest_for_objects"]

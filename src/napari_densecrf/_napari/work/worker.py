@@ -257,7 +257,7 @@ def _result_of_objects(request: Request, inputs: Inputs, refinement: ObjectRefin
     elapsed_ms = 1e3 * (time.perf_counter() - started)
     result = Result(request, inputs, refinement, labels, said, counts, elapsed_ms)
     if CONFIDENCE in request.extras:
-        result = replace(result, confidence=np.round(100 * refinement.confidence[inner]).astype(np.uint8))
+        result = replace(result, confidence=np.round(100 * refinement.confidence[inner]).astype(np.float16))
     if CHANGES in request.extras:
         result = replace(result, changes=np.where(said != labels, pairs + 1, 0).astype(np.uint8))
     return result

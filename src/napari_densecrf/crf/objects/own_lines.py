@@ -12,6 +12,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf.crf.grid_gaussian import add_scaled
 from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
 
 from .pairs import Pairs
@@ -109,20 +110,14 @@ def own_lines(pairs: Pairs, shape: tuple[int, int, int]) -> OwnLines:
 
 
 @kernel()
-def _add_scaled(target, source, factor):
-    for k in range(target.size):
-        target[k] += factor * source[k]
-
-
-@kernel()
 def _along_x(taps, values, out):
     """Convolve one line."""
     size = values.size
     for k in range(size):
         out[k] = taps[0] * values[k]
     for t in range(1, min(taps.size, size)):
-        _add_scaled(out[t:], values[: size - t], taps[t])
-        _add_scaled(out[: size - t], values[t:], taps[t])
+        add_scaled(out[t:], values[: size - t], taps[t])
+        add_scaled(out[: size - t], values[t:], taps[t])
 
 
 @kernel()
@@ -132,7 +127,7 @@ def _add_line(spans, offsets, here, there, factor, values, out):
     if left < right:
         a = offsets[here] - spans[here, 0]
         b = offsets[there] - spans[there, 0]
-        _add_scaled(out[a + left : a + right], values[b + left : b + right], factor)
+        add_scaled(out[a + left : a + right], values[b + left : b + right], factor)
 
 
 @kernel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -185,8 +184,3 @@ def chunks(work: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 def half_pixel(spacing: tuple[float, ...]) -> float:
     """Return how far the border of an object lies beyond the middle of its outermost pixels."""
     return 0.5 * min(spacing)
-
-
-def n_points(shape: tuple[int, ...]) -> int:
-    """Return the number of pixels."""
-    return math.prod(shape)

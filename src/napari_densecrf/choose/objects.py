@@ -11,6 +11,7 @@ between objects and background is such that the median border moves neither out 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,9 +49,10 @@ LEVEL_LOOK, MADE_BY_THRESHOLD, BORDER_OF_THRESHOLD = 3.0, 0.32, 3.0
 FEWEST_SAMPLES = 50
 # The median border may move by so much of a pixel before the balance is changed; the balance is found this near.
 NEITHER_OUT_NOR_IN = 0.02
+FIRST_BIAS = 0.5
 MOST_BIAS = 4.0
-MOST_TRIALS = 6
-PIXELS_TO_TRY = 2**19
+MOST_TRIALS = 7
+PIXELS_TO_TRY, PLACES_A_PART = 2**18, 128
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,8 @@ def standard_params(refiner: ObjectRefiner) -> CRFParams:
 def balanced(refiner: ObjectRefiner, params: CRFParams, border: float) -> CRFParams:
     """Return the parameters with the label bias at which the median border moves neither out nor in.
 
-    Found by halving between no bias and `MOST_BIAS`, on the part of a large image with the most borders.
+    Found by false position between no bias and `MOST_BIAS`, on the part of a large image with the most borders. A point
+    that stays at one end twice counts half, so that the other end moves too (the Illinois rule).
     """
     part = _busiest_part(refiner)
     numbers = part.source.numbers
@@ -264,18 +267,24 @@ def balanced(refiner: ObjectRefiner, params: CRFParams, border: float) -> CRFPar
         moved = (report["area_after"] - report["area_before"])[counted] / perimeters[counted]
         return float(np.median(moved))
 
-    first = median_move(0.0)
-    if abs(first) <= NEITHER_OUT_NOR_IN:
+    other, at_other = 0.0, median_move(0.0)
+    if abs(at_other) <= NEITHER_OUT_NOR_IN:
         return params
-    low, high = (0.0, MOST_BIAS) if first < 0 else (-MOST_BIAS, 0.0)
-    bias = 0.0
-    for _ in range(MOST_TRIALS):
-        bias = (low + high) / 2
-        move = median_move(bias)
-        if abs(move) <= NEITHER_OUT_NOR_IN:
-            break
-        low, high = (bias, high) if move < 0 else (low, bias)
-    return with_object_bias(params, bias)
+    bias = math.copysign(FIRST_BIAS, -at_other)
+    move = median_move(bias)
+    tried = {other: abs(at_other), bias: abs(move)}
+    while len(tried) < MOST_TRIALS and abs(move) > NEITHER_OUT_NOR_IN and abs(bias) < MOST_BIAS:
+        if move * at_other > 0:
+            # What is sought lies beyond.
+            other, at_other, bias = bias, move, 2 * bias
+            move = median_move(bias)
+        else:
+            between = bias - move * (bias - other) / (move - at_other)
+            new = median_move(between)
+            other, at_other = (bias, move) if new * move < 0 else (other, at_other / 2)
+            bias, move = between, new
+        tried[bias] = abs(move)
+    return with_object_bias(params, min(tried, key=lambda bias: tried[bias]))
 
 
 def _busiest_part(refiner: ObjectRefiner) -> ObjectRefiner:
@@ -285,10 +294,12 @@ def _busiest_part(refiner: ObjectRefiner) -> ObjectRefiner:
         return refiner
     side = (PIXELS_TO_TRY / grid.n_points) ** (1 / len(grid.shape))
     size = [max(1, int(n * side)) for n in grid.shape]
-    busy = uniform_filter(
-        border_of(refiner.source.numbers).reshape(grid.shape).astype(np.float32), size, mode="constant"
-    )
-    middle = np.unravel_index(int(busy.argmax()), grid.shape)
+    # Every so many pixels are enough to tell where there are many borders.
+    steps = [max(1, n // PLACES_A_PART) for n in size]
+    borders = border_of(refiner.source.numbers).reshape(grid.shape)[tuple(slice(None, None, step) for step in steps)]
+    few = [n // step for n, step in zip(size, steps, strict=True)]
+    busy = uniform_filter(borders.astype(np.float32), few, mode="constant")
+    middle = np.array(np.unravel_index(int(busy.argmax()), busy.shape)) * steps
     starts = [min(max(int(m) - n // 2, 0), whole - n) for m, n, whole in zip(middle, size, grid.shape, strict=True)]
     part = tuple(slice(start, start + n) for start, n in zip(starts, size, strict=True))
     return ObjectRefiner(

@@ -32,6 +32,11 @@ PAIRWISE, OTHER, CHANGE = range(3)
 
 
 @kernel()
+def _exponential(value):
+    return expf(value) if value < np.float32(0.0) else np.float32(1.0)
+
+
+@kernel()
 def _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, report):
     """Update the marginals of the open pixel ``n``; ``z`` has room for its candidates."""
     pixel = pairs.open_pixels[n]
@@ -45,10 +50,11 @@ def _update_pixel(n, pairs, received, background_received, bias, q, background_q
         z[e - first] = pairs.log_p[pair] + bias + received[pair]
         most = max(most, z[e - first])
         sent += q[pair] * received[pair]
-    new = expf(own + background_received[pixel] - most) if own > none else np.float32(0.0)
+    # One of the exponents is 0: its exponential is known, and most pixels have two candidates.
+    new = _exponential(own + background_received[pixel] - most) if own > none else np.float32(0.0)
     total = new
     for k in range(last - first):
-        z[k] = expf(z[k] - most)
+        z[k] = _exponential(z[k] - most)
         total += z[k]
     inverse = np.float32(1.0) / total
     new *= inverse

@@ -64,10 +64,10 @@ def _flood(marks, shape, wanted, corners, stack, n_waiting):
 
 
 @kernel()
-def _look_at(number, pixels, labels, certain, before, height, width, lost, filled):
-    """Mark what an object has that is not connected to a core, and its new holes; return how many pieces it has.
+def _look_at(number, pixels, labels, certain, before, height, width, for_holes, lost, filled):
+    """Mark an object's new holes, or what is not connected to a core of it; return how many pieces have a core.
 
-    Pieces are those with a core. ``before`` are the labels as they came.
+    ``before`` are the labels as they came.
     """
     z0, y0, x0, z1, y1, x1 = _box_of(pixels, labels, number, height, width)
     if z1 < 0:
@@ -83,6 +83,9 @@ def _look_at(number, pixels, labels, certain, before, height, width, lost, fille
         if labels[pixel] == number:
             x, y, z = pixel % width, (pixel // width) % height, pixel // (width * height)
             marks[((z - base_z) * shape[1] + y - y0 + 1) * shape[2] + x - x0 + 1] = OWN
+    if for_holes:
+        _find_holes(number, labels, before, (base_z, y0 - 1, x0 - 1), shape, height, width, marks, stack, filled)
+        return 0
     n_pieces = 0
     for n in range(pixels.size):
         pixel = np.int64(pixels[n])
@@ -100,16 +103,13 @@ def _look_at(number, pixels, labels, certain, before, height, width, lost, fille
             x, y, z = pixel % width, (pixel // width) % height, pixel // (width * height)
             if marks[((z - base_z) * shape[1] + y - y0 + 1) * shape[2] + x - x0 + 1] == OWN:
                 lost[pixel] = True
-    _find_holes(number, labels, before, (base_z, y0 - 1, x0 - 1), shape, height, width, marks, stack, filled)
     return n_pieces
 
 
 @kernel()
 def _find_holes(number, labels, before, base, shape, height, width, marks, stack, filled):
-    """Mark background within one object that was no background before. Here OWN and REACHED are the object."""
+    """Mark background within one object that was no background before."""
     depth = labels.size // (height * width)
-    for k in range(marks.size):
-        marks[k] = OWN if marks[k] != OTHER else OTHER
     # The corner of the box, which has a margin, lies outside; of a plane too.
     marks[0] = REACHED
     stack[0] = 0
@@ -150,12 +150,24 @@ def _find_holes(number, labels, before, base, shape, height, width, marks, stack
 
 
 @parallel_kernel()
-def _look_at_all(starts, pixels, labels, certain, before, height, width, split, lost, filled, n_pieces):
-    """Look at every object, chunk by chunk."""
+def _look_at_all(starts, pixels, labels, certain, before, height, width, split, wanted, for_holes, lost, filled, found):
+    """Look at every object that is wanted, chunk by chunk; write how many pieces each has."""
     for chunk in nb.prange(split.size - 1):
         for k in range(split[chunk], split[chunk + 1]):
-            own = pixels[starts[k] : starts[k + 1]]
-            n_pieces[k] = _look_at(k + 1, own, labels, certain, before, height, width, lost, filled)
+            if wanted[k]:
+                own = pixels[starts[k] : starts[k + 1]]
+                found[k] = _look_at(k + 1, own, labels, certain, before, height, width, for_holes, lost, filled)
+
+
+@kernel()
+def _objects_at(starts, pixels, changed, found):
+    """Tell of each object whether one of its pixels, or of those that it might have, has changed."""
+    for k in range(starts.size - 1):
+        found[k] = False
+        for n in range(starts[k], starts[k + 1]):
+            if changed[pixels[n]]:
+                found[k] = True
+                break
 
 
 @kernel()
@@ -193,12 +205,14 @@ def make_whole(source: Source, field: OwnField, winners: NDArray[np.int32]) -> N
     _, height, width = source.numbers.shape
     labels = winners.copy()
     split = chunks(np.diff(pairs.starts), MOST_CHUNKS)
+    lost, filled = np.zeros(labels.size, np.bool_), np.zeros(labels.size, np.int32)
+    n_pieces = np.zeros(source.n_objects, np.int64)
+    wanted = np.ones(source.n_objects, np.bool_)
+    in_pairs = (pairs.starts, pairs.pixels, labels, pairs.certain, numbers)
     q: NDArray[np.float32] | None = None
     for turn in range(MOST_ROUNDS + 1):
-        lost, filled = np.zeros(labels.size, np.bool_), np.zeros(labels.size, np.int32)
-        n_pieces = np.zeros(source.n_objects, np.int64)
-        in_pairs = (pairs.starts, pairs.pixels, labels, pairs.certain, numbers)
-        _look_at_all(*in_pairs, height, width, split, lost, filled, n_pieces)
+        lost[:] = False
+        _look_at_all(*in_pairs, height, width, split, wanted, False, lost, filled, n_pieces)
         given = np.flatnonzero(lost)
         broken = np.flatnonzero(n_pieces > source.n_pieces)
         if not given.size and not broken.size:
@@ -206,22 +220,28 @@ def make_whole(source: Source, field: OwnField, winners: NDArray[np.int32]) -> N
         if turn == MOST_ROUNDS:
             labels[given] = 0
             break
+        before = labels.copy()
         if given.size:
             q = field.q.copy() if q is None else q
             candidates = (pairs.starts, pairs.open_starts, pairs.open_pairs)
-            places = _places(pairs.open_pixels, given)
+            places = _places(pairs.open_pixels, lost, given)
             _pass_on(given, places, *candidates, q, field.background.ravel(), labels)
         for k in broken:
             own = pairs.pixels[pairs.starts[k] : pairs.starts[k + 1]]
             labels[own[numbers[own] == k + 1]] = k + 1
+        _objects_at(pairs.starts, pairs.pixels, labels != before, wanted)
+    wanted[:] = True
+    _look_at_all(*in_pairs, height, width, split, wanted, True, lost, filled, n_pieces)
     holes = np.flatnonzero(filled)
     labels[holes] = filled[holes]
     return labels.reshape(source.numbers.shape)
 
 
-def _places(open_pixels: NDArray[np.int32], lost: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return where each lost pixel, in ascending order, stands among the open ones; -1 where it does not."""
-    is_lost = np.isin(open_pixels, lost)
-    places = np.full(lost.size, -1, np.intp)
-    places[np.searchsorted(lost, open_pixels[is_lost])] = np.flatnonzero(is_lost)
+def _places(
+    open_pixels: NDArray[np.int32], lost: NDArray[np.bool_], given: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return where each given pixel, in ascending order, stands among the open ones; -1 where it does not."""
+    among = np.flatnonzero(lost[open_pixels])
+    places = np.full(given.size, -1, np.intp)
+    places[np.searchsorted(given, open_pixels[among])] = among
     return places

@@ -16,7 +16,7 @@ import reference
 from cases import cells, kernels, tissue, volume
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.crf.influence import EXACT_POINTS
-from napari_densecrf.crf.numba.compile import one_at_a_time
+from napari_densecrf.crf.numba.parallel import one_at_a_time
 
 # The function of the same name hides the module as an attribute of the package.
 influence_module = sys.modules["napari_densecrf.crf.influence"]

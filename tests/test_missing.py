@@ -14,7 +14,7 @@ import reference
 from cases import all_cases
 from napari_densecrf.blank import named
 from napari_densecrf.cli import main
-from napari_densecrf.crf.numba.compile import threads_at_most
+from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.files.read import read
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* of the pixels have no value")

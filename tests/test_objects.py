@@ -9,7 +9,7 @@ from scipy import ndimage as ndi
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.choose import objects as choosing
-from napari_densecrf.crf.numba.compile import threads_at_most
+from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.crf.objects.refine import ObjectRefiner
 from reference import features, pairwise_matrix, positions
 

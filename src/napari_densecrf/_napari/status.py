@@ -14,7 +14,7 @@ import numpy as np
 from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.extent import Extent
 from napari_densecrf._napari.work.worker import Result
-from napari_densecrf.crf.numba.compile import n_threads
+from napari_densecrf.crf.numba.parallel import n_threads
 from napari_densecrf.crf.objects.refine import ObjectRefinement
 from napari_densecrf.door.missing import share_words
 

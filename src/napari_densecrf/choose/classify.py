@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import Grid, from_image
-from napari_densecrf.crf.numba.compile import n_threads
+from napari_densecrf.crf.numba.parallel import n_threads
 from napari_densecrf.crf.unary import stroke_classes
 
 # Sigmas of the smoothing, in pixels of the axis that is sampled finest.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
 REACH_SIGMAS = 4.0
@@ -214,12 +215,11 @@ def _convolve_run(taps, inverse_root, values, first, last, out):
 
 
 @parallel_kernel()
-def _convolve_planes(taps, inverse_root, values, out):
-    """Convolve values (depth, plane), times the inverse root of each plane, along the first axis."""
+def _convolve_planes(given, run):
+    """Convolve a part of values (depth, plane), times the inverse root of each plane, along the first axis."""
+    taps, inverse_root, values, n_runs, out = arguments_of(given)
     size = values.shape[1]
-    n_runs = max(1, size // VALUES_A_RUN)
-    for run in nb.prange(n_runs):
-        _convolve_run(taps, inverse_root, values, size * run // n_runs, size * (run + 1) // n_runs, out)
+    _convolve_run(taps, inverse_root, values, size * run // n_runs, size * (run + 1) // n_runs, out)
 
 
 @kernel()
@@ -240,13 +240,11 @@ def _add_rows(grid, source, values, messages, first, last):
 
 
 @parallel_kernel()
-def _add_messages(grid, source, values, messages):
-    """Add what `smooth_part` writes, for all lines: messages like ``values``, (depth * height, width * n_channels)."""
+def _add_messages(given, run):
+    """Add what `smooth_part` writes, for some lines: messages like ``values``, (depth * height, width * n_channels)."""
+    grid, source, values, n_runs, messages = arguments_of(given)
     n_lines = len(values)
-    n_runs = max(1, n_lines // ROWS_A_RUN)
-    for run in nb.prange(n_runs):
-        first, last = n_lines * run // n_runs, n_lines * (run + 1) // n_runs
-        _add_rows(grid, source, values, messages, first, last)
+    _add_rows(grid, source, values, messages, n_lines * run // n_runs, n_lines * (run + 1) // n_runs)
 
 
 def no_kernel_on_grid(width: int) -> OnGrid:
@@ -329,8 +327,9 @@ class GridGaussian:
         depth = self.shape[0]
         if depth == 1:
             return values
-        source = np.empty_like(values)
-        _convolve_planes(self.taps[0], self.inverse_roots[0], values.reshape(depth, -1), source.reshape(depth, -1))
+        source, planes = np.empty_like(values), values.reshape(depth, -1)
+        n_runs = max(1, planes.shape[1] // VALUES_A_RUN)
+        _convolve_planes(n_runs, self.taps[0], self.inverse_roots[0], planes, n_runs, source.reshape(depth, -1))
         return source
 
     def add_messages(self, marginals: NDArray[np.float32], weight: float, messages: NDArray[np.float32]) -> None:
@@ -343,7 +342,8 @@ class GridGaussian:
         depth, height, _ = self.shape
         values = marginals.reshape(depth * height, -1)
         source = self.along_z(values)
-        _add_messages(self.on_grid(weight, marginals.shape[1]), source, values, messages.reshape(values.shape))
+        on_grid, n_runs = self.on_grid(weight, marginals.shape[1]), max(1, len(values) // ROWS_A_RUN)
+        _add_messages(n_runs, on_grid, source, values, n_runs, messages.reshape(values.shape))
 
 
 class MaskedGridGaussian:

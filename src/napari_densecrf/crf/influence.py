@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
 from napari_densecrf.crf.numba.vectormath import expf
 from napari_densecrf.params import CRFParams, PairwiseKernel, Sigma
 
@@ -118,7 +118,7 @@ def _multiply(a, b, out):
         out[p] = a[p] * b[p]
 
 
-@kernel()
+@serial_kernel()
 def _row_sums(dims, features, steps, row_sums):
     """Write ``n_i = sum_j k(i, j)`` of all points, j = i included: (n_points,) float64, O(n_points^2)."""
     n_points = features.shape[1]
@@ -134,7 +134,7 @@ def _row_sums(dims, features, steps, row_sums):
         row_sums[pixel] = total
 
 
-@kernel()
+@serial_kernel()
 def _moments(dims, features, steps, pixel, k, moments):
     """Write k(pixel, j) of all points, (n_points,) float32, and the sums of k, k u and k u u^T.
 
@@ -207,7 +207,7 @@ def _first_of(values, value):
     return -1
 
 
-@kernel()
+@serial_kernel()
 def _carry(dims, features, steps, anchor, expansion, k, carried, weights, nearest):
     """Carry the row sum of one anchor to all points, and return where the next anchor helps most; -1 for nowhere.
 

@@ -17,15 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.blank import label_type, no_label
 from napari_densecrf.crf.lattice.filtering import Runs, part_of_run
 from napari_densecrf.crf.lattice.lattice import MAX_POINTS_A_RUN, Lattice
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
 from napari_densecrf.crf.numba.memory import whole_empty
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.params import CRFParams
 
 from .grid_gaussian import GridGaussian, no_kernel_on_grid
@@ -40,6 +41,7 @@ from .update import (
     UPDATE,
     Compatibility,
     OnLattice,
+    Pass,
     Pixels,
     update_runs,
 )
@@ -85,10 +87,10 @@ def _argmax_block(marginals, last_label, labels):
 
 
 @parallel_kernel()
-def _argmax(marginals, last_label, labels):
-    for block in nb.prange(-(-len(labels) // BLOCK)):
-        first, last = part_of_run(block, BLOCK, len(labels))
-        _argmax_block(marginals[first:last], last_label, labels[first:last])
+def _argmax(given, block):
+    marginals, last_label, labels = arguments_of(given)
+    first, last = part_of_run(block, BLOCK, len(labels))
+    _argmax_block(marginals[first:last], last_label, labels[first:last])
 
 
 def most_probable(
@@ -110,7 +112,7 @@ def most_probable(
         `no_label` of the type for a point without one.
     """
     labels = np.empty(len(marginals), label_type(n_labels))
-    _argmax(marginals, n_labels - 1, labels)
+    _argmax(-(-len(labels) // BLOCK), marginals, n_labels - 1, labels)
     if valid is not None:
         labels[~valid] = no_label(labels.dtype)
     return labels
@@ -158,14 +160,16 @@ def _compatibility(params: CRFParams, n_labels: int, n_channels: int) -> Compati
 
 
 class _NoLattice:
-    """Stands where no kernel needs a lattice: its points have no corners, its runs no slots."""
+    """Stands where no kernel needs a lattice: its runs have no slots, and its points no simplices.
 
-    corners = ()
+    It has the corners that a lattice would have, as code is compiled for their number.
+    """
 
-    def __init__(self, n_points: int) -> None:
+    def __init__(self, n_points: int, n_dims: int) -> None:
+        self.corners = tuple(range(n_dims + 1))
         self.runs = Runs(
-            vertices=np.empty((n_points, 0), np.uint16),
-            weights=np.empty((n_points, 0), np.float32),
+            vertices=np.empty((0, n_dims + 1), np.uint16),
+            weights=np.empty((0, n_dims + 1), np.float32),
             points_a_run=MAX_POINTS_A_RUN,
             run_slots=np.zeros(-(-n_points // MAX_POINTS_A_RUN) + 1, np.int64),
             slot_vertices=np.empty(0, np.uint32),
@@ -190,13 +194,17 @@ class MeanField:
     terms : sequence of (weight, PairwiseTerm)
     params : CRFParams
         For compatibility and damping.
+    n_dims : int
+        Of features: axes and channels.
 
     Notes
     -----
     One lattice and one kernel on the grid work inside the update; further ones leave their messages before it.
     """
 
-    def __init__(self, unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams) -> None:
+    def __init__(
+        self, unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams, n_dims: int
+    ) -> None:
         n_points, n_channels = unary.differences.shape
         self.unary = unary
         self.compatibility = _compatibility(params, unary.n_labels, n_channels)
@@ -205,7 +213,7 @@ class MeanField:
         on_grid = next(((weight, term) for weight, term in terms if isinstance(term, GridGaussian)), None)
         inside = {id(pair[1]) for pair in (on_lattice, on_grid) if pair}
         self.others = [pair for pair in terms if id(pair[1]) not in inside]
-        self._set_lattice(on_lattice, n_points)
+        self._set_lattice(on_lattice, n_points, n_dims)
         self._set_grid(on_grid, n_channels)
         self.messages = whole_empty((n_points, n_channels), np.float32) if self.others else _NO_MESSAGES
         self.marginals = whole_empty((n_points, n_channels), np.float32)
@@ -214,10 +222,10 @@ class MeanField:
         self.slots = self.lattice.empty_slots(n_channels)
         self.vertex_values = self.lattice.empty_values(n_channels)
 
-    def _set_lattice(self, pair: tuple[float, LatticeGaussian] | None, n_points: int) -> None:
+    def _set_lattice(self, pair: tuple[float, LatticeGaussian] | None, n_points: int, n_dims: int) -> None:
         self.lattice: Lattice | _NoLattice
         if pair is None:
-            weight, self.lattice = 0.0, _NoLattice(n_points)
+            weight, self.lattice = 0.0, _NoLattice(n_points, n_dims)
             self.diagonal = self.total = np.zeros(n_points, np.float32)
         else:
             weight, term = pair
@@ -296,11 +304,14 @@ class MeanField:
         )
         runs = self.lattice.runs
         report = np.empty((len(runs.run_slots) - 1, 3))
-        update_runs(self.lattice.corners, runs, on_lattice, self.on_grid, self.compatibility, pixels, task, report)
+        update = Pass(self.lattice.corners, runs, on_lattice, self.on_grid, self.compatibility, pixels, task)
+        update_runs(len(report), update, report)
         return report
 
 
-def iterate(unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams) -> Iterator[MeanFieldState]:
+def iterate(
+    unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams, n_dims: int
+) -> Iterator[MeanFieldState]:
     """Yield the state after the start and after each update.
 
     Parameters
@@ -309,13 +320,15 @@ def iterate(unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: C
     terms : sequence of (weight, PairwiseTerm)
     params : CRFParams
         For compatibility, damping and the number of iterations.
+    n_dims : int
+        Of features: axes and channels.
 
     Notes
     -----
     The free energy is ``F(Q) = sum Q psi + 1/2 sum Q mu (sum_m w_m sum_{j != i} k~_m Q_j) + sum Q log Q``; its
     pairwise part is known one update late, when the messages of Q have been sent.
     """
-    solver = MeanField(unary, terms, params)
+    solver = MeanField(unary, terms, params, n_dims)
     trace = np.full(params.n_iterations + 1, np.nan)
     changes = np.full(params.n_iterations, np.nan, np.float32)
     solver.start()

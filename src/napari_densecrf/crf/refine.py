@@ -282,7 +282,8 @@ class Refiner:
                 self.terms.build(kernel)
         self.terms.forget_others(params)
         terms = [(kernel.weight, self.terms[kernel]) for kernel in active]
-        for state in iterate(unary, terms, params):
+        n_dims = len(self.grid.shape) + self.terms.intensities.shape[1]
+        for state in iterate(unary, terms, params, n_dims):
             done = len(active) + state.iteration
             if state.iteration < params.n_iterations:
                 yield Step(f"iteration {state.iteration + 1} of {params.n_iterations}", done / n_steps)

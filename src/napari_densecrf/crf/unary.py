@@ -10,12 +10,13 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
 from napari_densecrf.crf.numba.memory import whole_empty
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import padded
 from napari_densecrf.crf.numba.vectormath import logf
 from napari_densecrf.door.axes import MAX_CLASSES
@@ -219,7 +220,7 @@ def unary_energies(
     n_blocks = -(-grid.n_points // BLOCK)
     last_energies = np.empty(n_blocks)
     counts = np.empty((n_blocks, 3), np.int64)
-    _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
+    _differences(n_blocks, planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
     bad, zero_sum, off_sum = counts.sum(axis=0).tolist()
     if bad:
         known: NDArray[np.bool_] = np.logical_not(np.isnan(planes).any(axis=0))
@@ -232,7 +233,7 @@ def unary_energies(
         if not is_part:
             check_missing(probabilities, None if len(planes) == 1 else 0, "the probabilities have")
         planes = np.where(known, planes, np.float32(1 / n_labels))
-        _differences(planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
+        _differences(n_blocks, planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
         valid = known if valid is None else np.logical_and(valid, known)
     _complain(planes, zero_sum, off_sum)
     unary = Unary(differences, float(last_energies.sum()), n_labels, valid)
@@ -396,15 +397,14 @@ def _block(planes, smallest, first, last, differences, counts):
 
 
 @parallel_kernel()
-def _differences(planes, smallest, differences, last_energies, counts):
-    """Write ``log p_l - log p_L`` and the sum of ``-log p_L`` of each block; count what is wrong with them.
+def _differences(given, block):
+    """Write ``log p_l - log p_L`` and the sum of ``-log p_L`` of a block; count what is wrong with them.
 
     planes : (n_labels, n_points) float32, or (1, n_points) of the second of two labels.
     """
-    for block in nb.prange(last_energies.size):
-        first = block * BLOCK
-        last = min(first + BLOCK, len(differences))
-        last_energies[block] = _block(planes, smallest, first, last, differences, counts[block])
+    planes, smallest, differences, last_energies, counts = arguments_of(given)
+    first, last = block * BLOCK, min((block + 1) * BLOCK, len(differences))
+    last_energies[block] = _block(planes, smallest, first, last, differences, counts[block])
 
 
 def _complain(planes: NDArray[np.float32], zero_sum: int, off_sum: int) -> None:

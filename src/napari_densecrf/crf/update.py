@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +20,9 @@ from napari_densecrf.crf.lattice.filtering import (
     slice_points,
     splat_points,
 )
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import (
     FOUR,
     SIXTEEN,
@@ -126,9 +127,22 @@ class Pixels(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """The arrays that a pass over the pixels reads and writes: the arguments of `update_runs`, put together.
+    """The arrays that a pass over the pixels reads and writes.
 
-    Numba hands no tuple inside a tuple to a parallel loop, but one may be made within it.
+    Parameters
+    ----------
+    corners : (0, 1, ..., d)
+        Whether or not there is a lattice.
+    runs : Runs
+        Without any slots where there is no lattice.
+    lattice : OnLattice
+        Its slots are written, but by MEASURE.
+    grid : OnGrid
+    compatibility : Compatibility
+    pixels : Pixels
+        Its new marginals are written.
+    task : int
+        START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
     """
 
     corners: tuple[int, ...]
@@ -451,7 +465,10 @@ def _send(update, simplices, blurred, part, scratch, differences):
     add_scaled(total, pixels.total[first:last], pixels.total_weight)
     if pixels.messages.size:
         add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
-    slice_points(simplices, n_channels, blurred, received)
+    if blurred.size:
+        slice_points(simplices, n_channels, blurred, received)
+    else:
+        received[:] = np.float32(0.0)
     diagonal = lattice.diagonal[first:last]
     return _differences(update.compatibility, lattice.weight, diagonal, received, total, old, differences)
 
@@ -476,7 +493,8 @@ def _update_part(update, blurred, part, scratch, slots, report):
     report[OTHER] += _marginals(pixels.n_channels, pixels.unary[begin:end], differences, new, z)
     if update.task == UPDATE:
         report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(pixels.old[begin:end], new)))
-    splat_points(simplices, pixels.n_channels, new, slots)
+    if slots.size:
+        splat_points(simplices, pixels.n_channels, new, slots)
 
 
 @kernel()
@@ -519,25 +537,15 @@ def _update_run(update, run, report):
 
 
 @parallel_kernel()
-def update_runs(corners, runs, lattice, grid, compatibility, pixels, task, report):
-    """Do one update in one pass: slice, smooth, add, softmax, splat for the next.
+def update_runs(given, run):
+    """Do one update of a run of pixels in one pass: slice, smooth, add, softmax, splat for the next.
 
     Parameters
     ----------
-    corners : (0, 1, ..., d)
-        Or none, without a lattice.
-    runs : Runs
-    lattice : OnLattice
-        Its slots are written, but by MEASURE.
-    grid : OnGrid
-    compatibility : Compatibility
-    pixels : Pixels
-        Its new marginals are written.
-    task : int
-        START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
+    update : Pass
     report : (n_runs, 3) float64, out
         Pairwise energy of the old marginals; of the new, unary energy relative to the last label's less the entropy;
         the largest difference of the two.
     """
-    for run in nb.prange(len(report)):
-        _update_run(Pass(corners, runs, lattice, grid, compatibility, pixels, task), np.int64(run), report[run])
+    update, report = arguments_of(given)
+    _update_run(update, run, report[run])

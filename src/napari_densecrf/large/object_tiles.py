@@ -19,7 +19,7 @@ from dask import delayed
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import threads_at_most
+from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.crf.objects.refine import ObjectRefiner
 from napari_densecrf.crf.objects.report import counts_type, report_of, together
 from napari_densecrf.crf.objects.source import as_strokes

@@ -21,7 +21,7 @@ from dask.base import tokenize
 from numpy.typing import NDArray
 
 from napari_densecrf.blank import label_type
-from napari_densecrf.crf.numba.compile import threads_at_most
+from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.crf.refine import Refinement
 from napari_densecrf.door.missing import check_missing
 from napari_densecrf.door.values import probabilities_of

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times
 
 # Vertices that a thread gathers or blurs at once.
@@ -211,21 +212,18 @@ def _slice_run(corners, runs, run, vertex_values, values):
     slice_points(simplices_of(corners, runs, first, last), n_channels, slots, here)
 
 
-# A parallel kernel does nothing but hand its runs out: Numba's transformations for parallel code are slow to compile.
-# Numba types the number of a run once as signed and once as unsigned; where it is passed on, int64 keeps it from
-# compiling all that is called twice.
 @parallel_kernel()
-def splat_runs(corners, runs, values, slots):
-    """Write slots (n_slots, n_channels) = S values (n_points, n_channels), each run its own."""
-    for run in nb.prange(runs.run_slots.size - 1):
-        _splat_run(corners, runs, np.int64(run), values, slots[runs.run_slots[run] : runs.run_slots[run + 1]])
+def splat_runs(given, run):
+    """Write a run's slots of (n_slots, n_channels) = S values (n_points, n_channels)."""
+    corners, runs, values, slots = arguments_of(given)
+    _splat_run(corners, runs, run, values, slots[runs.run_slots[run] : runs.run_slots[run + 1]])
 
 
 @parallel_kernel()
-def slice_runs(corners, runs, vertex_values, values):
-    """Write values (n_points, n_channels) = S^T of those of the vertices, (n_vertices + 1, n_channels)."""
-    for run in nb.prange(runs.run_slots.size - 1):
-        _slice_run(corners, runs, np.int64(run), vertex_values, values)
+def slice_runs(given, run):
+    """Write a run's values (n_points, n_channels) = S^T of those of the vertices, (n_vertices + 1, n_channels)."""
+    corners, runs, vertex_values, values = arguments_of(given)
+    _slice_run(corners, runs, run, vertex_values, values)
 
 
 @kernel()
@@ -267,7 +265,7 @@ def blur_axis(up, down, first, last, side, source, target):
         _blur_lanes(FOUR, up, down, (first, last), side, n_channels, flat_source, flat_target)
 
 
-@kernel()
+@serial_kernel()
 def list_slots(slot_vertices, n_vertices):
     """Return the slots of each vertex as `SlotLists`, for `gather_and_blur_vertices`.
 
@@ -322,23 +320,37 @@ def _gather_run(first_slots, later, slots, first, values):
 
 
 @parallel_kernel()
-def gather_and_blur_vertices(slot_lists, neighbours, n_passes, side, slots, values, scratch):
+def _gather_and_blur(given, piece):
+    """Do one step of `gather_and_blur` for a run of vertices."""
+    slot_lists, neighbours, side, slots, values, scratch = arguments_of(given)
+    n_axes, n_vertices = neighbours.up.shape
+    n_runs = slot_lists.later_starts.size - 1
+    step, run = piece // n_runs, piece % n_runs
+    first, last = part_of_run(run, VERTICES_A_RUN, n_vertices)
+    if step == 0:
+        later = slot_lists.later[slot_lists.later_starts[run] : slot_lists.later_starts[run + 1]]
+        _gather_run(slot_lists.first[first:last], later, slots, first, values)
+        return
+    source = values if step % 2 else scratch
+    target = scratch if step % 2 else values
+    axis = (step - 1) % n_axes
+    blur_axis(neighbours.up[axis], neighbours.down[axis], first, last, side, source, target)
+
+
+def gather_and_blur(
+    slot_lists: SlotLists,
+    neighbours: Neighbours,
+    n_blurs: int,
+    side: np.float32,
+    slots: NDArray[np.float32],
+    values: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+) -> None:
     """Sum the slots of each vertex, then blur along each axis in turn, back and forth between two arrays.
 
     ``slots`` is (n_slots + 1, n_channels), ``values`` and ``scratch`` are (n_vertices + 1, n_channels), all float32;
     their last rows, read where a vertex has no slot or a neighbour is missing, are 0. The result is in ``scratch``
-    after an odd number of blurs, which is ``n_passes`` times the number of axes.
+    after an odd number of blurs.
     """
-    n_axes, n_vertices = neighbours.up.shape
     n_runs = slot_lists.later_starts.size - 1
-    for run in nb.prange(n_runs):
-        first, last = part_of_run(run, VERTICES_A_RUN, n_vertices)
-        later = slot_lists.later[slot_lists.later_starts[run] : slot_lists.later_starts[run + 1]]
-        _gather_run(slot_lists.first[first:last], later, slots, first, values)
-    for turn in range(n_passes * n_axes):
-        source = values if turn % 2 == 0 else scratch
-        target = scratch if turn % 2 == 0 else values
-        axis = turn % n_axes
-        for run in nb.prange(n_runs):
-            first, last = part_of_run(run, VERTICES_A_RUN, n_vertices)
-            blur_axis(neighbours.up[axis], neighbours.down[axis], first, last, side, source, target)
+    _gather_and_blur(n_runs, slot_lists, neighbours, side, slots, values, scratch, n_steps=1 + n_blurs)

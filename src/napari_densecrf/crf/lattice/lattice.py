@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
 from napari_densecrf.crf.numba.memory import sparse_empty, whole_empty
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import padded
 
 from .blur import FINE, Blur
 from .features import grid_features, key_strides
 from .filtering import (
     Runs,
-    gather_and_blur_vertices,
+    gather_and_blur,
     list_slots,
     part_of_run,
     read_slots,
@@ -70,11 +71,11 @@ def _normalise_run(corners, runs, run, vertex_sums, slots, diagonal):
 
 
 @parallel_kernel()
-def _normalise(corners, runs, vertex_sums, slots, diagonal):
-    """Normalise run by run; ``diagonal`` comes as ``k(i, i)``, ``vertex_sums`` as ones, splatted and blurred."""
-    for run in nb.prange(runs.run_slots.size - 1):
-        here = slots[runs.run_slots[run] : runs.run_slots[run + 1]]
-        _normalise_run(corners, runs, np.int64(run), vertex_sums, here, diagonal)
+def _normalise(given, run):
+    """Normalise a run; ``diagonal`` comes as ``k(i, i)``, ``vertex_sums`` as ones, splatted and blurred."""
+    corners, runs, vertex_sums, slots, diagonal = arguments_of(given)
+    here = slots[runs.run_slots[run] : runs.run_slots[run + 1]]
+    _normalise_run(corners, runs, run, vertex_sums, here, diagonal)
 
 
 class Lattice:
@@ -180,6 +181,11 @@ class Lattice:
         return int(self.neighbours.up.shape[1])
 
     @property
+    def n_runs(self) -> int:
+        """Number of runs of points."""
+        return len(self.runs.run_slots) - 1
+
+    @property
     def alpha(self) -> float:
         """The factor that gives the filter the mass of the Gaussian, ``(2 pi)^(d/2)`` per unit of evenly spread points.
 
@@ -218,7 +224,7 @@ class Lattice:
     def splat(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_slots + 1, n_channels): S values, run by run, and a 0."""
         slots = self.empty_slots(values.shape[1])
-        splat_runs(self.corners, self.runs, values, slots)
+        splat_runs(self.n_runs, self.corners, self.runs, values, slots)
         return slots
 
     def empty_values(self, n_channels: int) -> NDArray[np.float32]:
@@ -236,15 +242,15 @@ class Lattice:
         """
         values, scratch = self.empty_values(slots.shape[1]) if both is None else both
         side = np.float32(self.blur.side)
-        gather_and_blur_vertices(self.slot_lists, self.neighbours, self.blur.n_passes, side, slots, values, scratch)
         n_blurs = self.blur.n_passes * (self.n_dims + 1)
+        gather_and_blur(self.slot_lists, self.neighbours, n_blurs, side, slots, values, scratch)
         blurred: NDArray[np.float32] = scratch if n_blurs % 2 else values
         return blurred
 
     def slice(self, vertex_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_points, n_channels): S^T of the vertices' values."""
         values = whole_empty((self.n_points, vertex_values.shape[1]), np.float32)
-        slice_runs(self.corners, self.runs, vertex_values, values)
+        slice_runs(self.n_runs, self.corners, self.runs, vertex_values, values)
         return values
 
     def normalise(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -263,7 +269,7 @@ class Lattice:
         """
         slots, diagonal = self.splat(np.ones((self.n_points, 1), np.float32)), self._diagonal
         row_sums = self.gather_and_blur(slots)
-        _normalise(self.corners, self.runs, row_sums.ravel(), slots.ravel(), diagonal)
+        _normalise(self.n_runs, self.corners, self.runs, row_sums.ravel(), slots.ravel(), diagonal)
         total = self.slice(self.gather_and_blur(slots))[:, 0]
         total -= diagonal
         return diagonal, total

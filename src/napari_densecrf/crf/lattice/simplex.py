@@ -24,11 +24,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 # Points that go through the arithmetic together, so that each line of it is one vector loop. Its length is known while
 # compiling, so behind the last points of a run come some that nobody reads.
@@ -352,7 +353,20 @@ def _index_run(strides, scales, features, diagonal_terms, points, found, keys):
 
 
 @parallel_kernel()
-def index_points(strides, scales, features, diagonal_terms, points_a_run, found):
+def _index_points(given, run):
+    strides, scales, features, diagonal_terms, points_a_run, found, counts = arguments_of(given)
+    points = (run * points_a_run, min((run + 1) * points_a_run, len(found.vertices)))
+    counts[run] = _index_run(strides, scales, features, diagonal_terms, points, found, found.run_keys[run])
+
+
+def index_points(
+    strides: tuple[int, ...],
+    scales: tuple[float, ...],
+    features: Features,
+    diagonal_terms: NDArray[np.float32],
+    points_a_run: int,
+    found: Found,
+) -> NDArray[np.int64]:
     """Find the simplex of every point, run by run.
 
     Parameters
@@ -373,8 +387,7 @@ def index_points(strides, scales, features, diagonal_terms, points_a_run, found)
     (n_runs,) int64
         How many vertices each run touches.
     """
-    counts = np.empty(len(found.run_keys), np.int64)
-    for run in nb.prange(counts.size):
-        points = (run * points_a_run, min((run + 1) * points_a_run, len(found.vertices)))
-        counts[run] = _index_run(strides, scales, features, diagonal_terms, points, found, found.run_keys[run])
+    n_runs = len(found.run_keys)
+    counts = np.empty(n_runs, np.int64)
+    _index_points(n_runs, strides, scales, features, diagonal_terms, points_a_run, found, counts)
     return counts

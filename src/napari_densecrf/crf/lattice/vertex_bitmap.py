@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .filtering import part_of_run
 
@@ -44,7 +45,7 @@ def _below(bit):
     return (np.uint64(1) << np.uint64(bit)) - np.uint64(1)
 
 
-@kernel()
+@serial_kernel()
 def key_range(run_keys, counts):
     """Return the lowest and the highest key of all runs."""
     lowest = run_keys[0, 0]
@@ -56,7 +57,7 @@ def key_range(run_keys, counts):
     return lowest, highest
 
 
-@kernel()
+@serial_kernel()
 def mark(run_keys, counts, first_key, touched, busy):
     """Set the bit of every key of the runs, and the mark of its page."""
     for run in range(counts.size):
@@ -96,8 +97,8 @@ def _ring_page(steps, touched, busy, margin, page, bits):
 
 
 @parallel_kernel()
-def add_ring(steps, touched, busy, margin, bits, filled):
-    """Write the bits of all vertices: the touched ones and their ring.
+def add_ring(given, page):
+    """Write the bits of all vertices of a page: the touched ones and their ring.
 
     Parameters
     ----------
@@ -114,11 +115,11 @@ def add_ring(steps, touched, busy, margin, bits, filled):
     filled : (n_pages,) bool, out
         Whether a page of ``bits`` may have any.
     """
-    for page in nb.prange(filled.size):
-        filled[page] = _ring_page(steps, touched, busy, margin, page, bits)
+    steps, touched, busy, margin, bits, filled = arguments_of(given)
+    filled[page] = _ring_page(steps, touched, busy, margin, page, bits)
 
 
-@kernel()
+@serial_kernel()
 def rank(bits, filled, ranks):
     """Write the number of bits before each word of the filled pages, and return how many there are."""
     count = np.int64(0)
@@ -139,11 +140,11 @@ def _number_keys(keys, first_key, bits, ranks, numbers):
 
 
 @parallel_kernel()
-def number(run_keys, run_slots, first_key, bits, ranks, slot_vertices):
-    """Write the number of the vertex of each slot: (n_slots,) uint32, one run behind the other."""
-    for run in nb.prange(run_slots.size - 1):
-        first, last = run_slots[run], run_slots[run + 1]
-        _number_keys(run_keys[run, : last - first], first_key, bits, ranks, slot_vertices[first:last])
+def number(given, run):
+    """Write the number of the vertex of each slot of a run: (n_slots,) uint32, one run behind the other."""
+    run_keys, run_slots, first_key, bits, ranks, slot_vertices = arguments_of(given)
+    first, last = run_slots[run], run_slots[run + 1]
+    _number_keys(run_keys[run, : last - first], first_key, bits, ranks, slot_vertices[first:last])
 
 
 @kernel()
@@ -188,8 +189,8 @@ def _link_pages(steps, bits, filled, ranks, pages, up, down):
 
 
 @parallel_kernel()
-def link(steps, bits, filled, ranks, up, down):
-    """Write the number of the vertex one step up and down each axis, n_vertices where there is none.
+def link(given, run):
+    """Write the number of the vertex one step up and down each axis, n_vertices where there is none, for some pages.
 
     Parameters
     ----------
@@ -200,5 +201,5 @@ def link(steps, bits, filled, ranks, up, down):
     filled : (n_pages,) bool
     up, down : (d + 1, n_vertices) uint32, out
     """
-    for run in nb.prange(-(-filled.size // PAGES_A_RUN)):
-        _link_pages(steps, bits, filled, ranks, part_of_run(run, PAGES_A_RUN, filled.size), up, down)
+    steps, bits, filled, ranks, up, down = arguments_of(given)
+    _link_pages(steps, bits, filled, ranks, part_of_run(run, PAGES_A_RUN, filled.size), up, down)

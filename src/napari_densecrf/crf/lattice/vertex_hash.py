@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .simplex import GOLDEN
 
 EMPTY = np.int32(-1)
+# Vertices that a thread links at once.
+BLOCK = 4096
 
 
 @kernel()
@@ -59,7 +62,7 @@ def grown(table, shift, keys, count):
     return larger, shift
 
 
-@kernel()
+@serial_kernel()
 def merge(run_keys, counts):
     """Give the vertices of all runs their numbers, run after run.
 
@@ -84,7 +87,7 @@ def merge(run_keys, counts):
     return keys[:n_keys].copy(), table, shift, numbers
 
 
-@kernel()
+@serial_kernel()
 def add_ring(steps, touched, table, shift, most):
     """Add the neighbours that the touched vertices lack.
 
@@ -139,29 +142,33 @@ def add_ring(steps, touched, table, shift, most):
 
 
 @parallel_kernel()
-def link(steps, keys, table, shift, touched_up, touched_down):
-    """Return ``up`` and ``down`` (d + 1, n_vertices) uint32 for touched and ring vertices together.
+def link(given, piece):
+    """Write ``up`` and ``down`` of touched and ring vertices together, a block of them: two steps.
 
-    Where there is no neighbour they name vertex ``n_vertices``, whose value is always 0.
+    Where there is no neighbour they name vertex ``n_vertices``, whose value is always 0, as they come.
     """
-    n_axes, n_touched = touched_up.shape
+    steps, keys, table, shift, of_touched, neighbours = arguments_of(given)
+    up, down = neighbours.up, neighbours.down
+    n_axes, n_touched = of_touched.up.shape
     n_vertices = keys.size
-    up = np.full((n_axes, n_vertices), n_vertices, np.uint32)
-    down = np.full((n_axes, n_vertices), n_vertices, np.uint32)
-    # A vertex has one neighbour below it, so of all threads one alone writes each entry.
-    for v in nb.prange(n_touched):
-        for i in range(n_axes):
-            up[i, v] = touched_up[i, v]
-            down[i, v] = touched_down[i, v]
-            if touched_up[i, v] >= n_touched:
-                down[i, touched_up[i, v]] = v
-            if touched_down[i, v] >= n_touched:
-                up[i, touched_down[i, v]] = v
-    for v in nb.prange(n_touched, n_vertices):
+    n_blocks = (n_vertices + BLOCK - 1) // BLOCK
+    first, last = (piece % n_blocks) * BLOCK, min((piece % n_blocks + 1) * BLOCK, n_vertices)
+    if piece < n_blocks:
+        # A vertex has one neighbour below it, so of all threads one alone writes each entry.
+        for v in range(first, min(last, n_touched)):
+            for i in range(n_axes):
+                above, below = of_touched.up[i, v], of_touched.down[i, v]
+                up[i, v] = above
+                down[i, v] = below
+                if above >= n_touched:
+                    down[i, above] = v
+                if below >= n_touched:
+                    up[i, below] = v
+        return
+    for v in range(max(first, n_touched), last):
         for i in range(n_axes):
             if up[i, v] == n_vertices:
                 above = find(table, shift, keys, keys[v] + steps[i])
                 if above >= 0:
                     up[i, v] = above
                     down[i, above] = v
-    return up, down

@@ -70,17 +70,18 @@ def _in_bitmap(
     vertex_bitmap.mark(run_keys, counts, first - 64 * margin, touched, busy)
     bits = sparse_zeros(n_pages * PAGE, np.uint64)
     filled = np.empty(n_pages, np.bool_)
-    vertex_bitmap.add_ring(steps, touched, busy, margin, bits, filled)
+    vertex_bitmap.add_ring(n_pages, steps, touched, busy, margin, bits, filled)
     del touched
     ranks = sparse_empty(n_pages * PAGE, np.uint32)
     n_vertices = vertex_bitmap.rank(bits, filled, ranks)
     if n_vertices > _most_vertices(steps.size):
         raise _too_many(n_vertices, steps.size)
     slot_vertices = whole_empty(int(counts.sum()), np.uint32)
-    vertex_bitmap.number(run_keys, np.concatenate([[0], np.cumsum(counts)]), first, bits, ranks, slot_vertices)
+    run_slots = np.concatenate([[0], np.cumsum(counts)])
+    vertex_bitmap.number(counts.size, run_keys, run_slots, first, bits, ranks, slot_vertices)
     up = whole_empty((steps.size, n_vertices), np.uint32)
     down = whole_empty((steps.size, n_vertices), np.uint32)
-    vertex_bitmap.link(steps, bits, filled, ranks, up, down)
+    vertex_bitmap.link(-(-n_pages // vertex_bitmap.PAGES_A_RUN), steps, bits, filled, ranks, up, down)
     return slot_vertices, Neighbours(up, down)
 
 
@@ -92,8 +93,10 @@ def _in_hash(
     keys, table, shift, up, down = vertex_hash.add_ring(steps, touched, table, shift, _most_vertices(steps.size))
     if not len(keys):
         raise _too_many(len(touched) * (2 * steps.size + 1), steps.size)
-    up, down = vertex_hash.link(steps, keys, table, shift, up, down)
-    return slot_vertices, Neighbours(up, down)
+    neighbours = Neighbours(*(np.full((steps.size, len(keys)), len(keys), np.uint32) for _ in range(2)))
+    n_blocks = -(-len(keys) // vertex_hash.BLOCK)
+    vertex_hash.link(n_blocks, steps, keys, table, shift, Neighbours(up, down), neighbours, n_steps=2)
+    return slot_vertices, neighbours
 
 
 def _bytes_a_vertex(n_axes: int) -> int:

@@ -1,27 +1,16 @@
-"""How every Numba kernel here is compiled, and that one parallel kernel runs at a time."""
+"""How every Numba kernel here is compiled, and kept on disk."""
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial, update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numba as nb
-from numba.core.cpu_options import ParallelOptions
-
-# A thread that waits for the others spins for some microseconds, then sleeps. By default GNU OpenMP spins long: where
-# other programs or the window want the cores, it takes them from the very thread it waits for, and 512 x 512 took 5 to
-# 30 times as long. Where nothing else runs this costs nothing. It is read when Numba first loads OpenMP; what the user
-# has set stands.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from numba.core.ccallback import CFunc
+from numba.core.errors import NumbaError
+from numba.core.typing import Signature
 
 # No GIL, so that a window stays alive; on disk, so that compiling is met once; numpy's division, as Python's check for
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
@@ -98,89 +87,21 @@ def _say_uncached(error: Exception) -> None:
 
 # Inlined where they are called: LLVM orders such sums in one way where it compiles a kernel by itself, in another where
 # it compiles its caller, and which of the two runs would depend on what a process compiled and what it found on disk.
-kernel = partial(_compiled, forceinline=True)
-
-
-# Of what Numba can do to parallel code only the loops handed out: the rest is never used here, and slow to compile.
-# Numba empties a dictionary of options when it compiles the first kernel, and then has its defaults; these stay.
-_UNUSED = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
-_compiled_parallel = partial(_compiled, parallel=ParallelOptions({"prange": True, **dict.fromkeys(_UNUSED, False)}))
+# Python cannot call them: what takes its arguments apart would be a third of all that is compiled.
+kernel = partial(_compiled, forceinline=True, no_cpython_wrapper=True)
+# Called from Python, and by no kernel, for the same reason.
+serial_kernel = partial(_compiled)
 inlined = partial(_compiled, inline="always")
 
-# Held while a parallel kernel runs: Numba's workqueue layer aborts the process where two Python threads run one at
-# once. A thread that holds it may take it again.
-one_at_a_time = threading.RLock()
 
-
-_forked_from_openmp = False
-
-
-def _before_fork() -> None:
-    one_at_a_time.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    one_at_a_time.release()
-
-
-def _after_fork_in_child() -> None:
-    """Make the lock anew, which a thread may hold that the child has not, and note what threads the parent had."""
-    global one_at_a_time, _forked_from_openmp
-    one_at_a_time = threading.RLock()
-    with suppress(ValueError):
-        _forked_from_openmp = _forked_from_openmp or nb.threading_layer() == "omp"
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-
-class ParallelKernel(Generic[P, R]):
-    """A parallel kernel that holds `one_at_a_time` while it runs, so that no caller has to.
-
-    Other kernels cannot call it: Numba does not know the type. So no parallel loop runs inside another.
-    """
-
-    def __init__(self, function: Callable[P, R]) -> None:
-        self._compiled = _compiled_parallel()(function)
-        update_wrapper(self, function)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Wait until no other parallel kernel runs, then run.
-
-        Raises
-        ------
-        RuntimeError
-            In a process that was forked from one that has threads of OpenMP, which Numba would end without a word.
-        """
-        if _forked_from_openmp:
-            raise RuntimeError(
-                "this process was forked after napari-densecrf or other Numba code had run in parallel, and the "
-                'threads of OpenMP are not forked: start processes with multiprocessing.get_context("spawn")'
-            )
-        with one_at_a_time:
-            result: R = self._compiled(*args, **kwargs)
-        return result
-
-
-def parallel_kernel() -> Callable[[Callable[P, R]], ParallelKernel[P, R]]:
-    """Compile a function whose `nb.prange` loops run on all threads: the only way to do so in this package."""
-    return ParallelKernel
-
-
-def n_threads() -> int:
-    """Return how many threads the parallel kernels use."""
-    return int(nb.config.NUMBA_NUM_THREADS)
-
-
-@contextmanager
-def threads_at_most(count: int | None) -> Iterator[None]:
-    """Let the parallel kernels that this thread starts use so many threads at most; None = all."""
-    with one_at_a_time:
-        before = nb.get_num_threads()
-        nb.set_num_threads(before if count is None else max(1, min(count, before)))
+def reached_by_address(function: Callable[..., None], signature: Signature, **options: Any) -> CFunc:
+    """Compile a function that other code calls by the address of what is returned; see addresses.py."""
+    options = {name: value for name, value in {**_OPTIONS, **options}.items() if not name.startswith("no")}
     try:
-        yield
-    finally:
-        with one_at_a_time:
-            nb.set_num_threads(before)
+        return nb.cfunc(signature, cache=True, **options)(function)
+    except NumbaError:
+        raise
+    except Exception as error:
+        # No folder for it, a full disk, a damaged file: all works without.
+        _say_uncached(error)
+        return nb.cfunc(signature, **options)(function)

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .distances import MOST_CHUNKS, Band
 from .source import Source, chunks
@@ -138,14 +139,16 @@ def _spread_of_object(number, core, pixels, distances, numbers, intensities, uns
 
 
 @parallel_kernel()
-def _measure(starts, pixels, distances, numbers, intensities, split, unsure, ring, core_part, means, counts, spreads):
+def _measure(given, chunk):
     """Measure every object, chunk by chunk."""
-    for chunk in nb.prange(split.size - 1):
-        for k in range(split[chunk], split[chunk + 1]):
-            here, there = starts[k], starts[k + 1]
-            own = (pixels[here:there], distances[here:there], numbers, intensities, unsure, ring)
-            core = _sums_of_object(k + 1, *own, core_part, means[k], counts[k])
-            spreads[k] = _spread_of_object(k + 1, core, *own, means[k], counts[k])
+    starts, pixels, distances, numbers, intensities, split, unsure, ring, core_part, means, counts, spreads = (
+        arguments_of(given)
+    )
+    for k in range(split[chunk], split[chunk + 1]):
+        here, there = starts[k], starts[k + 1]
+        own = (pixels[here:there], distances[here:there], numbers, intensities, unsure, ring)
+        core = _sums_of_object(k + 1, *own, core_part, means[k], counts[k])
+        spreads[k] = _spread_of_object(k + 1, core, *own, means[k], counts[k])
 
 
 def measure_contrast(
@@ -171,7 +174,7 @@ def measure_contrast(
     split = chunks(np.diff(band.starts), MOST_CHUNKS)
     lengths = (np.float32(UNSURE * pixel), np.float32(RING * pixel), np.float32(CORE))
     in_band = (band.starts, band.pixels, band.distances)
-    _measure(*in_band, source.numbers.ravel(), intensities, split, *lengths, means, counts, spreads)
+    _measure(split.size - 1, *in_band, source.numbers.ravel(), intensities, split, *lengths, means, counts, spreads)
     core, ring = means[:, 0], means[:, 1]
     has_ring = (counts[:, 1] >= FEWEST_RING_PIXELS) & (counts[:, 0] > 0)
     if typical is None:

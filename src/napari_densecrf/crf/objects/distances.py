@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
 from napari_densecrf.crf.numba.memory import sparse_empty
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .source import Source, chunks, half_pixel
 
@@ -132,14 +133,12 @@ def _band_of_object(numbers, number, box, steps, half, reach, pixels, distances)
 
 
 @parallel_kernel()
-def _bands(numbers, first, boxes, room, starts, steps, half, reach, pixels, distances, counts):
+def _bands(given, chunk):
     """Write the bands of some objects, each where its room begins."""
-    for chunk in nb.prange(starts.size - 1):
-        for k in range(starts[chunk], starts[chunk + 1]):
-            here = slice(room[k], room[k + 1])
-            counts[k] = _band_of_object(
-                numbers, first + k + 1, boxes[k], steps, half, reach, pixels[here], distances[here]
-            )
+    numbers, first, boxes, room, starts, steps, half, reach, pixels, distances, counts = arguments_of(given)
+    for k in range(starts[chunk], starts[chunk + 1]):
+        here = slice(room[k], room[k + 1])
+        counts[k] = _band_of_object(numbers, first + k + 1, boxes[k], steps, half, reach, pixels[here], distances[here])
 
 
 def band_around(source: Source, spacing: tuple[float, ...], reach: float) -> Band:
@@ -173,6 +172,7 @@ def band_around(source: Source, spacing: tuple[float, ...], reach: float) -> Ban
         counts = np.zeros(last - first, np.int64)
         starts = chunks(volumes[first:last], MOST_CHUNKS)
         _bands(
+            starts.size - 1,
             source.numbers,
             int(first),
             boxes[first:last],
@@ -201,7 +201,7 @@ def band_around(source: Source, spacing: tuple[float, ...], reach: float) -> Ban
     )
 
 
-@kernel()
+@serial_kernel()
 def _together(room, within, pixels, distances, out_pixels, out_distances):
     """Move what was written with room between to arrays without."""
     for k in range(within.size - 1):

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.grid_gaussian import GridGaussian, MaskedGridGaussian
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.vectormath import expf, logf
 from napari_densecrf.crf.pairwise import LatticeGaussian, PairwiseTerm
 
@@ -74,33 +75,15 @@ def _update_pixel(n, pairs, received, background_received, bias, q, background_q
 
 
 @parallel_kernel()
-def _update(
-    starts,
-    pixels,
-    log_p,
-    background,
-    certain,
-    open_pixels,
-    open_starts,
-    open_pairs,
-    is_open,
-    received,
-    background_received,
-    bias,
-    q,
-    background_q,
-    most_candidates,
-    reports,
-):
-    """Update the marginals of all open pixels, block by block."""
-    for block in nb.prange(len(reports)):
-        z = np.empty(most_candidates, np.float32)
-        pairs = Pairs(starts, pixels, log_p, background, certain, open_pixels, open_starts, open_pairs, is_open)
-        for n in range(block * BLOCK, min((block + 1) * BLOCK, open_pixels.size)):
-            _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, reports[block])
+def _update(given, block):
+    """Update the marginals of a block of the open pixels."""
+    pairs, received, background_received, bias, q, background_q, most_candidates, reports = arguments_of(given)
+    z = np.empty(most_candidates, np.float32)
+    for n in range(block * BLOCK, min((block + 1) * BLOCK, pairs.open_pixels.size)):
+        _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, reports[block])
 
 
-@kernel()
+@serial_kernel()
 def _start(starts, pixels, log_p, certain, background, q, background_q):
     """Set the marginals of the pixels that are certain: 1 for what they are."""
     background_q[:] = np.float32(1.0)
@@ -112,7 +95,7 @@ def _start(starts, pixels, log_p, certain, background, q, background_q):
             background_q[pixel] = np.float32(0.0)
 
 
-@kernel()
+@serial_kernel()
 def _only_candidates(starts, pixels, is_open, q, labels):
     """Write the label of the pixels that have one candidate, an object."""
     for k in range(starts.size - 1):
@@ -133,12 +116,12 @@ def best_of(starts, open_starts, open_pairs, n, q, background_q):
 
 
 @parallel_kernel()
-def _winners(starts, open_pixels, open_starts, open_pairs, q, background_q, labels, best):
+def _winners(given, block):
     """Write the most probable label of each open pixel, and its probability."""
-    for block in nb.prange(-(-open_pixels.size // BLOCK)):
-        for n in range(block * BLOCK, min((block + 1) * BLOCK, open_pixels.size)):
-            pixel = open_pixels[n]
-            labels[pixel], best[pixel] = best_of(starts, open_starts, open_pairs, n, q, background_q[pixel])
+    starts, open_pixels, open_starts, open_pairs, q, background_q, labels, best = arguments_of(given)
+    for n in range(block * BLOCK, min((block + 1) * BLOCK, open_pixels.size)):
+        pixel = open_pixels[n]
+        labels[pixel], best[pixel] = best_of(starts, open_starts, open_pairs, n, q, background_q[pixel])
 
 
 def _taps(term: GridGaussian | MaskedGridGaussian) -> Taps:
@@ -265,6 +248,7 @@ class OwnField:
                 blur = (lattice.blur.n_passes, np.float32(lattice.blur.side))
                 own = self.ways.on_lattices[term]
                 send_on_lattice(
+                    self.ways.split.size - 1,
                     lattice.corners,
                     lattice.runs.weights,
                     term.diagonal,
@@ -278,7 +262,15 @@ class OwnField:
             elif isinstance(term, (GridGaussian, MaskedGridGaussian)) and self.ways.on_grids is not None:
                 _, height, width = self.shape
                 send_on_lines(
-                    _taps(term), self.ways.on_grids, height, width, *common, np.float32(weight), self.q, self.received
+                    self.ways.split.size - 1,
+                    _taps(term),
+                    self.ways.on_grids,
+                    height,
+                    width,
+                    *common,
+                    np.float32(weight),
+                    self.q,
+                    self.received,
                 )
         if kept is not None:
             for now, before in zip((self.received, self.background_received), kept, strict=True):
@@ -290,7 +282,8 @@ class OwnField:
         n_blocks = -(-self.pairs.open_pixels.size // BLOCK)
         reports = np.zeros((n_blocks, 3))
         _update(
-            *self.pairs,
+            n_blocks,
+            self.pairs,
             self.received,
             self.background_received.ravel(),
             self.bias,
@@ -309,7 +302,15 @@ class OwnField:
         labels = np.zeros(pairs.background.size, np.int32)
         open_pixels = (pairs.open_pixels, pairs.open_starts, pairs.open_pairs)
         _only_candidates(pairs.starts, pairs.pixels, pairs.is_open, self.q, labels)
-        _winners(pairs.starts, *open_pixels, self.q, self.background.ravel(), labels, best)
+        _winners(
+            -(-pairs.open_pixels.size // BLOCK),
+            pairs.starts,
+            *open_pixels,
+            self.q,
+            self.background.ravel(),
+            labels,
+            best,
+        )
         return labels, best
 
 

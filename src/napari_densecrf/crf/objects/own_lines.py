@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.grid_gaussian import add_scaled
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .pairs import Pairs
 
@@ -61,7 +62,7 @@ class Taps(NamedTuple):
     roots: NDArray[np.float32]
 
 
-@kernel()
+@serial_kernel()
 def _boxes(starts, pixels, height, width, boxes):
     """Write the lines that hold all pairs of each object."""
     for k in range(starts.size - 1):
@@ -76,7 +77,7 @@ def _boxes(starts, pixels, height, width, boxes):
         boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3] = z0, y0, z1 - z0 + 1, y1 - y0 + 1
 
 
-@kernel()
+@serial_kernel()
 def _spans(starts, pixels, height, width, boxes, line_starts, spans, offsets):
     """Write the spans of all lines, and where their values begin."""
     spans[:] = 0
@@ -174,7 +175,7 @@ def _send_within(taps, box, spans, offsets, height, width, pixels, is_open, weig
 
 
 @parallel_kernel()
-def send_on_lines(taps, lines, height, width, starts, pixels, is_open, split, weight, q, messages):
+def send_on_lines(given, chunk):
     """Add the messages that all pairs send within their objects, on the grid.
 
     Parameters
@@ -186,20 +187,20 @@ def send_on_lines(taps, lines, height, width, starts, pixels, is_open, split, we
     starts, pixels, is_open, split, weight, q, messages
         As `send_on_lattice` has them.
     """
-    for chunk in nb.prange(split.size - 1):
-        for k in range(split[chunk], split[chunk + 1]):
-            first, last = starts[k], starts[k + 1]
-            first_line, last_line = lines.starts[k], lines.starts[k + 1]
-            _send_within(
-                taps,
-                lines.boxes[k],
-                lines.spans[first_line:last_line],
-                lines.offsets[first_line + k : last_line + k + 1],
-                height,
-                width,
-                pixels[first:last],
-                is_open,
-                weight,
-                q[first:last],
-                messages[first:last],
-            )
+    taps, lines, height, width, starts, pixels, is_open, split, weight, q, messages = arguments_of(given)
+    for k in range(split[chunk], split[chunk + 1]):
+        first, last = starts[k], starts[k + 1]
+        first_line, last_line = lines.starts[k], lines.starts[k + 1]
+        _send_within(
+            taps,
+            lines.boxes[k],
+            lines.spans[first_line:last_line],
+            lines.offsets[first_line + k : last_line + k + 1],
+            height,
+            width,
+            pixels[first:last],
+            is_open,
+            weight,
+            q[first:last],
+            messages[first:last],
+        )

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.lattice.lattice import Lattice
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .distances import MOST_CHUNKS
 from .pairs import Pairs
@@ -105,26 +106,26 @@ def _link(corners, runs, neighbours, pixels, of_pairs, names, own, links):
 
 
 @parallel_kernel()
-def _number_all(corners, runs, neighbours, starts, pixels, split, of_pairs, counts):
+def _number_all(given, chunk):
     """Give the vertices of every object numbers, chunk by chunk."""
-    for chunk in nb.prange(split.size - 1):
-        n_vertices = neighbours.up.shape[1]
-        own, names = np.full(n_vertices, -1, np.int32), np.empty(n_vertices, np.uint32)
-        for k in range(split[chunk], split[chunk + 1]):
-            first, last = starts[k], starts[k + 1]
-            counts[k] = _number(corners, runs, neighbours, pixels[first:last], of_pairs[first:last], names, own)
+    corners, runs, neighbours, starts, pixels, split, of_pairs, counts = arguments_of(given)
+    n_vertices = neighbours.up.shape[1]
+    own, names = np.full(n_vertices, -1, np.int32), np.empty(n_vertices, np.uint32)
+    for k in range(split[chunk], split[chunk + 1]):
+        first, last = starts[k], starts[k + 1]
+        counts[k] = _number(corners, runs, neighbours, pixels[first:last], of_pairs[first:last], names, own)
 
 
 @parallel_kernel()
-def _link_all(corners, runs, neighbours, starts, pixels, split, of_pairs, own_starts, links):
+def _link_all(given, chunk):
     """Write the links of every object, chunk by chunk."""
-    for chunk in nb.prange(split.size - 1):
-        n_vertices = neighbours.up.shape[1]
-        own, names = np.full(n_vertices, -1, np.int32), np.empty(n_vertices, np.uint32)
-        for k in range(split[chunk], split[chunk + 1]):
-            first, last = starts[k], starts[k + 1]
-            here = links[2 * len(corners) * own_starts[k] : 2 * len(corners) * own_starts[k + 1]]
-            _link(corners, runs, neighbours, pixels[first:last], of_pairs[first:last], names, own, here)
+    corners, runs, neighbours, starts, pixels, split, of_pairs, own_starts, links = arguments_of(given)
+    n_vertices = neighbours.up.shape[1]
+    own, names = np.full(n_vertices, -1, np.int32), np.empty(n_vertices, np.uint32)
+    for k in range(split[chunk], split[chunk + 1]):
+        first, last = starts[k], starts[k + 1]
+        here = links[2 * len(corners) * own_starts[k] : 2 * len(corners) * own_starts[k + 1]]
+        _link(corners, runs, neighbours, pixels[first:last], of_pairs[first:last], names, own, here)
 
 
 def own_vertices(lattice: Lattice, pairs: Pairs) -> OwnVertices:
@@ -140,10 +141,10 @@ def own_vertices(lattice: Lattice, pairs: Pairs) -> OwnVertices:
     of_pairs = np.empty((pairs.pixels.size, len(corners)), np.uint32)
     counts = np.zeros(pairs.starts.size - 1, np.int64)
     split = chunks(np.diff(pairs.starts), _n_chunks(lattice))
-    _number_all(corners, runs, neighbours, pairs.starts, pairs.pixels, split, of_pairs, counts)
+    _number_all(split.size - 1, corners, runs, neighbours, pairs.starts, pairs.pixels, split, of_pairs, counts)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     links = np.empty(2 * len(corners) * int(starts[-1]), np.uint32)
-    _link_all(corners, runs, neighbours, pairs.starts, pairs.pixels, split, of_pairs, starts, links)
+    _link_all(split.size - 1, corners, runs, neighbours, pairs.starts, pairs.pixels, split, of_pairs, starts, links)
     return OwnVertices(of_pairs, starts, links)
 
 
@@ -189,7 +190,7 @@ def _send_within(corners, weights, diagonal, of_pairs, links, pixels, is_open, n
 
 
 @parallel_kernel()
-def send_on_lattice(corners, weights, diagonal, own, starts, pixels, is_open, split, blur, weight, q, messages):
+def send_on_lattice(given, chunk):
     """Add the messages that all pairs send within their objects, on the lattice.
 
     Parameters
@@ -210,21 +211,21 @@ def send_on_lattice(corners, weights, diagonal, own, starts, pixels, is_open, sp
     messages : (n_pairs,) float32, in and out
         Those of pixels that are not open stay as they are.
     """
-    for chunk in nb.prange(split.size - 1):
-        for k in range(split[chunk], split[chunk + 1]):
-            first, last = starts[k], starts[k + 1]
-            own_first, own_last = own.starts[k], own.starts[k + 1]
-            _send_within(
-                corners,
-                weights,
-                diagonal,
-                own.of_pairs[first:last],
-                own.links[2 * len(corners) * own_first : 2 * len(corners) * own_last],
-                pixels[first:last],
-                is_open,
-                own_last - own_first,
-                blur,
-                weight,
-                q[first:last],
-                messages[first:last],
-            )
+    corners, weights, diagonal, own, starts, pixels, is_open, split, blur, weight, q, messages = arguments_of(given)
+    for k in range(split[chunk], split[chunk + 1]):
+        first, last = starts[k], starts[k + 1]
+        own_first, own_last = own.starts[k], own.starts[k + 1]
+        _send_within(
+            corners,
+            weights,
+            diagonal,
+            own.of_pairs[first:last],
+            own.links[2 * len(corners) * own_first : 2 * len(corners) * own_last],
+            pixels[first:last],
+            is_open,
+            own_last - own_first,
+            blur,
+            weight,
+            q[first:last],
+            messages[first:last],
+        )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
 
 from .distances import Band
 from .source import Source
@@ -66,7 +66,7 @@ class Pairs(NamedTuple):
     is_open: NDArray[np.bool_]
 
 
-@kernel()
+@serial_kernel()
 def _deepest(band_starts, band_pixels, band_distances, numbers, pieces, deepest):
     """Write the least distance within each piece of an object."""
     for k in range(band_starts.size - 1):
@@ -76,7 +76,7 @@ def _deepest(band_starts, band_pixels, band_distances, numbers, pieces, deepest)
                 deepest[pieces[pixel]] = min(deepest[pieces[pixel]], band_distances[n])
 
 
-@kernel()
+@serial_kernel()
 def _mark_certain(band_starts, band_pixels, band_distances, numbers, pieces, deepest, reach, core_depth, held, certain):
     """Mark the cores of all objects, and the whole of those that are held."""
     for k in range(band_starts.size - 1):
@@ -94,7 +94,7 @@ def _may_be(number, pixel, distance, reach, numbers, held):
     return distance <= reach and (not held or numbers[pixel] == number)
 
 
-@kernel()
+@serial_kernel()
 def _nearest(band_starts, band_pixels, band_distances, reach, numbers, held, nearest, counts):
     """Write the least distance of each pixel to any object, and how many pairs each object has."""
     for k in range(counts.size):
@@ -112,7 +112,7 @@ def _log_p(distance, slope, smallest):
     return np.log(max(np.float32(1.0) / (np.float32(1.0) + np.exp(min(distance / slope, np.float32(80.0)))), smallest))
 
 
-@kernel()
+@serial_kernel()
 def _background(nearest, certain, slope, reach, smallest, foreground, background):
     """Write ``log p_i(0)``."""
     for pixel in range(nearest.size):
@@ -124,7 +124,7 @@ def _background(nearest, certain, slope, reach, smallest, foreground, background
                 background[pixel] += np.log(max(np.float32(1.0) - foreground[pixel], smallest))
 
 
-@kernel()
+@serial_kernel()
 def _fill(
     band_starts,
     band_pixels,
@@ -158,7 +158,7 @@ def _fill(
             count += 1
 
 
-@kernel()
+@serial_kernel()
 def _open(pixels, background, several, is_open):
     """Mark the pixels with more than one candidate and list them with their pairs, by pixel."""
     n_open = n_pairs = 0

@@ -6,11 +6,12 @@ them, a flood from the ends of the box what lies outside.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.compile import kernel, parallel_kernel
+from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .distances import MOST_CHUNKS
 from .own_field import OwnField, best_of
@@ -150,16 +151,18 @@ def _find_holes(number, labels, before, base, shape, height, width, marks, stack
 
 
 @parallel_kernel()
-def _look_at_all(starts, pixels, labels, certain, before, height, width, split, wanted, for_holes, lost, filled, found):
+def _look_at_all(given, chunk):
     """Look at every object that is wanted, chunk by chunk; write how many pieces each has."""
-    for chunk in nb.prange(split.size - 1):
-        for k in range(split[chunk], split[chunk + 1]):
-            if wanted[k]:
-                own = pixels[starts[k] : starts[k + 1]]
-                found[k] = _look_at(k + 1, own, labels, certain, before, height, width, for_holes, lost, filled)
+    starts, pixels, labels, certain, before, height, width, split, wanted, for_holes, lost, filled, found = (
+        arguments_of(given)
+    )
+    for k in range(split[chunk], split[chunk + 1]):
+        if wanted[k]:
+            own = pixels[starts[k] : starts[k + 1]]
+            found[k] = _look_at(k + 1, own, labels, certain, before, height, width, for_holes, lost, filled)
 
 
-@kernel()
+@serial_kernel()
 def _objects_at(starts, pixels, changed, found):
     """Tell of each object whether one of its pixels, or of those that it might have, has changed."""
     for k in range(starts.size - 1):
@@ -170,7 +173,7 @@ def _objects_at(starts, pixels, changed, found):
                 break
 
 
-@kernel()
+@serial_kernel()
 def _pass_on(lost, places, starts, open_starts, open_pairs, q, background_q, labels):
     """Give lost pixels to their next candidates; what they are given up by is ruled out in ``q``."""
     for k in range(lost.size):
@@ -212,7 +215,7 @@ def make_whole(source: Source, field: OwnField, winners: NDArray[np.int32]) -> N
     q: NDArray[np.float32] | None = None
     for turn in range(MOST_ROUNDS + 1):
         lost[:] = False
-        _look_at_all(*in_pairs, height, width, split, wanted, False, lost, filled, n_pieces)
+        _look_at_all(split.size - 1, *in_pairs, height, width, split, wanted, False, lost, filled, n_pieces)
         given = np.flatnonzero(lost)
         broken = np.flatnonzero(n_pieces > source.n_pieces)
         if not given.size and not broken.size:
@@ -231,15 +234,13 @@ def make_whole(source: Source, field: OwnField, winners: NDArray[np.int32]) -> N
             labels[own[numbers[own] == k + 1]] = k + 1
         _objects_at(pairs.starts, pairs.pixels, labels != before, wanted)
     wanted[:] = True
-    _look_at_all(*in_pairs, height, width, split, wanted, True, lost, filled, n_pieces)
+    _look_at_all(split.size - 1, *in_pairs, height, width, split, wanted, True, lost, filled, n_pieces)
     holes = np.flatnonzero(filled)
     labels[holes] = filled[holes]
     return labels.reshape(source.numbers.shape)
 
 
-def _places(
-    open_pixels: NDArray[np.int32], lost: NDArray[np.bool_], given: NDArray[np.intp]
-) -> NDArray[np.intp]:
+def _places(open_pixels: NDArray[np.int32], lost: NDArray[np.bool_], given: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return where each given pixel, in ascending order, stands among the open ones; -1 where it does not."""
     among = np.flatnonzero(lost[open_pixels])
     places = np.full(given.size, -1, np.intp)

@@ -27,24 +27,14 @@ from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import kernel
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
+from napari_densecrf.crf.numba.separate import Separate
 from napari_densecrf.params import CRFParams
 
 from .grid_gaussian import GridGaussian, no_kernel_on_grid
+from .marginals import CHANGE, MEASURE, PAIRWISE, START, UPDATE, Compatibility, Pixels
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .unary import Unary
-from .update import (
-    BLOCK,
-    CHANGE,
-    MEASURE,
-    PAIRWISE,
-    START,
-    UPDATE,
-    Compatibility,
-    OnLattice,
-    Pass,
-    Pixels,
-    update_runs,
-)
+from .update import BLOCK, OnLattice, Pass, compiled_update_part, update_runs
 
 _NO_MESSAGES = np.empty((0, 1), np.float32)
 
@@ -221,6 +211,7 @@ class MeanField:
         self.kept = np.zeros((n_points, n_channels), np.float32) if params.damping else _NO_MESSAGES
         self.slots = self.lattice.empty_slots(n_channels)
         self.vertex_values = self.lattice.empty_values(n_channels)
+        self._update_part: Separate | None = None
 
     def _set_lattice(self, pair: tuple[float, LatticeGaussian] | None, n_points: int, n_dims: int) -> None:
         self.lattice: Lattice | _NoLattice
@@ -304,8 +295,10 @@ class MeanField:
         )
         runs = self.lattice.runs
         report = np.empty((len(runs.run_slots) - 1, 3))
-        update = Pass(self.lattice.corners, runs, on_lattice, self.on_grid, self.compatibility, pixels, task)
-        update_runs(len(report), update, report)
+        common = (on_lattice, self.on_grid, self.compatibility, pixels)
+        if self._update_part is None:
+            self._update_part = compiled_update_part(*common)
+        update_runs(len(report), Pass(self.lattice.corners, runs, *common, self._update_part, task), report)
         return report
 
 

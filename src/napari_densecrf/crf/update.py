@@ -1,14 +1,15 @@
-"""One mean-field update (Numba): slice, smooth, add, softmax and splat in one pass over the pixels.
+"""One mean-field update (Numba): slice, update the marginals, and splat them, in one pass over the pixels.
 
-The formulas are at the head of meanfield.py. Pixels go through in parts of a line of the grid, so short that their
-messages, exponentials and weights stay in the first caches (docs/engine.md has a picture). Old and new marginals are
-two arrays: what a pixel sends does not depend on which pixels were updated before.
+Pixels go through in parts of a line of the grid, so short that what is between the three stays in the first caches
+(docs/engine.md has a picture). Old and new marginals are two arrays: what a pixel sends does not depend on which
+pixels were updated before.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,53 +24,14 @@ from napari_densecrf.crf.lattice.filtering import (
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
-from napari_densecrf.crf.numba.simd import (
-    FOUR,
-    SIXTEEN,
-    TWO,
-    larger,
-    largest_of,
-    load,
-    plus,
-    spread,
-    store,
-    sum_of,
-    times,
-)
-from napari_densecrf.crf.numba.vectormath import expf, logf
+from napari_densecrf.crf.numba.separate import Separate, call_separate
 
-from .grid_gaussian import OnGrid, add_scaled, smooth_part, total_of_part
-from .unary import RULED_OUT
+from .grid_gaussian import OnGrid
+from .marginals import MEASURE, START, Compatibility, Hearing, Part, Pixels, Scratch, update_part
 
 BLOCK = 512
 # Parts of lines are so short that the rows that the smoothness kernel reads are still in the cache for the next line.
 VALUES_A_PART = 4096
-# exp of so much, for each of 65536 labels, is still a float32.
-LARGE = np.float32(60.0)
-# The tasks of a pass: set Q to softmax(-psi), update it, or measure its pairwise energy.
-START, UPDATE, MEASURE = range(3)
-# The columns of its report: pairwise energy of the old marginals; unary energy less entropy of the new; their
-# largest difference.
-PAIRWISE, OTHER, CHANGE = range(3)
-
-
-class Compatibility(NamedTuple):
-    """The costs of two labels beside each other, relative to the last label: C, a, mu(L, .), mu(L, L) of meanfield.py.
-
-    Parameters
-    ----------
-    coupling : (n_channels, n_channels) float32
-        C, transposed.
-    offsets, last_costs : (n_channels,) float32
-    cost_of_last : float32
-    potts : bool
-    """
-
-    coupling: NDArray[np.float32]
-    offsets: NDArray[np.float32]
-    last_costs: NDArray[np.float32]
-    cost_of_last: np.float32
-    potts: bool
 
 
 class OnLattice(NamedTuple):
@@ -93,39 +55,6 @@ class OnLattice(NamedTuple):
     slots: NDArray[np.float32]
 
 
-class Pixels(NamedTuple):
-    """The values of all pixels. Where no shape is given they are flat, (n_points * n_channels,), channels innermost.
-
-    Parameters
-    ----------
-    n_channels : int
-    unary : float32
-    old, new : float32
-        Marginals: the old ones are read, the new ones written.
-    old_along_z : (depth * height, width * n_channels) float32
-        The old marginals as `smooth_part` takes them for its ``source``.
-    total : (n_points,) float32
-        ``sum_m w_m sum_{j != i} k~_m(i, j)`` of all kernels but the one on the grid, up to ``total_weight``.
-    total_weight : float32
-    messages : float32, or empty
-        What further kernels sent, weighted.
-    damping : float32
-    kept : float32, or empty
-        What is added to the unary energies, read and written where there is damping.
-    """
-
-    n_channels: int
-    unary: NDArray[np.float32]
-    old: NDArray[np.float32]
-    old_along_z: NDArray[np.float32]
-    new: NDArray[np.float32]
-    total: NDArray[np.float32]
-    total_weight: np.float32
-    messages: NDArray[np.float32]
-    damping: np.float32
-    kept: NDArray[np.float32]
-
-
 class Pass(NamedTuple):
     """The arrays that a pass over the pixels reads and writes.
 
@@ -141,6 +70,8 @@ class Pass(NamedTuple):
     compatibility : Compatibility
     pixels : Pixels
         Its new marginals are written.
+    update_part : Separate
+        Of `compiled_update_part`.
     task : int
         START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
     """
@@ -151,350 +82,55 @@ class Pass(NamedTuple):
     grid: OnGrid
     compatibility: Compatibility
     pixels: Pixels
+    update_part: Separate
     task: int
 
 
-class Part(NamedTuple):
-    """The pixels ``first`` to ``last`` of a line of the grid, counted through the whole grid."""
-
-    line: int
-    first: int
-    last: int
+_NONE = np.empty(1, np.float32)
+_SAMPLE_OF_SCRATCH = Scratch(_NONE, _NONE, _NONE, _NONE, _NONE)
 
 
-class Scratch(NamedTuple):
-    """Scratch arrays for the longest part of a line.
-
-    Parameters
-    ----------
-    received, differences, z : (length * n_channels,) float32
-        What the lattice sent, ``e_L - e_l``, and the exponents.
-    row : float32
-        As `smooth_part` wants it.
-    total : (length,) float32
-    """
-
-    received: NDArray[np.float32]
-    row: NDArray[np.float32]
-    total: NDArray[np.float32]
-    differences: NDArray[np.float32]
-    z: NDArray[np.float32]
+def compiled_update_part(lattice: OnLattice, grid: OnGrid, compatibility: Compatibility, pixels: Pixels) -> Separate:
+    """Return `update_part`, compiled for the types of these."""
+    sample = Hearing(
+        lattice.weight,
+        lattice.diagonal,
+        grid,
+        compatibility,
+        pixels,
+        Part(0, 0, 0),
+        _SAMPLE_OF_SCRATCH,
+        START,
+        np.empty(3),
+    )
+    return update_part.compiled_for(nb.typeof(sample))
 
 
 @kernel()
-def _messages_of_one(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
-    """Do what `_messages_of_several` does for two labels: all arrays are (n_points,), one vector loop."""
-    couple, offset = compatibility.coupling[0, 0], compatibility.offsets[0]
-    cost_of_first, cost_of_last = compatibility.last_costs[0], compatibility.cost_of_last
-    energy = np.float32(0.0)
-    for p in range(messages.size):
-        message = messages[p] + lattice_weight * (received[p] - diagonal[p] * marginals[p])
-        difference = offset * total[p] + couple * message
-        energy += cost_of_first * message + cost_of_last * (total[p] - message) - marginals[p] * difference
-        messages[p] = difference
-    return 0.5 * np.float64(energy)
-
-
-@kernel()
-def _receive(lanes, here, there, lattice_weight, diagonal, received, marginals, messages):
-    """Add ``w (received - k~_ii Q_i)``, the sum over j != i, to messages of a point; return their sum."""
-    weight = spread(lanes, lattice_weight)
-    minus_diagonal = spread(lanes, -lattice_weight * diagonal)
-    shared = spread(lanes, np.float32(0.0))
-    for k in range(here, there, len(lanes)):
-        others = plus(times(weight, load(lanes, received, k)), times(minus_diagonal, load(lanes, marginals, k)))
-        message = plus(load(lanes, messages, k), others)
-        store(messages, k, message)
-        shared = plus(shared, message)
-    return sum_of(shared)
-
-
-@kernel()
-def _add_to_point(lanes, here, there, rest, messages):
-    for k in range(here, there, len(lanes)):
-        store(messages, k, plus(load(lanes, messages, k), spread(lanes, rest)))
-
-
-@kernel()
-def _dot(a, b):
-    total = np.float32(0.0)
-    for k in range(a.size):
-        total += a[k] * b[k]
-    return total
-
-
-@kernel()
-def _couple(lanes, here, there, compatibility, total, messages, differences):
-    """Write ``K a(l) + sum_l' C(l, l') M(l')`` of a point."""
-    offsets = compatibility.offsets
-    coupling = compatibility.coupling.reshape(compatibility.coupling.size)
-    for c in range(0, there - here, len(lanes)):
-        difference = times(spread(lanes, total), load(lanes, offsets, c))
-        for other in range(there - here):
-            row = load(lanes, coupling, other * (there - here) + c)
-            difference = plus(difference, times(spread(lanes, messages[here + other]), row))
-        store(differences, c, difference)
-
-
-@kernel()
-def _messages_of_several(lanes, compatibility, lattice_weight, diagonal, received, total, marginals, messages):
-    """Add what the lattice sent, turn messages into ``e_L - e_l``; return ``1/2 sum_i sum_l Q_i(l) e_i(l)``.
-
-    lanes
-        Whose width divides the number of channels.
-    compatibility : Compatibility
-    lattice_weight : float32
-    diagonal, total : (n_points,) float32, k~_ii and K
-    received : (n_points * n_channels,) float32
-        What the lattice sent, j = i included.
-    marginals : (n_points * n_channels,) float32
-    messages : (n_points * n_channels,) float32, in and out
-        What the other kernels sent, weighted; then the differences.
-    """
-    n_points = total.size
-    n_channels = messages.size // n_points
-    costs = np.float32(0.0)
-    of_last = np.float64(0.0)
-    differences = np.empty(n_channels, np.float32)
-    for p in range(n_points):
-        here, there = p * n_channels, (p + 1) * n_channels
-        if len(lanes) == 4 and n_channels % 16 == 0:
-            shared = _receive(SIXTEEN, here, there, lattice_weight, diagonal[p], received, marginals, messages)
-        else:
-            shared = _receive(lanes, here, there, lattice_weight, diagonal[p], received, marginals, messages)
-        if compatibility.potts:
-            # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
-            of_last += shared
-            _add_to_point(lanes, here, there, shared - total[p], messages)
-        else:
-            of_last += compatibility.cost_of_last * (total[p] - shared)
-            costs += _dot(compatibility.last_costs, messages[here:there])
-            _couple(lanes, here, there, compatibility, total[p], messages, differences)
-            for c in range(n_channels):
-                messages[here + c] = differences[c]
-    return 0.5 * (of_last + np.float64(costs) - np.float64(_dot(marginals, messages)))
-
-
-@kernel()
-def _damp(damping, kept, differences):
-    """Mix the natural parameters, flat: both hold psi_L - psi_l, so mixing what is added to it is enough."""
-    for k in range(differences.size):
-        mixed = damping * kept[k] + (np.float32(1.0) - damping) * differences[k]
-        kept[k] = mixed
-        differences[k] = mixed
-
-
-@kernel()
-def _sum_of_logs(factors):
-    """Return the sum of the logs of (n,) float32 from 1 to 2: of products of sixteen, as a log costs many products."""
-    size = factors.size // 16
-    total = np.float32(0.0)
-    for k in range(size):
-        product = np.float32(1.0)
-        for j in range(16):
-            product *= factors[j * size + k]
-        total += logf(product)
-    for k in range(16 * size, factors.size):
-        total += logf(factors[k])
-    return total
-
-
-@kernel()
-def _sigmoid(unary, differences, marginals, factors):
-    """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is scratch.
-
-    exp of what is not positive cannot overflow: Q = 1 / (1 + e^-|z|), or 1 less that.
-    """
-    one, zero = np.float32(1.0), np.float32(0.0)
-    energy = np.float32(0.0)
-    for p in range(unary.size):
-        z = unary[p] + differences[p]
-        size = abs(z)
-        small = expf(-size)
-        larger_one = one / (one + small)
-        q = larger_one if z >= zero else small * larger_one
-        marginals[p] = q
-        counted = size < np.float32(0.5 * RULED_OUT)
-        factors[p] = one + small if counted else one
-        energy += q * differences[p] - max(z, zero) if counted else zero
-    return np.float64(energy) - np.float64(_sum_of_logs(factors))
-
-
-@kernel()
-def _exponentials(flat):
-    for k in range(flat.size):
-        flat[k] = expf(flat[k])
-
-
-@kernel()
-def _normalisers(largest, rests, energy):
-    """Return the energy less ``log (1 + sum exp z)`` of each point, from its largest z and its sum relative to that."""
-    for p in range(largest.size):
-        gained = largest[p] + logf(rests[p])
-        energy -= gained if largest[p] < np.float32(0.5 * RULED_OUT) else np.float32(0.0)
-    return energy
-
-
-@kernel()
-def _add_up(unary, differences, z):
-    """Write ``z = psi_L - psi_l + e_L - e_l``, flat; tell whether any is too large for exp in a sum."""
-    excess = np.int32(0)
-    for k in range(z.size):
-        both = unary[k] + differences[k]
-        z[k] = both
-        excess |= np.int32(both > LARGE)
-    return excess != 0
-
-
-@kernel()
-def _lower(lanes, n_channels, z, largest, rests):
-    """Take the largest z of each point, or the last label's 0, off all of them; write it, and what is left of the 0."""
-    for p in range(largest.size):
-        here, there = p * n_channels, (p + 1) * n_channels
-        most = spread(lanes, np.float32(0.0))
-        for k in range(here, there, len(lanes)):
-            most = larger(most, load(lanes, z, k))
-        largest[p] = largest_of(most)
-        rests[p] = -largest[p]
-        for k in range(here, there, len(lanes)):
-            store(z, k, plus(load(lanes, z, k), spread(lanes, rests[p])))
-
-
-@kernel()
-def _sum_of_point(lanes, here, there, z):
-    total = spread(lanes, np.float32(0.0))
-    for k in range(here, there, len(lanes)):
-        total = plus(total, load(lanes, z, k))
-    return sum_of(total)
-
-
-@kernel()
-def _scale_point(lanes, here, there, factor, z, marginals):
-    for k in range(here, there, len(lanes)):
-        store(marginals, k, times(load(lanes, z, k), spread(lanes, factor)))
-
-
-@kernel()
-def _divide(lanes, n_channels, exponentials, rests, marginals):
-    """Write ``Q = exp z / (exp z_L + sum exp z)``, flat; ``rests`` is exp z_L, and then the sum."""
-    for p in range(rests.size):
-        here, there = p * n_channels, (p + 1) * n_channels
-        total = rests[p] + _sum_of_point(lanes, here, there, exponentials)
-        rests[p] = total
-        _scale_point(lanes, here, there, np.float32(1.0) / total, exponentials, marginals)
-
-
-@kernel()
-def _softmax(lanes, n_channels, unary, differences, marginals, z):
-    """Write ``Q = exp z / (1 + sum exp z)``, ``z = psi_L - psi_l + e_L - e_l``; return its own energy.
-
-    That is ``sum_i sum_l Q_i(l) (psi_i(l) - psi_i(L) + log Q_i(l))``, which is
-    ``sum_i (sum_l Q_i(l) (e_L - e_l) - log(1 + sum_l exp z(l)))``, without the points that strokes rule. All arrays
-    are (n_points * n_channels,) float32; ``z`` is scratch.
-    """
-    n_points = unary.size // n_channels
-    largest = np.zeros(n_points, np.float32)
-    rests = np.ones(n_points, np.float32)
-    # Relative to the largest z where it must be, so that nothing overflows: near strokes, or with enormous weights.
-    relative = _add_up(unary, differences, z)
-    if relative:
-        _lower(lanes, n_channels, z, largest, rests)
-        _exponentials(rests)
-    _exponentials(z)
-    if len(lanes) == 4 and n_channels % 16 == 0:
-        _divide(SIXTEEN, n_channels, z, rests, marginals)
-    else:
-        _divide(lanes, n_channels, z, rests, marginals)
-    gained = np.float32(0.0)
-    if relative:
-        for p in range(n_points):
-            if largest[p] < np.float32(0.5 * RULED_OUT):
-                here, there = p * n_channels, (p + 1) * n_channels
-                gained += _dot(marginals[here:there], differences[here:there])
-    else:
-        gained = _dot(marginals, differences)
-    return np.float64(_normalisers(largest, rests, gained))
-
-
-@kernel()
-def _differences(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
-    """Choose between `_messages_of_one` and the vectors of `_messages_of_several`; arrays are flat."""
-    n_channels = messages.size // total.size
-    if n_channels == 1:
-        return _messages_of_one(compatibility, lattice_weight, diagonal, received, total, marginals, messages)
-    if n_channels == 2:
-        return _messages_of_several(TWO, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
-    return _messages_of_several(FOUR, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
-
-
-@kernel()
-def _marginals(n_channels, unary, differences, marginals, z):
-    """Choose between `_sigmoid` and the vectors of `_softmax`."""
-    if n_channels == 1:
-        return _sigmoid(unary, differences, marginals, z)
-    if n_channels == 2:
-        return _softmax(TWO, n_channels, unary, differences, marginals, z)
-    return _softmax(FOUR, n_channels, unary, differences, marginals, z)
-
-
-@kernel()
-def _largest_change(old, new):
-    """Return the largest ``|new - old|``, flat: compared as integers, whose order is that of floats without a sign."""
-    most = np.int32(0)
-    for k in range(old.size):
-        most = max(most, np.int32(np.float32(abs(new[k] - old[k])).view(np.int32)))
-    return np.int32(most).view(np.float32)
-
-
-@kernel()
-def _send(update, simplices, blurred, part, scratch, differences):
-    """Write ``e_L - e_l`` of a part of a line, flat, before damping; return half of ``sum_i sum_l Q_i(l) e_i(l)``."""
-    first, last = part.first, part.last
-    pixels, lattice, grid = update.pixels, update.lattice, update.grid
-    n_channels = pixels.n_channels
-    old = pixels.old[first * n_channels : last * n_channels]
-    received, total = scratch.received[: old.size], scratch.total[: last - first]
-    begin = first - part.line * grid.width
-    if grid.weight > 0:
-        end = begin + last - first
-        smooth_part(grid, pixels.old_along_z, part.line, begin, end, old, scratch.row, differences)
-        total_of_part(grid, part.line, begin, total)
-    else:
-        differences[:] = np.float32(0.0)
-        total[:] = np.float32(0.0)
-    add_scaled(total, pixels.total[first:last], pixels.total_weight)
-    if pixels.messages.size:
-        add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
-    if blurred.size:
-        slice_points(simplices, n_channels, blurred, received)
-    else:
-        received[:] = np.float32(0.0)
-    diagonal = lattice.diagonal[first:last]
-    return _differences(update.compatibility, lattice.weight, diagonal, received, total, old, differences)
-
-
-@kernel()
-def _update_part(update, blurred, part, scratch, slots, report):
+def _pass_over_part(update, blurred, part, scratch, slots, report):
     """Do one pass over a part of a line, whose run has the ``blurred`` values of its slots, and new ``slots``."""
-    pixels = update.pixels
-    first, last = part.first, part.last
-    begin, end = first * pixels.n_channels, last * pixels.n_channels
-    new = pixels.new[begin:end]
-    differences, z = scratch.differences[: end - begin], scratch.z[: end - begin]
-    simplices = simplices_of(update.corners, update.runs, first, last)
-    if update.task == START:
-        differences[:] = np.float32(0.0)
-    else:
-        report[PAIRWISE] += _send(update, simplices, blurred, part, scratch, differences)
-        if update.task == MEASURE:
-            return
-        if pixels.damping > 0:
-            _damp(pixels.damping, pixels.kept[begin:end], differences)
-    report[OTHER] += _marginals(pixels.n_channels, pixels.unary[begin:end], differences, new, z)
-    if update.task == UPDATE:
-        report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(pixels.old[begin:end], new)))
-    if slots.size:
-        splat_points(simplices, pixels.n_channels, new, slots)
+    pixels, lattice, n_channels = update.pixels, update.lattice, update.pixels.n_channels
+    begin, end = part.first * n_channels, part.last * n_channels
+    simplices = simplices_of(update.corners, update.runs, part.first, part.last)
+    if update.task != START:
+        if slots.size:
+            slice_points(simplices, n_channels, blurred, scratch.received[: end - begin])
+        else:
+            scratch.received[: end - begin] = np.float32(0.0)
+    heard = Hearing(
+        lattice.weight,
+        lattice.diagonal,
+        update.grid,
+        update.compatibility,
+        pixels,
+        part,
+        scratch,
+        update.task,
+        report,
+    )
+    call_separate(update.update_part, heard)
+    if update.task != MEASURE and slots.size:
+        splat_points(simplices, n_channels, pixels.new[begin:end], slots)
 
 
 @kernel()
@@ -533,7 +169,7 @@ def _update_run(update, run, report):
         for line in range(begin // width, (end - 1) // width + 1):
             part = Part(line, max(line * width + left, begin), min(line * width + right, end))
             if part.first < part.last:
-                _update_part(update, blurred, part, scratch, slots, report)
+                _pass_over_part(update, blurred, part, scratch, slots, report)
 
 
 @parallel_kernel()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 # Past this many sigmas a Gaussian is below 4e-4 of its centre, and holds less than 1e-4 of its mass.
@@ -203,7 +203,7 @@ def total_of_part(grid, line, first, total):
         total[k] = line_sum * sums[k] - line_diagonal * diagonal[k]
 
 
-@kernel()
+@inlined()
 def _convolve_run(taps, inverse_root, values, first, last, out):
     """Convolve the values ``first`` to ``last`` of every plane along z, plane after plane."""
     depth = len(values)
@@ -228,7 +228,7 @@ def _add(target, source):
         target[k] += source[k]
 
 
-@kernel()
+@inlined()
 def _add_rows(grid, source, values, messages, first, last):
     """Do what `_add_messages` does for the lines ``first`` to ``last``."""
     size = values.shape[1]

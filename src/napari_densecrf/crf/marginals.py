@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.separate import separate_kernel
 from napari_densecrf.crf.numba.simd import (
     FOUR,
@@ -386,7 +386,7 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
     return np.float64(_normalisers(largest, rests, gained))
 
 
-@kernel()
+@inlined()
 def _differences(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Choose between `_messages_of_one` and the vectors of `_messages_of_several`; arrays are flat."""
     n_channels = messages.size // total.size
@@ -397,7 +397,7 @@ def _differences(compatibility, lattice_weight, diagonal, received, total, margi
     return _messages_of_several(FOUR, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
 
 
-@kernel()
+@inlined()
 def _marginals(n_channels, unary, differences, marginals, z):
     """Choose between `_sigmoid` and the vectors of `_softmax`."""
     if n_channels == 1:
@@ -416,7 +416,7 @@ def _largest_change(old, new):
     return np.int32(most).view(np.float32)
 
 
-@kernel()
+@inlined()
 def _listen(heard, differences):
     """Write ``e_L - e_l`` of the part, flat, before damping; return half of ``sum_i sum_l Q_i(l) e_i(l)``."""
     pixels, grid, part, scratch = heard.pixels, heard.grid, heard.part, heard.scratch

@@ -24,7 +24,7 @@ from napari_densecrf.blank import label_type, no_label
 from napari_densecrf.crf.lattice.filtering import Runs, part_of_run
 from napari_densecrf.crf.lattice.lattice import MAX_POINTS_A_RUN, Lattice
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.separate import Separate
@@ -61,7 +61,7 @@ class MeanFieldState:
     largest_change: NDArray[np.float32]
 
 
-@kernel()
+@inlined()
 def _argmax_block(marginals, last_label, labels):
     n_points, n_channels = marginals.shape
     for p in range(n_points):

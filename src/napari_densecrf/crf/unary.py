@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import padded
@@ -319,7 +319,7 @@ def _add_plane(plane, sums, wrong):
         wrong[k] |= np.int32(not (value >= np.float32(0.0))) | np.int32(not (value < np.float32(np.inf)))
 
 
-@kernel()
+@inlined()
 def _check_block(planes, first, last, sums, counts):
     """Count the pixels whose probabilities are no numbers or negative, sum to 0, or far from 1; keep the sums."""
     wrong = np.zeros(BLOCK, np.int32)
@@ -341,7 +341,7 @@ def _check_block(planes, first, last, sums, counts):
     counts[OFF_SUM] = n_off
 
 
-@kernel()
+@inlined()
 def _foreground_block(planes, smallest, first, last, differences, last_logs, normalisers):
     """Write what `_block` does, from the probabilities of the second of two labels."""
     one = np.float32(1.0)
@@ -363,7 +363,7 @@ def _clipped_logs(plane, inverse_sums, smallest, normalisers, logs):
         logs[k] = logf(kept)
 
 
-@kernel()
+@inlined()
 def _classes_block(planes, smallest, first, last, sums, differences, last_logs, normalisers):
     n_channels = len(planes) - 1
     for k in range(last - first):
@@ -379,7 +379,7 @@ def _classes_block(planes, smallest, first, last, sums, differences, last_logs, 
     differences[first:last, n_channels:] = np.float32(-RULED_OUT)
 
 
-@kernel()
+@inlined()
 def _block(planes, smallest, first, last, differences, counts):
     """Write ``log p_l - log p_L`` of a block, count what is wrong, and return its sum of ``-log p_L``."""
     sums = np.empty(BLOCK, np.float32)

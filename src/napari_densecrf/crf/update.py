@@ -22,7 +22,7 @@ from napari_densecrf.crf.lattice.filtering import (
     splat_points,
 )
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.separate import Separate, call_separate
 
@@ -106,7 +106,7 @@ def compiled_update_part(lattice: OnLattice, grid: OnGrid, compatibility: Compat
     return update_part.compiled_for(nb.typeof(sample))
 
 
-@kernel()
+@inlined()
 def _pass_over_part(update, blurred, part, scratch, slots, report):
     """Do one pass over a part of a line, whose run has the ``blurred`` values of its slots, and new ``slots``."""
     pixels, lattice, n_channels = update.pixels, update.lattice, update.pixels.n_channels
@@ -139,7 +139,7 @@ def pixels_a_part(n_channels):
     return max(1, min(BLOCK, VALUES_A_PART // n_channels))
 
 
-@kernel()
+@inlined()
 def _scratch(length, n_channels, reach_x):
     return Scratch(
         np.empty(length * n_channels, np.float32),
@@ -150,7 +150,7 @@ def _scratch(length, n_channels, reach_x):
     )
 
 
-@kernel()
+@inlined()
 def _update_run(update, run, report):
     """Do one pass over a run, part by part: strips of it that are as wide as the caches hold, line after line."""
     runs, n_channels, width = update.runs, update.pixels.n_channels, update.grid.width

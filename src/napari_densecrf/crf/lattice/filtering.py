@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times
 
@@ -192,7 +192,7 @@ def part_of_run(run, length, size):
     return run * length, min((run + 1) * length, size)
 
 
-@kernel()
+@inlined()
 def _splat_run(corners, runs, run, values, slots):
     first, last = part_of_run(run, runs.points_a_run, len(runs.vertices))
     n_channels = values.shape[1]
@@ -201,7 +201,7 @@ def _splat_run(corners, runs, run, values, slots):
     splat_points(simplices_of(corners, runs, first, last), n_channels, here, slots.reshape(slots.size))
 
 
-@kernel()
+@inlined()
 def _slice_run(corners, runs, run, vertex_values, values):
     first, last = part_of_run(run, runs.points_a_run, len(runs.vertices))
     slot_vertices = runs.slot_vertices[runs.run_slots[run] : runs.run_slots[run + 1]]
@@ -249,7 +249,7 @@ def _blur_lanes(lanes, up, down, vertices, side, n_channels, source, target):
             store(target, here + c, plus(load(lanes, source, here + c), times(sides, beside)))
 
 
-@kernel()
+@inlined()
 def blur_axis(up, down, first, last, side, source, target):
     """Blur vertices ``first`` to ``last`` along one axis: v + side * (v one step up + v one step down)."""
     n_channels = source.shape[1]
@@ -308,7 +308,7 @@ def _gather_lanes(lanes, first_slots, later, slots, first, n_channels, values):
             store(values, here + c, plus(load(lanes, values, here + c), load(lanes, slots, there + c)))
 
 
-@kernel()
+@inlined()
 def _gather_run(first_slots, later, slots, first, values):
     n_channels = values.shape[1]
     flat_slots = slots.reshape(slots.size)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.memory import sparse_empty, whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import padded
@@ -33,7 +33,6 @@ from .vertex_index import number_and_link
 # A run's vertices are numbered in 16 bits: points_a_run * (d + 1) must not pass 2^16.
 MAX_POINTS_A_RUN = 16384
 BLOCK = 512
-ONES = np.ones(BLOCK, np.float32)
 # Below all row sums.
 NO_SUM = np.float32(1e-30)
 
@@ -50,24 +49,26 @@ def _measure_points(row_sums, inverse_roots, diagonal):
         diagonal[p] = min(diagonal[p] / row_sum, np.float32(1.0))
 
 
-@kernel()
+@inlined()
 def _normalise_run(corners, runs, run, vertex_sums, slots, diagonal):
     """Multiply the weights of a run by 1 / sqrt(n_i), and splat ones with the new weights into its slots."""
     begin, end = part_of_run(run, runs.points_a_run, len(runs.vertices))
     slot_vertices = runs.slot_vertices[runs.run_slots[run] : runs.run_slots[run + 1]]
     sums = np.empty(slot_vertices.size, np.float32)
-    read_slots(slot_vertices, 1, vertex_sums, sums)
+    # As int64: Numba compiles kernels anew for the constants themselves.
+    n_channels, ones = np.int64(1), np.ones(BLOCK, np.float32)
+    read_slots(slot_vertices, n_channels, vertex_sums, sums)
     row_sums, inverse_roots = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     slots[:] = np.float32(0.0)
     for first in range(begin, end, BLOCK):
         last = min(first + BLOCK, end)
         simplices = simplices_of(corners, runs, first, last)
-        slice_points(simplices, 1, sums, row_sums)
+        slice_points(simplices, n_channels, sums, row_sums)
         _measure_points(row_sums, inverse_roots[: last - first], diagonal[first:last])
         for p in range(last - first):
             for r in range(len(corners)):
                 simplices.weights[p, r] *= inverse_roots[p]
-        splat_points(simplices, 1, ONES, slots)
+        splat_points(simplices, n_channels, ones, slots)
 
 
 @parallel_kernel()

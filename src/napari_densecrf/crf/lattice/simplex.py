@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 # Points that go through the arithmetic together, so that each line of it is one vector loop. Its length is known while
@@ -310,7 +310,7 @@ def _write_feature(scales, features, first, count, dim, feature):
             feature[p] = channel[p] * step
 
 
-@kernel()
+@inlined()
 def _index_run(strides, scales, features, diagonal_terms, points, found, keys):
     """Find the simplices of a run of points, from the first to the last; return how many vertices they touch together.
 
@@ -327,9 +327,9 @@ def _index_run(strides, scales, features, diagonal_terms, points, found, keys):
     block_keys = np.empty(n_vertices * BLOCK, np.int64)
     weight = np.empty(n_vertices * BLOCK, np.float32)
     steps_back = _steps_back(strides)
-    size_bits = SMALLEST_TABLE_BITS
-    table = _table_of_run(size_bits, keys, 0)
-    n_keys = 0
+    # As int64: Numba compiles kernels anew for the constants themselves.
+    size_bits, n_keys = np.int64(SMALLEST_TABLE_BITS), np.int64(0)
+    table = _table_of_run(size_bits, keys, n_keys)
     for block in range(first, last, BLOCK):
         count = min(BLOCK, last - block)
         sums[:] = 0.0

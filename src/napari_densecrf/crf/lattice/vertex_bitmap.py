@@ -18,7 +18,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .filtering import part_of_run
@@ -68,7 +68,7 @@ def mark(run_keys, counts, first_key, touched, busy):
             busy[word // np.uint64(PAGE)] = True
 
 
-@kernel()
+@inlined()
 def _ring_page(steps, touched, busy, margin, page, bits):
     """Write the words of a page: the touched vertices and all that lie one step up or down any axis from them.
 
@@ -131,7 +131,7 @@ def rank(bits, filled, ranks):
     return count
 
 
-@kernel()
+@inlined()
 def _number_keys(keys, first_key, bits, ranks, numbers):
     for k in range(keys.size):
         place = np.uint64(keys[k] - first_key)
@@ -174,7 +174,7 @@ def _find_beside(places, step, bits, ranks, n_vertices, numbers):
         numbers[k] = number if (word >> bit) & np.uint64(1) else np.uint32(n_vertices)
 
 
-@kernel()
+@inlined()
 def _link_pages(steps, bits, filled, ranks, pages, up, down):
     places = np.empty((pages[1] - pages[0]) * PAGE * 64, np.int64)
     count = _list_places(bits, filled, pages, places)

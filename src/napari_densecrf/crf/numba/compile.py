@@ -91,6 +91,7 @@ def _say_uncached(error: Exception) -> None:
 kernel = partial(_compiled, forceinline=True, no_cpython_wrapper=True)
 # Called from Python, and by no kernel, for the same reason.
 serial_kernel = partial(_compiled)
+# What one place calls is put there by Numba itself: it is not compiled by itself at all.
 inlined = partial(_compiled, inline="always")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
 from napari_densecrf.crf.numba.memory import sparse_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
@@ -102,7 +102,7 @@ def _squared_distances(mask, wanted, steps, reach, one, other):
     return one
 
 
-@kernel()
+@inlined()
 def _band_of_object(numbers, number, box, steps, half, reach, pixels, distances):
     """Write the pixels of one object's band and their distances; return how many."""
     _, height, width = numbers.shape

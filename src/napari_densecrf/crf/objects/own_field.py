@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.grid_gaussian import GridGaussian, MaskedGridGaussian
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.vectormath import expf, logf
 from napari_densecrf.crf.pairwise import LatticeGaussian, PairwiseTerm
@@ -37,7 +37,7 @@ def _exponential(value):
     return expf(value) if value < np.float32(0.0) else np.float32(1.0)
 
 
-@kernel()
+@inlined()
 def _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, report):
     """Update the marginals of the open pixel ``n``; ``z`` has room for its candidates."""
     pixel = pairs.open_pixels[n]

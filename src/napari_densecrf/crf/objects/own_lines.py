@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.grid_gaussian import add_scaled
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .pairs import Pairs
@@ -144,7 +144,7 @@ def _across(taps, n_outer, n_middle, n_inner, step, spans, offsets, values, out)
                     _add_line(spans, offsets, here, there, taps[abs(other - m)], values, out)
 
 
-@kernel()
+@inlined()
 def _send_within(taps, box, spans, offsets, height, width, pixels, is_open, weight, q, messages):
     """Add what the pairs of one object send: ``w sum_{j != i} k~(i, j) Q_j(l)``."""
     n_lines = len(spans)

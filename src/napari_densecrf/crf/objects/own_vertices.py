@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.lattice.lattice import Lattice
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .distances import MOST_CHUNKS
@@ -63,7 +63,7 @@ def _add_ring(neighbours, n_touched, names, own):
     return count
 
 
-@kernel()
+@inlined()
 def _number(corners, runs, neighbours, pixels, of_pairs, names, own):
     """Give the vertices of one object numbers, and return how many; ``own`` is -1 everywhere, before and after."""
     count = 0
@@ -81,7 +81,7 @@ def _number(corners, runs, neighbours, pixels, of_pairs, names, own):
     return count
 
 
-@kernel()
+@inlined()
 def _link(corners, runs, neighbours, pixels, of_pairs, names, own, links):
     """Write the links of one object whose pairs have been numbered; see `OwnVertices`."""
     n_axes, n_vertices = neighbours.up.shape
@@ -164,7 +164,7 @@ def _blur(links, axis, n_axes, side, source, target):
         out[k] = here[k] + side * (source[up[k]] + source[down[k]])
 
 
-@kernel()
+@inlined()
 def _send_within(corners, weights, diagonal, of_pairs, links, pixels, is_open, n_vertices, blur, weight, q, messages):
     """Add to the messages of one object what its own pairs send: ``w sum_{j != i} k~(i, j) Q_j(l)``."""
     n_passes, side = blur

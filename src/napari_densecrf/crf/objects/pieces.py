@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .distances import MOST_CHUNKS
@@ -64,7 +64,7 @@ def _flood(marks, shape, wanted, corners, stack, n_waiting):
                             n_waiting += 1
 
 
-@kernel()
+@inlined()
 def _look_at(number, pixels, labels, certain, before, height, width, for_holes, lost, filled):
     """Mark an object's new holes, or what is not connected to a core of it; return how many pieces have a core.
 

@@ -27,14 +27,13 @@ from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
-from napari_densecrf.crf.numba.separate import Separate
 from napari_densecrf.params import CRFParams
 
 from .grid_gaussian import GridGaussian, no_kernel_on_grid
-from .marginals import CHANGE, MEASURE, PAIRWISE, START, UPDATE, Compatibility, Pixels
+from .marginals import CHANGE, MEASURE, PAIRWISE, START, UPDATE, Compatibility, Pixels, update_part
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .unary import Unary
-from .update import BLOCK, OnLattice, Pass, compiled_update_part, update_runs
+from .update import BLOCK, NOT_COMPILED, OnLattice, Pass, sample_of_hearing, update_runs
 
 _NO_MESSAGES = np.empty((0, 1), np.float32)
 
@@ -211,7 +210,6 @@ class MeanField:
         self.kept = np.zeros((n_points, n_channels), np.float32) if params.damping else _NO_MESSAGES
         self.slots = self.lattice.empty_slots(n_channels)
         self.vertex_values = self.lattice.empty_values(n_channels)
-        self._update_part: Separate | None = None
 
     def _set_lattice(self, pair: tuple[float, LatticeGaussian] | None, n_points: int, n_dims: int) -> None:
         self.lattice: Lattice | _NoLattice
@@ -295,11 +293,13 @@ class MeanField:
         )
         runs = self.lattice.runs
         report = np.empty((len(runs.run_slots) - 1, 3))
-        common = (on_lattice, self.on_grid, self.compatibility, pixels)
-        if self._update_part is None:
-            self._update_part = compiled_update_part(*common)
-        update_runs(len(report), Pass(self.lattice.corners, runs, *common, self._update_part, task), report)
-        return report
+        while True:
+            known = update_part.known
+            update = Pass(self.lattice.corners, runs, on_lattice, self.on_grid, self.compatibility, pixels, known, task)
+            update_runs(len(report), update, report)
+            if report[0, CHANGE] != NOT_COMPILED:
+                return report
+            update_part.compile_for(sample_of_hearing(update))
 
 
 def iterate(

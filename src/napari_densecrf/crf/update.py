@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,14 +23,16 @@ from napari_densecrf.crf.lattice.filtering import (
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined, kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
-from napari_densecrf.crf.numba.separate import Separate, call_separate
+from napari_densecrf.crf.numba.separate import call_separate
 
 from .grid_gaussian import OnGrid
-from .marginals import MEASURE, START, Compatibility, Hearing, Part, Pixels, Scratch, update_part
+from .marginals import CHANGE, MEASURE, START, Compatibility, Hearing, Part, Pixels, Scratch
 
 BLOCK = 512
 # Parts of lines are so short that the rows that the smoothness kernel reads are still in the cache for the next line.
 VALUES_A_PART = 4096
+# In a report: `update_part` is not compiled for what it would have been given.
+NOT_COMPILED = -1.0
 
 
 class OnLattice(NamedTuple):
@@ -70,8 +71,8 @@ class Pass(NamedTuple):
     compatibility : Compatibility
     pixels : Pixels
         Its new marginals are written.
-    update_part : Separate
-        Of `compiled_update_part`.
+    known : (n, 2) int64
+        ``update_part.known``.
     task : int
         START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
     """
@@ -82,28 +83,8 @@ class Pass(NamedTuple):
     grid: OnGrid
     compatibility: Compatibility
     pixels: Pixels
-    update_part: Separate
+    known: NDArray[np.int64]
     task: int
-
-
-_NONE = np.empty(1, np.float32)
-_SAMPLE_OF_SCRATCH = Scratch(_NONE, _NONE, _NONE, _NONE, _NONE)
-
-
-def compiled_update_part(lattice: OnLattice, grid: OnGrid, compatibility: Compatibility, pixels: Pixels) -> Separate:
-    """Return `update_part`, compiled for the types of these."""
-    sample = Hearing(
-        lattice.weight,
-        lattice.diagonal,
-        grid,
-        compatibility,
-        pixels,
-        Part(0, 0, 0),
-        _SAMPLE_OF_SCRATCH,
-        START,
-        np.empty(3),
-    )
-    return update_part.compiled_for(nb.typeof(sample))
 
 
 @inlined()
@@ -128,7 +109,8 @@ def _pass_over_part(update, blurred, part, scratch, slots, report):
         update.task,
         report,
     )
-    call_separate(update.update_part, heard)
+    if not call_separate(update.known, heard):
+        report[CHANGE] = NOT_COMPILED
     if update.task != MEASURE and slots.size:
         splat_points(simplices, n_channels, pixels.new[begin:end], slots)
 
@@ -185,3 +167,21 @@ def update_runs(given, run):
     """
     update, report = arguments_of(given)
     _update_run(update, run, report[run])
+
+
+_NONE = np.empty(1, np.float32)
+
+
+def sample_of_hearing(update: Pass) -> Hearing:
+    """Return a tuple of the type that `update_part` is given in this pass."""
+    return Hearing(
+        update.lattice.weight,
+        update.lattice.diagonal,
+        update.grid,
+        update.compatibility,
+        update.pixels,
+        Part(0, 0, 0),
+        Scratch(_NONE, _NONE, _NONE, _NONE, _NONE),
+        update.task,
+        np.empty(3),
+    )

@@ -13,7 +13,6 @@ from hashlib import sha256
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 _WORD = ir.IntType(64)
@@ -45,17 +44,32 @@ def address_of(typing, value):
     return types.int64(value), generate
 
 
+def _borrowed(context, builder, of_type, value):
+    """Return a value whose arrays have no owner, so that nobody counts who refers to them."""
+    if isinstance(of_type, types.BaseTuple):
+        parts = [
+            _borrowed(context, builder, part, builder.extract_value(value, k)) for k, part in enumerate(of_type.types)
+        ]
+        return context.make_tuple(builder, of_type, parts)
+    if isinstance(of_type, types.Array):
+        array = context.make_array(of_type)(context, builder, value)
+        array.meminfo = array.parent = cgutils.get_null_value(array.meminfo.type)
+        return array._getvalue()
+    return value
+
+
 @intrinsic
 def arguments_of(typing, given):
-    """Return the tuple that a function was given by its address.
+    """Return the tuple that a function was given by its address. Its arrays are borrowed from the caller.
 
-    ``given[0]`` would do it too, but Numba 0.68 stumbles over truth values in it, which memory has in another width.
+    ``given[0]`` would do it too, but would count references at each slice of an array, which takes longer than some
+    loops over them; and Numba 0.68 stumbles over truth values in it, which memory has in another width.
     """
 
     def generate(context, builder, signature, arguments):
         as_value = context.get_value_type(signature.return_type).as_pointer()
         value = builder.load(builder.bitcast(arguments[0], as_value))
-        return impl_ret_borrowed(context, builder, signature.return_type, value)
+        return _borrowed(context, builder, signature.return_type, value)
 
     return given.dtype(given), generate
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import numba as nb
+from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.core.typing import Signature
@@ -61,15 +63,17 @@ class _ForgivingCache:
         """Return the compiled kernel, or None where there is none that can be used."""
         try:
             return self._cache.load_overload(signature, target_context)
-        except Exception as error:
-            _say_uncached(error)
+        except Exception:
+            # A damaged file, or an index that names what another version of this package had: it is begun anew.
+            with suppress(Exception):
+                self._cache.flush()
             return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """Keep a compiled kernel, where that is possible."""
         try:
             self._cache.save_overload(signature, data)
-        except OSError as error:
+        except Exception as error:
             _say_uncached(error)
 
 
@@ -102,7 +106,13 @@ def reached_by_address(function: Callable[..., None], signature: Signature, **op
         return nb.cfunc(signature, cache=True, **options)(function)
     except NumbaError:
         raise
+    except Exception:
+        # A damaged file, or an index that names what another version of this package had: it is begun anew.
+        with suppress(Exception):
+            FunctionCache(function).flush()
+    try:
+        return nb.cfunc(signature, cache=True, **options)(function)
     except Exception as error:
-        # No folder for it, a full disk, a damaged file: all works without.
+        # No folder for it, or a full disk: all works without.
         _say_uncached(error)
         return nb.cfunc(signature, **options)(function)

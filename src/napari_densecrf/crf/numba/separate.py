@@ -1,6 +1,6 @@
 """Kernels that are compiled by themselves, for others to call by their addresses.
 
-What is common to kernels of many types, or called from several, is compiled once instead of in each of them.
+What is common to kernels of many types is compiled once instead of in each of them.
 """
 
 from __future__ import annotations
@@ -8,85 +8,55 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+import numba as nb
+import numpy as np
 from numba import types
 from numba.core.ccallback import CFunc
-from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+from numpy.typing import NDArray
 
-from .addresses import address_of, call_with
-from .compile import kernel, reached_by_address
-
-
-class SeparateType(types.Type):  # type: ignore[misc]
-    """The Numba type of a `Separate`, which names the type of what is given to it."""
-
-    def __init__(self, given: types.Type) -> None:
-        self.given = given
-        super().__init__(name=f"Separate({given})")
+from .addresses import address_of, call_with, number_of_type, type_number
+from .compile import inlined, reached_by_address
 
 
-@register_model(SeparateType)
-class _SeparateModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: object, of_type: SeparateType) -> None:
-        super().__init__(manager, of_type, ir.IntType(64))
-
-
-@unbox(SeparateType)
-def _unbox(of_type, separate, c):
-    address = c.pyapi.object_getattr_string(separate, "address")
-    value = c.pyapi.long_as_longlong(address)
-    c.pyapi.decref(address)
-    return NativeValue(value, is_error=c.pyapi.c_api_error())
-
-
-@intrinsic
-def _address_for(typing, separate, given):
-    """Return the address of a separate kernel; what is given must be of its type."""
-    if separate.given != given:
-        return None
-
-    def generate(context, builder, signature, arguments):
-        return arguments[0]
-
-    return types.int64(separate, given), generate
-
-
-@kernel()
-def call_separate(separate, given):
-    """Call a separate kernel with a tuple; while compiling, refuse one of another type than it was compiled for."""
-    call_with(_address_for(separate, given), (address_of(given),))
-
-
-class Separate:
-    """A compiled kernel that others call with `call_separate`.
-
-    Parameters
-    ----------
-    compiled : CFunc
-    given : numba type
-        Of the tuple that it takes.
-    """
-
-    def __init__(self, compiled: CFunc, given: types.Type) -> None:
-        self._compiled = compiled
-        self.address = int(compiled.address)
-        # Numba asks any object for its type by this name.
-        self._numba_type_ = SeparateType(given)
+@inlined()
+def call_separate(known, given):
+    """Call the function that is known for the type of a tuple with it; return False where there is none."""
+    wanted = number_of_type(given)
+    for k in range(len(known)):
+        if known[k, 0] == wanted:
+            call_with(known[k, 1], (address_of(given),))
+            return True
+    return False
 
 
 class SeparateKernel:
-    """A function ``function(given)`` that is compiled by itself for each type of the tuple ``arguments_of(given)``."""
+    """A function ``function(given)``, compiled by itself for each type of the tuple ``arguments_of(given)``.
+
+    Attributes
+    ----------
+    known : (n, 2) int64
+        What `call_separate` takes: the numbers of types, and the addresses of what is compiled for them.
+    """
 
     def __init__(self, function: Callable[[Any], None]) -> None:
         self._function = function
-        self._compiled: dict[types.Type, Separate] = {}
+        self._compiled: list[CFunc] = []
+        self.known: NDArray[np.int64] = np.empty((0, 2), np.int64)
 
-    def compiled_for(self, given: types.Type) -> Separate:
-        """Return the kernel, compiled for a type."""
-        if given not in self._compiled:
-            compiled = reached_by_address(self._function, types.void(types.CPointer(given)))
-            self._compiled[given] = Separate(compiled, given)
-        return self._compiled[given]
+    def compile_for(self, given: tuple[Any, ...]) -> None:
+        """Compile the function for the type of this tuple.
+
+        Raises
+        ------
+        RuntimeError
+            Where it is compiled for that type: what calls it then has another one.
+        """
+        given_type = nb.typeof(given)
+        if type_number(given_type) in self.known[:, 0]:
+            raise RuntimeError(f"{self._function.__name__} is called with other types than {given_type}")
+        compiled = reached_by_address(self._function, types.void(types.CPointer(given_type)))
+        self._compiled.append(compiled)
+        self.known = np.concatenate([self.known, [[type_number(given_type), compiled.address]]])
 
 
 def separate_kernel() -> Callable[[Callable[[Any], None]], SeparateKernel]:

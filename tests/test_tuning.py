@@ -11,7 +11,7 @@ from scipy import ndimage
 import napari_densecrf as ndc
 from cases import noisy_map
 from napari_densecrf.choose.fit import _Exam
-from napari_densecrf.choose.suggest import _best, _Effect
+from napari_densecrf.choose.suggest import Effect, best_of
 
 # The module: the package has a function of its name.
 fit = import_module("napari_densecrf.choose.fit")
@@ -288,7 +288,7 @@ def effect(**changes):
     """Return what a setting does, clearly and without objection unless changed."""
     clear = {"changed": 0.02, "contrast": 3.0, "likeness": 0.3, "roughness": 0.9, "doubtful_loss": 0.09}
     clear |= {"thin_change": 0.0, "edges": 0.3}
-    return _Effect(**{"params": GENTLE, **clear, **changes})
+    return Effect(**{"params": GENTLE, **clear, **changes})
 
 
 @pytest.mark.parametrize(
@@ -308,9 +308,9 @@ def test_a_thin_class_keeps_its_area_unless_edges_are_clear(thin_change, edges, 
 
 def test_a_weak_setting_is_proposed_where_a_strong_one_would_cost_a_class():
     strong = effect(params=HARSH, changed=0.1, doubtful_loss=0.2)
-    assert _best([strong, effect()]).params == GENTLE
-    assert _best([effect(params=HARSH, changed=0.1), effect()]).params == HARSH
-    assert _best([strong]).params is None
+    assert best_of([strong, effect()]).params == GENTLE
+    assert best_of([effect(params=HARSH, changed=0.1), effect()]).params == HARSH
+    assert best_of([strong]).params is None
 
 
 def test_a_suggestion_can_be_stopped():

@@ -41,9 +41,9 @@ LIMIT_DOUBTFUL_LOSS = 0.1
 THIN, LIMIT_THIN_CHANGE, CLEAR_EDGES, SPECK = 8.0, 0.04, 0.17, 30
 # Sigma, in pixels, of the image's gradient.
 EDGE_SIGMA = 1.0
-# Of two classes one may be favoured, in log-odds, with so many of the settings that do best without. A balance moves all
-# borders one way, right or wrong, so what changes must look clearly like its new class: its mean likeness is below the
-# last number.
+# Of two classes one may be favoured, in log-odds, with so many of the settings that do best without. A balance moves
+# all borders one way, right or wrong, so they must move clearly to edges, and what changes must look clearly like its
+# new class: its mean likeness is below the last number.
 BALANCES, N_BALANCED, LIMIT_LIKENESS_BALANCED = (-0.6, 0.6, -1.2, 1.2), 8, 0.3
 
 
@@ -166,9 +166,10 @@ def suggest(
     where no class loses much that still looks like it; the less clear the changes, the less it may lose. A thin class,
     as vessels and membranes are, must keep its area, specks apart, unless borders clearly move to edges. Of those that
     pass the one is proposed with the most and clearest changes: the share of changed pixels, times how far their
-    likeness lies below one half. Some settings are weak, so that a map that must not change much gains a little. The eight
-    that do best are tried with either of two classes favoured, too: a map that draws a class too wide or too narrow is
-    mended by no kernel. Such a balance passes where the mean likeness is below 0.3.
+    likeness lies below one half. Some settings are weak, so that a map that must not change much gains a little. The
+    eight that do best are tried with either of two classes favoured, too: a map that draws a class too wide or too
+    narrow is mended by no kernel. Such a balance passes where the mean likeness is below 0.3, and where borders clearly
+    move to edges.
 
     Masked prediction, which hides pixels of the map and asks for their labels, is as safe a gate where it has to beat
     the best blur of the map, but it refuses six of seven images, most of which gain.
@@ -221,9 +222,7 @@ def suggest_steps(
 def with_balances(effects: Sequence[Effect]) -> list[CRFParams]:
     """Return what to try with one of two classes favoured: of those that pass, and then of the others, the best."""
     ranked = sorted(effects, key=lambda effect: (effect.objection is not None, -effect.support))
-    return [
-        replace(effect.params, label_bias=(0.0, balance)) for effect in ranked[:N_BALANCED] for balance in BALANCES
-    ]
+    return [replace(effect.params, label_bias=(0.0, balance)) for effect in ranked[:N_BALANCED] for balance in BALANCES]
 
 
 def spread_boxes(subject: Subject, largest: int) -> list[Box]:
@@ -260,6 +259,7 @@ class Look:
 
 
 def look_of(part: Part, units: Units) -> Look:
+    """Return how the pixels of a part look, and how its classes look around them."""
     from scipy import ndimage
 
     pixels = units.pixel / np.array(part.refiner.grid.spacing)
@@ -347,14 +347,14 @@ class Effect:
             return "Leave it as it is: the map and the image agree, and no pixel would change."
         if self.contrast < LIMIT_CONTRAST:
             return "Leave it as it is: the image hardly tells apart the classes whose borders would move."
-        limit = LIMIT_LIKENESS if self.params.label_bias is None else LIMIT_LIKENESS_BALANCED
-        if self.likeness >= limit:
+        balanced = self.params.label_bias is not None
+        if self.likeness >= (LIMIT_LIKENESS_BALANCED if balanced else LIMIT_LIKENESS):
             return "Leave it as it is: pixels that would change look no more like the class that they would get."
         if self.roughness > LIMIT_ROUGHNESS:
             return "Leave it as it is: borders would get rougher, as the image's noise would show in the labels."
         if self.doubtful_loss > self.limit_doubtful_loss:
             return "Leave it as it is: a class would lose thin or faint parts that still look like it."
-        if self.edges <= 0:
+        if self.edges <= 0 or (balanced and self.edges < CLEAR_EDGES):
             return "Leave it as it is: borders would move away from the edges in the image."
         if self.empties_thin:
             return "Leave it as it is: a thin class would gain or lose area, and the image does not clearly ask for it."
@@ -362,7 +362,10 @@ class Effect:
 
 
 def effect_of(
-    parts: Sequence[Part], looks: Sequence[Look], params: CRFParams, refined: Sequence[NDArray[np.integer]] | None = None
+    parts: Sequence[Part],
+    looks: Sequence[Look],
+    params: CRFParams,
+    refined: Sequence[NDArray[np.integer]] | None = None,
 ) -> Effect:
     """Refine all parts, or take the labels that they got, and sum up what changes."""
     if refined is None:
@@ -457,6 +460,7 @@ def _border_length(labels: NDArray[np.integer]) -> int:
 
 
 def best_of(effects: Sequence[Effect]) -> Suggestion:
+    """Return the setting that the image supports most, or why there is none."""
     passing = [effect for effect in effects if effect.objection is None]
     if not passing:
         gentlest = min(effects, key=lambda effect: (effect.params.label_bias is not None, effect.changed))

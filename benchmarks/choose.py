@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,16 +96,36 @@ def gains(item: Item, numbers_of_strokes: list[int], sigmas: list[float]) -> Ite
     for n_strokes in numbers_of_strokes:
         at_errors = strokes_at_errors(item.truth, labels, n_strokes)
         anywhere = strokes_inside(item.truth, n_strokes=n_strokes)
-        for where, strokes, start in (
-            ("at errors, from the widget's start", at_errors, first),
-            ("at errors, from Python's start", at_errors, None),
-            ("anywhere, from Python's start", anywhere, None),
-        ):
-            for n_sigmas in sigmas:
-                fit_module.N_SIGMAS = n_sigmas
-                found = ndc.fit(item.image, item.probabilities, strokes, start, **given)
-                yield f"Fit, {n_strokes} strokes {where}{SEPARATOR}{n_sigmas}", gain(found.params)
+        for where, strokes in (("at errors", at_errors), ("anywhere", anywhere)):
+            # From the widget's start, which is the first result, and from Python's, which is none: the same search.
+            fits = fitted(item, strokes, sigmas)
+            for n_sigmas, params in zip(sigmas, fits, strict=True):
+                yield f"Fit, {n_strokes} strokes {where}{SEPARATOR}{n_sigmas}", gain(params)
+        if n_strokes == min(numbers_of_strokes):
+            found = ndc.fit(item.image, item.probabilities, at_errors, ndc.CRFParams(), **given)
+            yield f"Fit, {n_strokes} strokes at errors, from CRFParams()", gain(found.params)
     yield from hindsight(item, gain)
+
+
+def fitted(item: Item, strokes: NDArray[np.uint8], sigmas: list[float]) -> list[ndc.CRFParams]:
+    """Return what Fit finds where a gain must be sure by so many standard deviations; all are tried on the same."""
+    judges = []
+
+    class Remembered(fit_module._Judge):  # type: ignore[misc, name-defined]
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            judges.append(self)
+
+    with mock.patch.object(fit_module, "_Judge", Remembered):
+        given = {"spacing": item.spacing, "channel_axis": item.channel_axis}
+        found = ndc.fit(item.image, item.probabilities, strokes, **given)
+    if not judges:
+        return [found.params] * len(sigmas)
+    choices = []
+    for n_sigmas in sigmas:
+        with mock.patch.object(fit_module, "N_SIGMAS", n_sigmas):
+            choices.append(judges[0].best().params)
+    return choices
 
 
 def hindsight(item: Item, gain: Callable[[ndc.CRFParams], float]) -> Iterator[tuple[str, float]]:

@@ -166,6 +166,7 @@ def thin_vessels():
 def test_fit_can_end_in_the_map_as_it_is(monkeypatch, on_parts):
     image, truth, probabilities, strokes = thin_vessels()
     if on_parts:
+        monkeypatch.setattr(fit, "LARGEST_WHOLE", 1200)
         monkeypatch.setattr(fit, "LARGEST", 1200)
     found = ndc.fit(image, probabilities, strokes, HARSH)
     assert found.better_unrefined
@@ -204,7 +205,7 @@ def test_fit_can_be_stopped_with_the_best_so_far():
 
 def test_fit_looks_around_the_strokes_of_a_large_image():
     image, truth, probabilities = blobs(48)
-    big, far = np.zeros((3, 400, 400), np.float32), np.zeros((400, 400), np.uint8)
+    big, far = np.zeros((3, 600, 600), np.float32), np.zeros((600, 600), np.uint8)
     big[0], big[1, :, :], big[2] = 60, 0.9, 0.1
     big[0, 300:348, 20:68] = image
     big[1:, 300:348, 20:68] = probabilities
@@ -225,8 +226,8 @@ def test_fit_takes_channels_foreground_maps_and_volumes():
 
 
 def test_fit_sees_strokes_that_are_rings_on_a_large_image():
-    image, truth, probabilities = blobs(340)
-    radius = np.hypot(*(np.indices(truth.shape) - 170))
+    image, truth, probabilities = blobs(540)
+    radius = np.hypot(*(np.indices(truth.shape) - 270))
     strokes = (np.abs(radius - 110) < 1) + 2 * (np.abs(radius - 140) < 1)
     assert 0 < ndc.fit(image, probabilities, strokes, GENTLE).agreement_before < 1
 

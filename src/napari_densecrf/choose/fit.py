@@ -21,9 +21,9 @@ from .trials import Box, Part, Subject, affordable, box_around, box_shape, units
 
 # Log-odds that favour one of two classes without any kernel: the map at another threshold.
 THRESHOLDS = (-0.3, 0.3, -0.6, 0.6, -0.9, 0.9, -1.2, 1.2, -1.6, 1.6, -2.0, 2.0)
-# Pixels of a gray slice with two labels that are looked at, which bounds the time; see `affordable`. In an image that
-# is larger, so many again around strokes, in boxes.
-LARGEST = 100_000
+# Pixels of a gray slice with two labels, which bound the time; see `affordable`. An image of up to the first number is
+# looked at whole; of a larger one parts of the second together, and as many again in boxes around strokes.
+LARGEST_WHOLE, LARGEST = 1 << 18, 1 << 16
 N_BOXES = 8
 # What pixels that change are told by: the map's own probabilities and what they look like, each as good as so many
 # strokes.
@@ -283,7 +283,8 @@ class _Exam:
     """Refines an image without strokes, and looks at what becomes of it and of the pixels below strokes."""
 
     def __init__(self, subject: Subject, drawn: _Drawn) -> None:
-        boxes = spread_boxes(subject, LARGEST)
+        is_small = subject.n_points <= affordable(subject, LARGEST_WHOLE)
+        boxes = spread_boxes(subject, LARGEST_WHOLE if is_small else LARGEST)
         around = [] if boxes == [whole(subject.shape)] else _boxes_around(subject, drawn)
         self.parts = [subject.cut(box) for box in boxes]
         self._around = [subject.cut(box) for box in around]

@@ -508,8 +508,9 @@ def _found(judge: _Judge, first: _Trial) -> Fit:
             f"held-out strokes to {after:.1%}."
         )
     else:
-        does = "as by the map alone" if f"{after:.1%}" == f"{alone:.1%}" else f"by the map alone to {alone:.1%}"
-        reason = f"Strokes that it was not shown are predicted to {after:.1%}, {does}{_favoured(best.params)}."
+        same = f"{after:.1%}" == f"{alone:.1%}"
+        beside = "as by the map alone; the image supports what changes" if same else f"by the map alone to {alone:.1%}"
+        reason = f"Strokes that it was not shown are predicted to {after:.1%}, {beside}{_favoured(best.params)}."
     return Fit(best.params, before, after, n_trials, reason)
 
 

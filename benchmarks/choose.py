@@ -101,9 +101,6 @@ def gains(item: Item, numbers_of_strokes: list[int], sigmas: list[float]) -> Ite
             fits = fitted(item, strokes, sigmas)
             for n_sigmas, params in zip(sigmas, fits, strict=True):
                 yield f"Fit, {n_strokes} strokes {where}{SEPARATOR}{n_sigmas}", gain(params)
-        if n_strokes == min(numbers_of_strokes):
-            found = ndc.fit(item.image, item.probabilities, at_errors, ndc.CRFParams(), **given)
-            yield f"Fit, {n_strokes} strokes at errors, from CRFParams()", gain(found.params)
     yield from hindsight(item, gain)
 
 

@@ -136,6 +136,17 @@ def test_fit_says_when_strokes_are_too_few(n_strokes, words):
     assert found.agreement_before is found.agreement_after is None
 
 
+def test_fit_of_one_class_alone_proposes_what_auto_does():
+    image, truth, probabilities = blobs(40)
+    strokes = np.where(truth == 1, strokes_on(truth, 6), 0)
+    found = ndc.fit(image, probabilities, strokes)
+    assert found.params == ndc.suggest(image, probabilities).params
+    assert found.reason.endswith("draw some on another, too. Until then this is what Auto proposes.")
+    nothing = ndc.fit(np.zeros((30, 30)), np.full((30, 30), 0.1), np.zeros((30, 30), int))
+    assert nothing.better_unrefined
+    assert nothing.agreement_after is None
+
+
 def test_a_stroke_is_not_shown_while_it_is_the_measure():
     """Strokes against the map and the image: only where they are constraints do they get their class."""
     image = np.zeros((24, 24), np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +16,18 @@ from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams, PairwiseKernel, Sigma
 
 from .doubt import N_BINS, Doubt, bins_of, doubt_of
-from .start import first_params
-from .suggest import BALANCES, N_BALANCED, SETTINGS, Effect, effect_of, look_of, spread_boxes, with_balances
+from .start import first_params, safe_params
+from .suggest import (
+    BALANCES,
+    N_BALANCED,
+    SETTINGS,
+    Effect,
+    effect_of,
+    look_of,
+    spread_boxes,
+    suggest_steps,
+    with_balances,
+)
 from .trials import Box, Part, Subject, affordable, box_around, box_shape, units_of, whole
 
 # Log-odds that favour one of two classes without any kernel: the map at another threshold.
@@ -29,7 +40,7 @@ N_BOXES = 8
 # strokes.
 MAP_STROKES, LOOKS_STROKES = 5.0, 5.0
 # Standard deviations below the mean gain that must still be a gain, in mean IoU, over what the image alone supports.
-N_SIGMAS, SMALLEST_GAIN = 1.0, 0.005
+N_SIGMAS, SMALLEST_GAIN = 1.5, 0.005
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,8 @@ def fit(
         0 = free, k = this pixel is class k - 1.
     start : CRFParams, optional
         One of the sets that are tried; its kernels, compatibility, damping and number of iterations are kept, with
-        other numbers. None = those that `refine` begins with.
+        other numbers. None = those that `refine` begins with, or where strokes are too few to tell anything, those
+        that `suggest` proposes.
     spacing, channel_axis
         As `refine` takes them.
 
@@ -132,7 +144,7 @@ def fit(
       as broken.
 
     Together they give the mean IoU that a setting would gain, at each way in which the map may be wrong. Another
-    setting is taken only where its gain over the one to beat is one even a standard deviation below the mean, where no
+    setting is taken only where its gain over the one to beat is one even 1.5 standard deviations below the mean, where no
     more strokes of any class are wrong than in the map, and where it does not empty a thin class. A balance between two
     classes is part of some settings: no kernel mends a map that draws a class too wide. With more than two classes
     strokes can only speak against what the image supports. A large image is looked at in parts, and around strokes.
@@ -158,16 +170,20 @@ def fit_steps(
     Parameters and errors are those of `fit`; only the last step has a fit. With ``is_part`` these are a part of an
     image and of its map, and the map's numbers are taken as they are: a part does not tell what the whole holds.
     """
-    if start is None:
-        start = first_params(image, probabilities, spacing=spacing, channel_axis=channel_axis, is_part=is_part)
-    if not start.kernels:
+    if start is not None and not start.kernels:
         raise ValueError("start has no kernels: expected at least one, whose numbers are searched")
     subject = Subject(image, probabilities, spacing, channel_axis, is_part=is_part)
     drawn = _drawn(strokes, subject)
+    places: dict[str, Any] = {"spacing": spacing, "channel_axis": channel_axis, "is_part": is_part}
     if drawn.reason_against is not None:
-        nothing = Fit(start, None, None, 0, drawn.reason_against)
+        if start is None:
+            nothing = _of_image_alone(image, probabilities, drawn.reason_against, **places)
+        else:
+            nothing = Fit(start, None, None, 0, drawn.reason_against)
         yield FitStep(1.0, "done", nothing, nothing)
         return
+    if start is None:
+        start = first_params(image, probabilities, **places)
     nothing = Fit(start, None, None, 0, "Nothing was tried yet.")
     yield FitStep(0.0, "measuring the map as it is", nothing)
     exam = _Exam(subject, drawn)
@@ -188,6 +204,15 @@ def fit_steps(
             judge.add(exam.trial(params))
     result = _found(judge, first)
     yield FitStep(1.0, "done", result, result)
+
+
+def _of_image_alone(image: ArrayLike, probabilities: ArrayLike, reason: str, **places: Any) -> Fit:
+    """Return what `suggest` proposes, where strokes tell nothing and there are no numbers to keep."""
+    *_, last = suggest_steps(image, probabilities, **places)
+    params = last.best
+    if params is None:
+        params = _unrefined(safe_params(image, spacing=places["spacing"], channel_axis=places["channel_axis"]))
+    return Fit(params, None, None, 0, f"{reason} Until then this is what Auto proposes.")
 
 
 def _settings(start: CRFParams, exam: _Exam) -> list[CRFParams]:

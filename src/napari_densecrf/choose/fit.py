@@ -144,9 +144,9 @@ def fit(
       as broken.
 
     Together they give the mean IoU that a setting would gain, at each way in which the map may be wrong. Another
-    setting is taken only where its gain over the one to beat is one even 1.5 standard deviations below the mean, where no
-    more strokes of any class are wrong than in the map, and where it does not empty a thin class. A balance between two
-    classes is part of some settings: no kernel mends a map that draws a class too wide. With more than two classes
+    setting is taken only where its gain over the one to beat is one even 1.5 standard deviations below the mean, where
+    no more strokes of any class are wrong than in the map, and where it does not empty a thin class. A balance between
+    two classes is part of some settings: no kernel mends a map that draws a class too wide. With more than two classes
     strokes can only speak against what the image supports. A large image is looked at in parts, and around strokes.
     """
     for step in fit_steps(image, probabilities, strokes, start, spacing=spacing, channel_axis=channel_axis):

@@ -138,8 +138,8 @@ def fit(
     - The image, as `suggest` does. Where strokes do not contradict, the setting that the image supports most is the
       one to beat, or the map as it is.
     - The map: where in their class the strokes lie tells how far its probabilities are shifted or stretched, and so how
-      many pixels of each class it has wrong, with how much doubt. `choose/doubt.py: doubt_of` has the likelihood, which
-      is right wherever strokes were drawn.
+      many pixels of each class it has wrong, with how much doubt. `choose/doubt.py: doubt_of` has the likelihood,
+      which concludes nothing from how many strokes are at errors.
     - The strokes: which share of the pixels that the map has wrong a setting puts right. What else it changes counts
       as broken.
 

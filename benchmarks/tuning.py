@@ -32,7 +32,7 @@ STROKE_LENGTH = 25
 
 @dataclass(frozen=True)
 class Item:
-    """An image with its map and its truth; a time-lapse is one item a frame."""
+    """An image with its map and its truth, of a data set; a time-lapse is one item a frame."""
 
     name: str
     image: NDArray[Any]
@@ -40,6 +40,7 @@ class Item:
     truth: NDArray[np.integer]
     channel_axis: int | None
     spacing: tuple[float, ...] | None = None
+    set: str = ""
 
 
 def items(folder: Path) -> Iterator[Item]:
@@ -52,6 +53,7 @@ def items(folder: Path) -> Iterator[Item]:
             tifffile.imread(meta.parent / f"{name}.tif") for name in ("image", "prob", "labels")
         )
         axes = about["image"]["axes"]
+        of_set = about.get("set", about["name"])
         spacing = _spacing(about)
         if axes[0] == "T":
             channel_axis = axes[1:].find("C")
@@ -62,13 +64,16 @@ def items(folder: Path) -> Iterator[Item]:
                     probabilities[:, frame],
                     truth[frame],
                     None if channel_axis < 0 else channel_axis,
+                    set=of_set,
                 )
             continue
         channel_axis = max(axes.find("S"), axes.find("C"))
-        yield Item(about["name"], image, probabilities, truth, None if channel_axis < 0 else channel_axis, spacing)
+        yield Item(
+            about["name"], image, probabilities, truth, None if channel_axis < 0 else channel_axis, spacing, of_set
+        )
         if truth.ndim == 3:
             z = len(truth) // 2
-            yield Item(f"{about['name']}, slice {z}", image[z], probabilities[:, z], truth[z], None)
+            yield Item(f"{about['name']}, slice {z}", image[z], probabilities[:, z], truth[z], None, set=of_set)
 
 
 def _spacing(about: dict[str, Any]) -> tuple[float, ...] | None:
@@ -79,24 +84,34 @@ def _spacing(about: dict[str, Any]) -> tuple[float, ...] | None:
     return tuple(float(number) for number in words.split("=")[1].split("(")[0].split(","))
 
 
-def strokes_inside(truth: NDArray[np.integer], seed: int = 0) -> NDArray[np.uint8]:
-    """Return ten wandering strokes inside the classes, in turn; in a volume each lies in one slice."""
+def strokes_inside(truth: NDArray[np.integer], seed: int = 0, n_strokes: int = N_STROKES) -> NDArray[np.uint8]:
+    """Return wandering strokes inside the classes, in turn; in a volume each lies in one slice."""
     rng = np.random.default_rng(seed)
     strokes = np.zeros(truth.shape, np.uint8)
-    for number in range(N_STROKES):
+    for number in range(n_strokes):
         label = np.unique(truth)[number % len(np.unique(truth))]
         planes = truth if truth.ndim == 3 else truth[None]
         drawn = strokes if truth.ndim == 3 else strokes[None]
         z = rng.choice(np.flatnonzero((planes == label).any(axis=(1, 2))))
-        _wander(planes[z] == label, drawn[z], int(label) + 1, rng)
+        inside = planes[z] == label
+        eroded = ndimage.binary_erosion(inside)
+        first = rng.choice(np.argwhere(eroded if eroded.any() else inside))
+        wander(inside, drawn[z], int(label) + 1, rng, first, STROKE_LENGTH)
     return strokes
 
 
-def _wander(inside: NDArray[np.bool_], strokes: NDArray[np.uint8], value: int, rng: np.random.Generator) -> None:
-    eroded = ndimage.binary_erosion(inside)
-    at = rng.choice(np.argwhere(eroded if eroded.any() else inside)).astype(float)
+def wander(
+    inside: NDArray[np.bool_],
+    strokes: NDArray[np.uint8],
+    value: int,
+    rng: np.random.Generator,
+    first: NDArray[np.integer],
+    length: int,
+) -> None:
+    """Draw a stroke of so many pixels that begins at one and stays inside."""
+    at = first.astype(float)
     angle = rng.uniform(0, 2 * np.pi)
-    for _ in range(STROKE_LENGTH):
+    for _ in range(length):
         y, x = np.rint(at).astype(int)
         strokes[y, x] = value
         for _ in range(20):
@@ -134,7 +149,7 @@ def main(folder: Path) -> None:
         started = time.perf_counter()
         suggestion = ndc.suggest(item.image, item.probabilities, **given)
         suggested = time.perf_counter()
-        fitted = ndc.fit(item.image, item.probabilities, strokes, suggestion.params or REFERENCE, **given)
+        fitted = ndc.fit(item.image, item.probabilities, strokes, **given)
         seconds = suggested - started, time.perf_counter() - suggested
         scores = [score(params) for params in (None, REFERENCE, suggestion.params, fitted.params)]
         gains.append([value - scores[0] for value in scores[1:]])

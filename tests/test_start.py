@@ -98,7 +98,7 @@ def test_shapes_tell_thin_classes_and_edges():
     gradient[:, 20] = 1.0
     before = np.zeros((40, 40), np.intp)
     before[:, 22:25] = 1
-    look = suggest._Look(np.empty((1, 0)), np.empty((2, 1, 0)), 1.0, 1.0, gradient, before)
+    look = suggest.Look(np.empty((1, 0)), np.empty((2, 1, 0)), 1.0, 1.0, gradient, before)
     towards = np.zeros_like(before)
     towards[:, 20:23] = 1
     shapes = suggest._Shapes(2)

@@ -180,7 +180,7 @@ class _Decision:
 
 def _without_strength(numbers: Numbers) -> Numbers:
     """Return numbers whose result is the map: what is shown is what the sliders say."""
-    return numbers.changed(appearance_weight=0.0, smoothness_weight=0.0)
+    return numbers.changed(appearance_weight=0.0, smoothness_weight=0.0, balance=0.0)
 
 
 def suggesting(engine: Engine, request: Request) -> Steps:

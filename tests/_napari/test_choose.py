@@ -41,7 +41,7 @@ def docked(dock, image, probabilities):
 def test_a_map_that_is_better_unrefined_is_shown_unrefined(dock, qtbot, live):
     image, probabilities = noise()
     viewer, widget = docked(dock, image, probabilities)
-    widget.panel.folds["Choose"].open = True
+    widget.panel.folds["Choose numbers"].open = True
     before, refined = widget.params, result_of(viewer).data.copy()
     widget.live.value = live
     settle(qtbot, widget)
@@ -71,7 +71,7 @@ def test_a_map_that_is_better_unrefined_is_shown_unrefined(dock, qtbot, live):
 
 def test_numbers_that_were_found_are_on_the_sliders(dock, qtbot):
     viewer, widget = docked(dock, *speckled())
-    widget.panel.folds["Choose"].open = True
+    widget.panel.folds["Choose numbers"].open = True
     before = widget.params
     after(qtbot, widget, lambda: widget.suggest.changed.emit(True))
     assert "of the pixels would change" in widget.advice.value

@@ -31,7 +31,7 @@ def test_the_plots_follow_and_are_themed_like_napari(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     section = next(one for one in widget.sections if one.title == "Convergence")
-    widget.panel.folds["Convergence"].open = True
+    widget.panel.folds["More"].open = True
     for n_iterations in (4, 9):
         after(qtbot, widget, lambda n=n_iterations: setattr(widget.n_iterations, "value", n))
         refinement = widget.last_result.refinement
@@ -50,7 +50,7 @@ def test_the_plots_follow_and_are_themed_like_napari(dock, qtbot):
     viewer.theme = "light"
     background = get_theme("light").background.as_hex("long")
     assert section.energy.grab().toImage().pixelColor(1, section.energy.height() - 2).name() == background
-    widget.panel.folds["Convergence"].open = False
+    widget.panel.folds["More"].open = False
     after(qtbot, widget, lambda: setattr(widget.n_iterations, "value", 3))
     assert len(section.energy.values) == 10
 
@@ -64,7 +64,7 @@ def test_points_lie_where_their_values_are(qtbot):
 
 
 def test_a_fold_that_was_left_open_shows_its_plots(dock, qtbot):
-    stored.save({"open": ["Convergence"]})
+    stored.save({"open": ["More"]})
     image, probabilities = picture()
     _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     section = next(one for one in widget.sections if one.title == "Convergence")

@@ -100,7 +100,7 @@ def test_the_table_of_a_folder_shows_names_as_they_are(make_napari_viewer, qtbot
     viewer.open(tmp_path / "R&D_prob.npy", plugin="napari")
     _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
     qtbot.waitUntil(lambda: widget.last_result is not None, timeout=WAIT_MS)
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     widget.run_on_folder.changed.emit(True)
     form = run._form
     # Of both maps one is not there, which is said of that row alone.

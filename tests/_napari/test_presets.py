@@ -39,7 +39,7 @@ def test_a_preset_sets_the_sliders_in_units_of_the_image(dock, qtbot, preset):
     image, probabilities = picture()
     image = image * np.float32(100)
     viewer, widget = dock(*layers_of(image, probabilities, (0.5, 0.5), "um"))
-    widget.panel.folds["Choose"].open = True
+    widget.panel.folds["Choose numbers"].open = True
     after(qtbot, widget, lambda: setattr(widget.preset, "value", preset.name))
     appearance, smoothness = widget.params.kernels
     low, high = np.percentile(image[::4, ::4], [0.5, 99.5])

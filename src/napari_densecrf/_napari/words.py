@@ -17,6 +17,20 @@ COPIED = "Copied."
 CHOOSE_FOLDER = "Choose the folder of the images."
 CHOOSE_FIRST = "Choose an image and a map first."
 
+# ---- What the folds are for
+
+FOLD_BALANCE = "Favour one class against the others."
+FOLD_WHY = "Why a pixel got its class, how sure that is, and what has changed."
+FOLD_BEFORE = "Compare the result with the map, or two sets of numbers."
+FOLD_CORRECT = "Paint what you are certain of, find doubtful places, and keep a result."
+FOLD_CHOOSE = "Have the numbers chosen: nine to click on, from your strokes, or a preset."
+FOLD_KEEP = "Save your work to continue another day, or copy it as a script."
+FOLD_ALL = "Refine all slices, all time points, or a folder of images."
+FOLD_MORE = "Iterations, how much of a slice is refined, and what the slices of a stack are."
+FAVOUR_TIP = "To the right: this class grows against all others; to the left it shrinks. What the map is sure of stays."
+
+OTHER_BALANCE = "another balance of the classes"
+
 # ---- Auto and Fit
 
 LOOKING = "Looking at the image and the map …"

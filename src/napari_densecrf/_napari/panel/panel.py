@@ -88,9 +88,10 @@ class _DoubleClick(QObject):
 class Fold:
     """A part of the panel behind a button that shows and hides it; it begins hidden."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, tip: str = "") -> None:
         self.button = QToolButton()
         self.button.setText(title)
+        self.button.setToolTip(tip)
         self.button.setCheckable(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -167,9 +168,9 @@ class Panel(QWidget):
         self._rows: dict[str, tuple[Fold | None, tuple[QWidget, QWidget]]] = {}
 
     @contextmanager
-    def fold(self, title: str) -> Iterator[Fold]:
-        """Add a fold, and put into it what is added while this is open."""
-        fold = Fold(title)
+    def fold(self, title: str, tip: str = "") -> Iterator[Fold]:
+        """Add a fold, whose tooltip says what it is for, and put into it what is added while this is open."""
+        fold = Fold(title, tip)
         self.add_native(fold.button)
         self.folds[title] = self._fold = fold
         yield fold
@@ -245,6 +246,10 @@ class Panel(QWidget):
         """Add any Qt widget, as wide as the panel."""
         self._place(part, 0, 2)
 
+    def add_below(self, part: QWidget) -> None:
+        """Add any Qt widget below the controls of the rows, not below their names."""
+        self._place(part, 1, 1)
+
     def fill(self) -> None:
         """Keep the rows together at the top."""
         self._grid.setRowStretch(self._grid.rowCount(), 1)
@@ -262,6 +267,27 @@ class Panel(QWidget):
         self._grid.addWidget(part, row, column, 1, n_columns, alignment)
         if self._fold is not None:
             self._fold.hold(part)
+
+
+class Ends(QWidget):
+    """What the two ends of a slider mean, below it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        line = QHBoxLayout(self)
+        line.setContentsMargins(0, 0, 0, 0)
+        self._labels = QLabel(), QLabel()
+        for label in self._labels:
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            label.setMinimumWidth(0)
+        line.addWidget(self._labels[0])
+        line.addStretch(1)
+        line.addWidget(self._labels[1])
+
+    def say(self, left: str, right: str) -> None:
+        """Name the two ends."""
+        for label, text in zip(self._labels, (f"\u25c2 {left}", f"{right} \u25b8"), strict=True):
+            label.setText(text)
 
 
 class _Scrolled(QScrollArea):

@@ -29,7 +29,8 @@ from .section import Section
 class Choose(Section):
     """Buttons that set the sliders, and say why."""
 
-    title = "Choose"
+    title = "Choose numbers"
+    tip = words.FOLD_CHOOSE
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

@@ -1,4 +1,4 @@
-"""The section "Convergence": the free energy and the largest change of each iteration, and what to do about them."""
+"""A part of the fold "More": the free energy and the largest change of each iteration, and what to do about them."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ class Correct(Section):
     """Paint what is certain, and keep what is right."""
 
     title = "Correct"
+    tip = words.FOLD_CORRECT
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

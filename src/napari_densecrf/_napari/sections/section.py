@@ -23,6 +23,8 @@ class Section:
     """
 
     title = ""
+    # Of the fold: what it is for.
+    tip = ""
     fold: Fold
 
     def __init__(self, session: Session) -> None:

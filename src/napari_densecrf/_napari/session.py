@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from napari.utils.events import Event, EventEmitter
@@ -23,7 +24,7 @@ from napari_densecrf.files import places
 from napari_densecrf.files import project as files
 from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
 
-from . import status
+from . import status, words
 from .contributions.recognised import as_labels, recognise
 from .display.result_layer import ResultLayers
 from .display.strokes import bind_keys
@@ -37,7 +38,7 @@ from .recipes import project
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
 from .work.loop import Loop
-from .work.reading import read_strokes
+from .work.reading import keep_names, names_kept, read_strokes
 from .work.runner import Listener, Runner, Work
 from .work.worker import Engine, Measured, Result, measure, warm_up
 
@@ -54,8 +55,6 @@ class Session:
     viewer : ViewerModel
     loop : Loop
         Of the thread that owns the layers.
-    remembered : mapping
-        Numbers of an earlier session, relative; they are taken when the first image is known.
 
     Notes
     -----
@@ -74,7 +73,7 @@ class Session:
     busy_changed = Signal(bool, description="Whether something long enough to be cancelled runs.")
     failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
 
-    def __init__(self, viewer: ViewerModel, loop: Loop, remembered: dict[str, Any] | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, loop: Loop) -> None:
         self.viewer, self.loop = viewer, loop
         self.chosen, self.numbers = Chosen(), Numbers()
         # What is proposed for the image at hand.
@@ -87,7 +86,6 @@ class Session:
         self.is_closed = False
         # Projects that were saved or continued here.
         self.projects: set[Path] = set()
-        self._remembered = remembered or {}
         # Numbers of a project, which wait until its image has been measured.
         self._continued: Numbers | None = None
         self._remarks: list[str] = []
@@ -331,9 +329,6 @@ class Session:
         if of_objects or self.numbers == before:
             # Nobody has chosen others, or those of classes and of objects are not alike.
             now = self.proposed
-        if last is None and self._remembered and measured.numbers is None:
-            relative = now.relative_to(measured.units).updated(self._remembered)
-            now = relative.in_units(measured.units, MORE_DIGITS)
         now, self._continued = self._continued or now, None
         self.measured_changed.emit(measured)
         self.set_numbers(now, by=PROGRAM if alike else IMAGE)
@@ -397,7 +392,9 @@ class Session:
         """Add what only this moment knows."""
         painted, problem = self.chosen.painted, request.problem
         strokes = None if painted is None else read_strokes(painted, problem, request.read)
-        return replace(request, revision=self._revisions.of(layers_of(problem)), strokes=strokes, extras=self.extras)
+        # What is kept of a slice has the names of its classes.
+        revision = self._revisions.of(layers_of(problem)), names_kept(problem.map)
+        return replace(request, revision=revision, strokes=strokes, extras=self.extras)
 
     def _ask(self, *, forced: bool = False) -> None:
         """Resolve choices and numbers to a request, and hand it over."""
@@ -482,6 +479,33 @@ class Session:
         finally:
             self._is_writing = before
 
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, where a result of what is chosen has told them."""
+        result = self.result
+        return [] if result is None or result.request.problem != self.problem else list(result.inputs.names)
+
+    def rename_class(self, index: int, name: str) -> None:
+        """Give a class another name, which its map keeps."""
+        result, problem = self.result, self.problem
+        if result is not None and problem is not None and result.request.problem == problem:
+            names = [*result.inputs.names]
+            names[index] = name
+            values = result.inputs.values
+            keep_names(problem.map, names, values.tolist())
+            self.result = replace(result, inputs=replace(result.inputs, names=names))
+            if self.result_layer is not None:
+                self.result_layer.features = {"index": values, "class": names}
+        painted = self.chosen.painted
+        if painted is not None and index < len(painted.metadata.get("classes") or []):
+            painted.metadata["classes"] = [*painted.metadata["classes"]]
+            painted.metadata["classes"][index] = name
+            painted.features = {
+                "index": np.arange(len(painted.metadata["classes"]) + 1),
+                "class": [words.FREE, *painted.metadata["classes"]],
+            }
+        self.schedule()
+
     def add_fingerprints(self) -> None:
         """Have the result that is shown carry the fingerprints of its inputs, and with it what is copied of it."""
         layer = self.result_layer
@@ -549,6 +573,8 @@ class Session:
             self.schedule()
 
     def _on_place(self, image: Layer) -> None:
+        if self._is_writing:
+            return
         if self.problem is not None and self.problem.image is image:
             self.results.put_in_place(self.problem)
         self.schedule()

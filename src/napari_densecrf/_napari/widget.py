@@ -25,16 +25,19 @@ from .panel import form
 from .panel.panel import Ends, Panel, plain_button, plain_tooltip, scrolled, set_text, shortened
 from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
-from .panel.remembered import Remembered, remembered_numbers
+from .panel.remembered import Remembered
 from .problem import choices, remedies
 from .problem.request import FILM, UNSAID, Chosen, joins_of
 from .problem.understand import Misfit, Problem
+from .sections.begin import Begin
 from .sections.choose import Choose
 from .sections.compare import Compare
 from .sections.convergence import Convergence
 from .sections.correct import Correct
 from .sections.favour import Favour
 from .sections.keep import Keep
+from .sections.legend import Legend
+from .sections.rescue import Rescue
 from .sections.run import Run
 from .sections.section import Section
 from .sections.see import See
@@ -45,7 +48,7 @@ from .work.worker import Measured, Result
 
 # The folds below the status line, and what has its place elsewhere.
 FOLDS: tuple[type[Section], ...] = (See, Compare, Correct, Choose, Keep, Run)
-SECTIONS: tuple[type[Section], ...] = (Favour, *FOLDS, Convergence)
+SECTIONS: tuple[type[Section], ...] = (Begin, Legend, Favour, Rescue, *FOLDS, Convergence)
 
 # What to do about slices that are not refined yet.
 UNFINISHED = ("refine_all", "keep_refined")
@@ -70,7 +73,7 @@ class DenseCRFWidget(Container):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         self.viewer = napari_viewer
         offer_first()
-        self.session = session = Session(napari_viewer, QtLoop(), remembered_numbers())
+        self.session = session = Session(napari_viewer, QtLoop())
         self._controls: dict[str, Any] = {}
         self._controls |= form.make_controls(
             lambda _: choices.pictures(session.viewer, session.chosen.channels),
@@ -249,11 +252,13 @@ class DenseCRFWidget(Container):
         panel.add_row(controls["leading"])
         panel.add_row(controls["labels_are"])
         panel.add_wide(controls["remedy"])
+        self._section(Begin).lay_out(panel)
         panel.add_wide(controls["continue_project"])
         controls["continue_project"].visible = False
         for name in ("leading", "labels_are"):
             panel.show_row(controls[name], False)
         controls["remedy"].native.setVisible(False)
+        self._section(Legend).lay_out(panel)
         panel.add_row(controls["border"], reset=partial(self._reset_one, "border"))
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
             panel.add_header(header)
@@ -267,8 +272,11 @@ class DenseCRFWidget(Container):
             panel.show_row(controls[name], False)
         self._balance_ends.setVisible(False)
         self._add_fold(panel, Favour)
-        panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
+        panel.add_line([controls[name] for name in ("live", "update_now", "suggest", "reset", "cancel")])
         panel.add_text(controls["status"])
+        self._section(Rescue).lay_out(panel)
+        panel.add_text(controls["advice"])
+        panel.add_wide(controls["other_numbers"])
         panel.add_line([controls[name] for name in UNFINISHED])
         panel.add_wide(controls["progress"])
         for kind in FOLDS:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+# It stays with its number at the end of a line.
+PERCENT = "\N{NO-BREAK SPACE}%"
 OPEN_IMAGE = "Open an image first."
 NOTHING_REFINED = "Nothing has been refined yet."
 REFINE_FIRST = "Refine a slice first."
@@ -30,6 +32,42 @@ FOLD_MORE = "Iterations, how much of a slice is refined, and what the slices of 
 FAVOUR_TIP = "To the right: this class grows against all others; to the left it shrinks. What the map is sure of stays."
 
 OTHER_BALANCE = "another balance of the classes"
+
+# ---- The legend, and what to click while there is nothing to refine
+
+OPEN_SAMPLE = "Open a sample"
+OPEN_SAMPLE_TIP = "Stained tissue with a rough segmentation of three classes, to try things on."
+FREE = "free"
+PAINT_STROKES = "Paint strokes"
+PAINT_STROKES_TIP = "Paint a little of each class on the image; a segmentation is made of it."
+PAINT_KEYS = "Keys 1 to 9 choose the class, 0 erases. What you paint is certain."
+CHIP_OFFERS = "Click to paint with it, to show it alone, or to rename it."
+CHIP_PAINTS = "Click to paint with it. The arrow offers more."
+SHOW_ALL = "Show all classes"
+RENAME = "Rename …"
+RENAME_TITLE = "Rename a class"
+RENAME_ASK = "Name of the class"
+
+
+def paint_with(name: str) -> str:
+    """Return what the menu of a class says that paints with it."""
+    return f"Paint “{name}”"
+
+
+def show_alone(name: str) -> str:
+    """Return what the menu of a class says that hides the others."""
+    return f"Show “{name}” alone"
+
+
+def area(share: float) -> str:
+    """Return how much of what is shown a class covers."""
+    return f"{100 * share:.0f}{PERCENT}" if share == 0 or share >= 0.01 else f"<1{PERCENT}"
+
+
+def class_area(name: str, before: int, after: int) -> str:
+    """Say how large a class was in the map, and is now."""
+    return f"{name}: {after:,} pixels; {before:,} in the map."
+
 
 # ---- Auto and Fit
 
@@ -56,6 +94,9 @@ def other_numbers(*, decided: bool, is_map: bool) -> str:
 
 
 # ---- presets
+
+LAST_USED = "Last used numbers"
+LAST_USED_FROM = "What you had on the sliders the last time you changed them, for another image or this one."
 
 NEEDS_NAME = "A preset needs a name."
 
@@ -383,8 +424,6 @@ def paint_objects(background: int) -> str:
 
 # --- the status line -----------------------------------------------------------------------------------------------
 
-# It stays with its number at the end of a line.
-PERCENT = "\N{NO-BREAK SPACE}%"
 PREPARING = "Preparing: the first run compiles, which takes up to a minute …"
 COMPUTING = "computing …"
 NOTHING_YET = "Nothing to refine yet"
@@ -408,6 +447,28 @@ def a_guess(doubt: str) -> str:
 def lost_area(name: str, share: float) -> str:
     """Say that a class lost much."""
     return f"{name} lost {100 * share:.0f}{PERCENT} of its area"
+
+
+FAVOUR_LOST_TIP = "Move the balance a little towards this class; again, a little more."
+WEAKER = "Weaker"
+WEAKER_TIP = "Halve both strengths."
+
+
+def favour(name: str) -> str:
+    """Return what the button says that favours a class."""
+    return f"Favour {name}"
+
+
+def changed(share: float) -> str:
+    """Say how many pixels have another class than in the map."""
+    return f"{100 * share:.1f}{PERCENT} changed"
+
+
+def class_changed(name: str, growth: float, longer: float) -> str:
+    """Say what became of the area and the border of a class; nothing where neither changed by half a percent."""
+    parts = [f"{100 * growth:+.0f}{PERCENT}"] if abs(growth) >= 0.005 else []
+    parts += [f"border {100 * longer:+.0f}{PERCENT}"] if abs(longer) >= 0.005 else []
+    return f"{name} {', '.join(parts)}" if parts else ""
 
 
 def part_of_resolution(step: int) -> str:
@@ -436,7 +497,7 @@ def objects_held(n_held: int) -> str:
 # --- what does not fit ---------------------------------------------------------------------------------------------
 
 OPEN_IMAGE_OR_SAMPLE = "Open an image, or File > Open Sample > Dense CRF."
-NEEDS_MAP = "Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes."
+NEEDS_MAP = "Needs a rough segmentation: a probability map, classes or objects. Or paint a few strokes."
 OTHER_AXES_SHOWN = "The view shows other axes than y and x of the image: bring them back (Home, or roll the axes)."
 NO_FILM_OF_VOLUMES = "Volumes cannot be coupled in time: three axes are the most. Choose “As a volume” instead."
 NO_FILM_OF_OBJECTS = "The borders of objects cannot be coupled in time. Choose “One by one” or “As a volume” instead."

@@ -46,18 +46,15 @@ class Choose(Section):
         )
         other = PushButton(name="other_numbers", tooltip="Switch between what has been proposed and what was there.")
         self.controls = {control.name: control for control in (suggest, fit, Label(name="advice"), other)}
-        self.preset = ChoosePreset(session, self.controls["advice"])
+        self.preset = ChoosePreset(session)
         self.controls |= self.preset.controls
         # What Auto or Fit has decided, until the numbers are others than either.
         self._decision: _Decision | None = None
 
     def lay_out(self, panel: Panel) -> None:
-        """Put the buttons side by side, then the presets, and below them what all of them say."""
-        panel.add_line([self.controls["suggest"], self.controls["fit"]])
+        """Put the presets below the button. Auto, and what it and Fit say, have their place beside the status line."""
+        panel.add_wide(self.controls["fit"])
         self.preset.lay_out(panel)
-        panel.add_text(self.controls["advice"])
-        panel.add_wide(self.controls["other_numbers"])
-        self.fold.reveal(self.controls["other_numbers"].native, False)
 
     def connect(self) -> None:
         """Listen to the buttons, and to what comes of them."""
@@ -67,6 +64,7 @@ class Choose(Section):
         self.controls["fit"].changed.connect(self._fit)
         self.controls["other_numbers"].changed.connect(self._switch)
         self.session.numbers_changed.connect(self._on_numbers)
+        self._show_other()
         self.session.result_written.connect(self._on_result)
 
     def _suggest(self) -> None:
@@ -136,7 +134,9 @@ class Choose(Section):
 
     def _on_numbers(self, numbers: Numbers, _: str) -> None:
         if self._decision is not None and numbers not in (self._decision.numbers, self._decision.before):
+            # What was said of the numbers holds no longer.
             self._decision = None
+            self._say("")
         self._show_other()
 
     def _show_other(self) -> None:
@@ -145,7 +145,7 @@ class Choose(Section):
         if decision is not None and differs:
             decided = self.session.numbers == decision.numbers
             control.text = words.other_numbers(decided=decided, is_map=decision.is_map)
-        self.fold.reveal(control.native, differs)
+        control.native.setVisible(differs)
 
     def _on_result(self, result: Result) -> None:
         """Say that the map is shown, where that was decided: of this slice alone."""

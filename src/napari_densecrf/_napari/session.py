@@ -30,7 +30,7 @@ from .display.result_layer import ResultLayers
 from .display.strokes import bind_keys
 from .problem import choices
 from .problem.remedies import remedied
-from .problem.request import Chosen, Request, resolve, shows_a_part
+from .problem.request import Chosen, Request, for_trials, resolve, shows_a_part
 from .problem.revisions import Revisions
 from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
@@ -339,6 +339,14 @@ class Session:
         """Return what is asked for now, or None where image and map do not fit."""
         try:
             return self._completed(self._resolved())
+        except Misfit:
+            return None
+
+    def trial_request(self, most_pixels: int) -> Request | None:
+        """Return what is asked for now, of the visible part alone, coarser where it is large; see `for_trials`."""
+        try:
+            request = for_trials(self._resolved(), View.of(self.viewer), self.numbers.reach, most_pixels)
+            return self._completed(request)
         except Misfit:
             return None
 

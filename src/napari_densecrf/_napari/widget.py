@@ -222,8 +222,7 @@ class DenseCRFWidget(Container):
         self.refined.emit(self.session.result_layer)
 
     def _show_unfinished(self, shown: bool) -> None:
-        for name in UNFINISHED:
-            self._controls[name].native.setVisible(shown)
+        self._unfinished.setVisible(shown)
 
     def _on_failure(self, said: str) -> None:
         # Once for all requests that fail in the same way.
@@ -277,7 +276,7 @@ class DenseCRFWidget(Container):
         self._section(Rescue).lay_out(panel)
         panel.add_text(controls["advice"])
         panel.add_wide(controls["other_numbers"])
-        panel.add_line([controls[name] for name in UNFINISHED])
+        self._unfinished = panel.add_line([controls[name] for name in UNFINISHED])
         panel.add_wide(controls["progress"])
         for kind in FOLDS:
             self._add_fold(panel, kind)

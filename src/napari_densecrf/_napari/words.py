@@ -42,7 +42,7 @@ PAINT_STROKES = "Paint strokes"
 PAINT_STROKES_TIP = "Paint a little of each class on the image; a segmentation is made of it."
 PAINT_KEYS = "Keys 1 to 9 choose the class, 0 erases. What you paint is certain."
 CHIP_OFFERS = "Click to paint with it, to show it alone, or to rename it."
-CHIP_PAINTS = "Click to paint with it. The arrow offers more."
+CHIP_PAINTS = "Click to paint with it. The right button offers more."
 SHOW_ALL = "Show all classes"
 RENAME = "Rename …"
 RENAME_TITLE = "Rename a class"
@@ -90,7 +90,70 @@ def other_numbers(*, decided: bool, is_map: bool) -> str:
     """Return what the button says that switches between what was decided and what was there."""
     if is_map:
         return "Refine it all the same" if decided else "Show the map unrefined"
-    return "Back to the numbers of before" if decided else "To the numbers that were found"
+    return "Back to the numbers before" if decided else "To the numbers that were found"
+
+
+AUTO_CHOSE = "Auto has set the sliders to what suits this image best of what it tried."
+FIT_NOTHING_BETTER = "Fit has found nothing that predicts your strokes better than the numbers there were."
+
+
+def fit_found(before: float, after: float) -> str:
+    """Say how much better the numbers that were found predict strokes."""
+    return f"Fit has set the sliders: of strokes that it did not use, {after:.0%} come out right, before {before:.0%}."
+
+
+# ---- Try nine
+
+TRY_NINE = "Try nine"
+TRY_NINE_TIP = "Nine settings around these, on what you see. Click the picture that looks best."
+TRYING_NINE = "Trying nine settings …"
+CLICK_ONE = "Click the best; nine more around it follow."
+NINE_OF_OBJECTS = "Nine settings are tried for classes only. For objects, Auto chooses."
+AS_NOW = "as it is"
+HALF_STRENGTH = "weaker"
+DOUBLE_STRENGTH = "stronger"
+SMOOTHER = "smoother"
+FOLLOW_LESS = "less image"
+HALF_REACH = "less reach"
+DOUBLE_REACH = "more reach"
+LESS_CONTRAST = "less contrast"
+MORE_CONTRAST = "more contrast"
+
+
+def more_of(name: str) -> str:
+    """Name the setting that favours a class."""
+    return f"more {name}"
+
+
+def took(setting: str) -> str:
+    """Say which of the nine has been taken."""
+    return f"Taken: {setting}."
+
+
+def nine_tip(setting: str, share: float) -> str:
+    """Say of one of nine pictures how much it differs."""
+    if setting == AS_NOW:
+        return "The numbers of now. Click to close."
+    return f"{setting}: {100 * share:.1f}{PERCENT} of the pixels differ. Click to take it."
+
+
+# ---- Where to look next
+
+NEXT_DOUBTFUL = "Next doubtful place (J)"
+NEXT_DOUBTFUL_TIP = "Go to the largest place whose class is unsure, then to the next. A stroke counts most there."
+
+
+def doubtful_place(n_pixels: int, n_left: int) -> str:
+    """Say how large a place is whose class is in doubt, and how many are left."""
+    left = f"{n_left} more to see" if n_left else "the last one"
+    return f"{n_pixels:,} pixels in doubt; {left}. Paint here what you know."
+
+
+def no_doubt_left(*, is_stack: bool) -> str:
+    """Say that all doubtful places of a slice have been visited."""
+    if is_stack:
+        return "No other doubtful place in this slice: go to another."
+    return "No other doubtful place in what is shown."
 
 
 # ---- presets

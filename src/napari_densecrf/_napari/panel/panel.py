@@ -228,8 +228,8 @@ class Panel(QWidget):
         """Add a control as wide as the panel."""
         self.add_native(control.native)
 
-    def add_line(self, controls: Sequence[Widget]) -> None:
-        """Add controls side by side."""
+    def add_line(self, controls: Sequence[Widget]) -> QWidget:
+        """Add controls side by side, and return what holds them."""
         whole = QWidget()
         line = QHBoxLayout(whole)
         line.setContentsMargins(0, 0, 0, 0)
@@ -241,6 +241,7 @@ class Panel(QWidget):
                 native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             line.addWidget(native, 1 if isinstance(native, QPushButton) else 0)
         self.add_native(whole)
+        return whole
 
     def add_native(self, part: QWidget) -> None:
         """Add any Qt widget, as wide as the panel."""

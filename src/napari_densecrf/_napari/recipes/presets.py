@@ -85,7 +85,7 @@ BUILT_IN = (
 def last_used() -> list[Preset]:
     """Return the numbers of an earlier session as a preset, if there are any."""
     numbers = stored.load().get("numbers")
-    if not _are_numbers(numbers):
+    if not isinstance(numbers, dict) or not _are_numbers(numbers):
         return []
     usable = Numbers().updated(numbers).as_dict()
     return [Preset(words.LAST_USED, {name: usable[name] for name in numbers if name in usable}, words.LAST_USED_FROM)]

@@ -21,7 +21,7 @@ from .section import Section
 
 # More classes than a dock has room for; the rest are named in the status bar when one points at them.
 MOST_CHIPS = 12
-N_COLUMNS = 2
+N_COLUMNS = 3
 SWATCH = 12
 
 
@@ -66,6 +66,7 @@ class Legend(Section):
         self.chips: list[QToolButton] = []
         self.entries: list[Entry] = []
         self._alone: int | None = None
+        self._n_columns = N_COLUMNS
 
     def lay_out(self, panel: Panel) -> None:
         """Put the legend into the panel."""
@@ -93,6 +94,7 @@ class Legend(Section):
             if k < len(entries):
                 self._dress(chip, k, painting=painting, recolour=not same)
         self.native.setVisible(bool(entries))
+        self._arrange()
 
     # --- what a click does -----------------------------------------------------------------------------------------
 
@@ -136,11 +138,13 @@ class Legend(Section):
         layer = self.session.result_layer
         if result is not None and layer is not None and result.request.problem == problem:
             areas = result.counts.sum(axis=0)
+            # What is clear in the result has a colour on the brush.
+            painted = self.session.chosen.painted
             return [
                 Entry(
                     name,
                     value,
-                    _colour(layer, value),
+                    _colour(layer, value) if painted is None else _colour(painted, k + 1),
                     words.area(count / max(1, areas.sum())),
                     words.class_area(name, int(result.counts[k].sum()), count),
                 )
@@ -158,16 +162,32 @@ class Legend(Section):
         chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         chip.setAutoRaise(True)
         chip.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        menu = QMenu(chip)
-        menu.aboutToShow.connect(partial(self._fill, menu, index))
-        chip.setMenu(menu)
-        chip.clicked.connect(partial(self.paint, index))
-        self._grid.addWidget(chip, index // N_COLUMNS, index % N_COLUMNS)
+        # While one paints a click takes the class; else it asks what to do, as the right button always does.
+        chip.clicked.connect(lambda: self.paint(index) if self._is_painting else self._ask(index))
+        chip.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        chip.customContextMenuRequested.connect(lambda _: self._ask(index))
         self.chips.append(chip)
 
-    def _fill(self, menu: QMenu, index: int) -> None:
-        """Offer what can be done with a class."""
-        menu.clear()
+    def _arrange(self) -> None:
+        """Put the buttons beside each other where their names have room, else below each other."""
+        widest = max((chip.sizeHint().width() for chip in self.chips if not chip.isHidden()), default=0)
+        n_columns = max(1, min(N_COLUMNS, self.native.width() // max(widest, 1)))
+        if n_columns == self._n_columns and self._grid.count() == len(self.chips):
+            return
+        self._n_columns = n_columns
+        for index, chip in enumerate(self.chips):
+            self._grid.addWidget(chip, index // n_columns, index % n_columns)
+
+    def _ask(self, index: int) -> None:
+        """Offer what can be done with a class, below its button."""
+        chip = self.chips[index]
+        menu = self.menu(index)
+        menu.popup(chip.mapToGlobal(chip.rect().bottomLeft()))
+
+    def menu(self, index: int) -> QMenu:
+        """Return what can be done with a class."""
+        menu = QMenu(self.native)
+        menu.aboutToHide.connect(menu.deleteLater)
         entry = self.entries[index]
         name = plain_button(shortened(entry.name))
         menu.addAction(words.paint_with(name), partial(self.paint, index))
@@ -175,6 +195,7 @@ class Legend(Section):
             text = words.SHOW_ALL if self._alone == index else words.show_alone(name)
             menu.addAction(text, partial(self.show_alone, index))
         menu.addAction(words.RENAME, partial(self._ask_name, index))
+        return menu
 
     def _dress(self, chip: QToolButton, index: int, *, painting: bool, recolour: bool) -> None:
         entry = self.entries[index]
@@ -182,9 +203,6 @@ class Legend(Section):
         text = plain_button(f"{number}{shortened(entry.name)}  {entry.area}".rstrip())
         if chip.text() != text:
             chip.setText(text)
-        # While one paints a click takes the class; else it asks what to do.
-        mode = QToolButton.ToolButtonPopupMode
-        chip.setPopupMode(mode.MenuButtonPopup if painting else mode.InstantPopup)
         tip = words.CHIP_PAINTS if painting else words.CHIP_OFFERS
         chip.setToolTip(plain_tooltip(f"{entry.detail} {tip}".strip()))
         font = chip.font()

@@ -29,7 +29,7 @@ class Rescue(Section):
 
     def lay_out(self, panel: Panel) -> None:
         """Put the two side by side."""
-        panel.add_line(list(self.controls.values()))
+        self._line = panel.add_line(list(self.controls.values()))
         self._offer(None)
 
     def connect(self) -> None:
@@ -52,7 +52,8 @@ class Rescue(Section):
             name = shortened(result.inputs.names[max(lost, key=lambda one: one.share).index])
             self.controls["favour_lost"].text = plain_button(words.favour(name))
         self.controls["favour_lost"].native.setVisible(bool(lost) and may_favour)
-        self.controls["weaker"].native.setVisible(bool(lost))
+        # An empty line would leave a gap.
+        self._line.setVisible(bool(lost))
 
     def _favour(self) -> None:
         problem = self.session.problem

@@ -29,8 +29,9 @@ from .contributions.recognised import as_labels, recognise
 from .display.result_layer import ResultLayers
 from .display.strokes import bind_keys
 from .problem import choices
+from .problem.extent import Extent
 from .problem.remedies import remedied
-from .problem.request import Chosen, Request, for_trials, resolve, shows_a_part
+from .problem.request import Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
 from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
@@ -342,14 +343,6 @@ class Session:
         except Misfit:
             return None
 
-    def trial_request(self, most_pixels: int) -> Request | None:
-        """Return what is asked for now, of the visible part alone, coarser where it is large; see `for_trials`."""
-        try:
-            request = for_trials(self._resolved(), View.of(self.viewer), self.numbers.reach, most_pixels)
-            return self._completed(request)
-        except Misfit:
-            return None
-
     def schedule(self) -> None:
         """Ask once, after all that this turn of the event loop brings."""
         if not self.is_closed:
@@ -359,13 +352,21 @@ class Session:
         """Refine now, live or not."""
         self._ask(forced=True)
 
-    def run(self, work: Work, done: Callable[[Any], None], found: Callable[[Any], None] | None = None) -> None:
+    def run(
+        self,
+        work: Work,
+        done: Callable[[Any], None],
+        found: Callable[[Any], None] | None = None,
+        *,
+        quiet: bool = False,
+    ) -> None:
         """Let the thread do a longer piece of work, which ends where another is asked for.
 
-        What it finds or gives that is a `Result` is shown; all else goes to ``found`` and ``done``.
+        What it finds or gives that is a `Result` is shown; all else goes to ``found`` and ``done``. Of what is quiet
+        nobody hears that it runs.
         """
         self._asking.stop()
-        self._submit(work, done=done, found=found)
+        self._submit(work, done=done, found=found, long=not quiet)
 
     def cancel(self) -> None:
         """Stop what runs."""
@@ -533,8 +534,15 @@ class Session:
             extent = self.results.write(result, made, painted)
             self.result = result
             self._tidying.start()
-            self.set_status(status.refined(result, self._remarks, extent))
+            self.say_result(extent)
             self.result_written.emit(result)
+
+    def say_result(self, extent: Extent | None = None) -> None:
+        """Say in the status line what is shown, also after something else was said there."""
+        layer = self.result_layer
+        if self.result is not None and layer is not None:
+            extent = extent or self.results.extent(layer)
+            self.set_status(status.refined(self.result, self._remarks, extent))
 
     def _take_error(self, error: Exception) -> None:
         self.busy_changed.emit(False)

@@ -145,8 +145,8 @@ NEXT_DOUBTFUL_TIP = "Go to the largest place whose class is unsure, then to the 
 
 def doubtful_place(n_pixels: int, n_left: int) -> str:
     """Say how large a place is whose class is in doubt, and how many are left."""
-    left = f"{n_left} more to see" if n_left else "the last one"
-    return f"{n_pixels:,} pixels in doubt; {left}. Paint here what you know."
+    left = f", {n_left} smaller places left" if n_left > 1 else ", 1 smaller place left" if n_left else ""
+    return f"{n_pixels:,} pixels in doubt{left}. Paint here what you know."
 
 
 def no_doubt_left(*, is_stack: bool) -> str:
@@ -222,9 +222,16 @@ def restored(name: str, missing: Sequence[str]) -> str:
 # ---- Convergence, and what the 3D view has not
 
 NO_ITERATIONS = "No iterations: the labels are the map's own."
-OSCILLATES = "It oscillates: use damping (under More)."
+OSCILLATES = "It goes back and forth: move the slider Damping up."
 SETTLED = "It has settled."
-NOT_SETTLED = "It has not settled yet: use more iterations (under More)."
+PERHAPS_NOT_SETTLED = "Looking whether more iterations would change the labels …"
+
+
+def still_to_change(n_pixels: int) -> str:
+    """Say how many pixels would get another class."""
+    return f"With more iterations {n_pixels:,} pixels would still change: move the slider Iterations up."
+
+
 FLAT_ONLY = "Only in the 2D view."
 
 

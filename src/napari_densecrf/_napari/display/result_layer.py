@@ -81,6 +81,12 @@ class OneLayer(Generic[AnyLayer]):
         """Tell whether a layer's type is one for a result's values."""
         return True
 
+    def remove_hidden(self) -> None:
+        """Take layers out of the list that are not shown: they are made anew when they are wanted."""
+        for layer in self.all():
+            if not layer.visible:
+                self._viewer.layers.remove(layer)
+
     def add(self, result: Any) -> AnyLayer:
         """Add a new layer for a result's image; the active layer stays the one it was."""
         layer = self._make(result)

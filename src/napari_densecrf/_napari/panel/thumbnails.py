@@ -18,6 +18,7 @@ N_COLUMNS, N_ROWS = 3, 3
 SPACING = 2
 # Between a picture and the edge of its button.
 PADDING = 6
+SMALLER = 0.85
 
 
 class Thumbnails(QWidget):
@@ -37,6 +38,9 @@ class Thumbnails(QWidget):
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             button.setAutoRaise(True)
+            font = button.font()
+            font.setPointSizeF(SMALLER * font.pointSizeF())
+            button.setFont(font)
             button.clicked.connect(partial(self._on_click, k))
             grid.addWidget(button, k // N_COLUMNS, k % N_COLUMNS)
             self.buttons.append(button)

@@ -14,13 +14,11 @@ from napari_densecrf.params import CRFParams
 
 from .region import Region
 from .understand import FromStrokes, Map, Misfit, Problem, layers_of, layers_of_map, understand
-from .view import MARGIN_REACHES, SLAB_VOXELS, WHOLE_PIXELS, View, margins, slab_margin, visible_part, whole_slice
+from .view import SLAB_VOXELS, WHOLE_PIXELS, View, margins, slab_margin, visible_part, whole_slice
 
 ONE_BY_ONE, VOLUME, FILM = "One by one", "As a volume", "Coupled in time"
 AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"
 UNSAID = "as it seems"
-# Of a part that is only looked at.
-TRIAL_REACHES = 2
 
 
 @dataclass(frozen=True)
@@ -201,22 +199,6 @@ def _resolved(problem: Problem, chosen: Chosen, numbers: Numbers, view: View) ->
     params = numbers.params_for(problem.n_balanced)
     time_sigma = numbers.time_sigma if is_film else None
     return Request(problem, region, read, params, time_sigma=time_sigma, border=numbers.border)
-
-
-def for_trials(request: Request, view: View, reach: float, most_pixels: int) -> Request:
-    """Return the same for the visible part alone, every so many pixels where it has more than ``most_pixels``.
-
-    Frames of a film are left out, and margins are narrow: it is looked at, not kept.
-    """
-    problem, z = request.problem, request.read.z if request.time_sigma is None else None
-    depth = 1 if z is None else z[1] - z[0]
-    region = visible_part(problem, view)
-    step = region.step
-    while region.at_step(step).n_pixels * depth > most_pixels:
-        step *= 2
-    region = region.at_step(step)
-    read = region.grown(margins(problem, region, reach * TRIAL_REACHES / MARGIN_REACHES), problem.shape)
-    return replace(request, region=region, read=replace(read, z=z), time_sigma=None)
 
 
 def is_joined(problem: Problem, chosen: Chosen) -> bool:

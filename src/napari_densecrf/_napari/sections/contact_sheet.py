@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text, shortened
 from napari_densecrf._napari.panel.thumbnails import Thumbnails
+from napari_densecrf._napari.problem.view import View, visible_part
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.numbers import Numbers
 
-from .nine import CENTRE, MOST_PIXELS, Setting, Thumbnail, settings_around, trying
+from .nine import CENTRE, Setting, Thumbnail, settings_around, trying
 from .section import Section
 
 
@@ -59,20 +60,22 @@ class ContactSheet(Section):
     def try_nine(self, *_: object) -> None:
         """Ask for the nine around the numbers of now."""
         session = self.session
-        request, result, measured = session.trial_request(MOST_PIXELS), session.result, session.measured
-        if request is None or result is None or measured is None or result.request.problem != request.problem:
+        result, measured = session.result, session.measured
+        if result is None or measured is None or result.request.problem != session.problem:
             self._say(words.REFINE_FIRST)
             return
-        if request.problem.objects:
+        problem = result.request.problem
+        if problem.objects:
             self._say(words.NINE_OF_OBJECTS)
             return
         names = [shortened(name) for name in result.inputs.names]
-        favoured = most_in_need(result.counts) if request.problem.n_balanced else None
+        favoured = most_in_need(result.counts) if problem.n_balanced else None
         settings = settings_around(session.numbers, measured.units, names, favoured)
         colours = Colours.of(session.result_layer, result.inputs.values)
         self._say(words.TRYING_NINE)
         self._waits = True
-        session.run(lambda: trying(session.engine, request, settings, colours), self._take_thumbnails)
+        visible = visible_part(problem, View.of(session.viewer))
+        session.run(lambda: trying(session.engine, result, visible, settings, colours), self._take_thumbnails)
 
     def take(self, k: int) -> None:
         """Set the numbers of one of the nine, and try nine around it."""
@@ -87,6 +90,7 @@ class ContactSheet(Section):
 
     def _take_thumbnails(self, shown: list[Thumbnail]) -> None:
         self._waits = False
+        self.session.say_result()
         if self.session.numbers != shown[CENTRE].setting.numbers:
             return
         self.shown = shown
@@ -145,10 +149,13 @@ class Colours:
 
 
 def most_in_need(counts: NDArray[np.int64]) -> int:
-    """Return the class that kept the least of its area; of those that kept as much, the smallest."""
-    before, after = counts.sum(axis=1), counts.sum(axis=0)
+    """Return the class that kept the least of its area; of those that kept as much, the smallest.
+
+    Not the first of several, which most often is what is around all else.
+    """
+    before, after = counts.sum(axis=1)[1:], counts.sum(axis=0)[1:]
     kept = after / np.maximum(before, 1) + (before == 0) * 2
-    return int(np.lexsort((after, kept.round(2)))[0])
+    return 1 + int(np.lexsort((after, kept.round(2)))[0])
 
 
 def _tip(setting: Setting, differs: float) -> str:

@@ -28,7 +28,7 @@ DOUBT = 0.5
 # Of objects, whose confidence is the probability of the label that won.
 LEAST_SURE = 0.75
 # Places of fewer pixels than this are not worth a stroke, and more than the second number nobody visits.
-FEWEST_PIXELS, MOST_PLACES = 12, 200
+FEWEST_PIXELS, MOST_PLACES = 25, 50
 # A place is one that has been visited where it is so many pixels of the region away, or nearer.
 NEAR = 12
 # A place with its surroundings fills so much of the canvas; and at least so many pixels are seen.

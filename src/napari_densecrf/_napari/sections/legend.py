@@ -22,7 +22,7 @@ from .section import Section
 # More classes than a dock has room for; the rest are named in the status bar when one points at them.
 MOST_CHIPS = 12
 N_COLUMNS = 3
-SWATCH = 12
+SWATCH, PADDING = 12, 18
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,9 @@ class Legend(Section):
 
     def _arrange(self) -> None:
         """Put the buttons beside each other where their names have room, else below each other."""
-        widest = max((chip.sizeHint().width() for chip in self.chips if not chip.isHidden()), default=0)
+        metrics = self.native.fontMetrics()
+        widest = max((metrics.horizontalAdvance(chip.text()) for chip in self.chips[: len(self.entries)]), default=0)
+        widest += SWATCH + PADDING
         n_columns = max(1, min(N_COLUMNS, self.native.width() // max(widest, 1)))
         if n_columns == self._n_columns and self._grid.count() == len(self.chips):
             return

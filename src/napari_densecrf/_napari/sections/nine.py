@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
+from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.work.runner import Done, Stage, Steps
 from napari_densecrf._napari.work.worker import Engine, Result
 from napari_densecrf.numbers import Numbers, Units
 
+from .doubtful import unsure
+
 CENTRE = 4
 # By how much a strength or a reach is multiplied, and a contrast; log-odds for a class.
 TIMES, CONTRAST_TIMES, FAVOUR = 2.0, 1.6, 0.5
-# Of the visible part at most so many pixels are refined, or nine would take too long to wait for.
-MOST_PIXELS = 300_000
-# The part that is cut out: so much of the visible part, but no fewer pixels.
-SHARE, LEAST_SIDE = 0.4, 96
+# The square that is tried on: so much of the visible part, but no fewer pixels, and no more: nine take a while.
+SHARE, LEAST_SIDE, MOST_SIDE = 0.5, 96, 256
+# Margins around it, in reaches: it is looked at, not kept.
+REACHES = 2
 OPACITY = 0.5
 
 
@@ -41,7 +45,7 @@ class Thumbnail:
     ----------
     setting : Setting
     picture : (side, side, 3) uint8
-        The image with the labels over it, where the nine differ most.
+        The image with the labels over it.
     differs : float
         0..1: share of the pixels that have another class than with the numbers of now.
     """
@@ -101,24 +105,31 @@ _KERNELS = (
 
 
 def trying(
-    engine: Engine, request: Request, settings: Sequence[Setting], colours: Callable[[Any], NDArray[np.floating]]
+    engine: Engine,
+    shown: Result,
+    visible: Region,
+    settings: Sequence[Setting],
+    colours: Callable[[Any], NDArray[np.floating]],
 ) -> Steps:
-    """Refine with each setting, and give the nine thumbnails.
+    """Refine with each setting where the result that is shown is most in doubt, and give the nine thumbnails.
 
     Parameters
     ----------
     engine : Engine
-    request : Request
-        For the part that is looked at.
+    shown : Result
+    visible : Region
+        What the canvas shows.
     settings : sequence of Setting
     colours : callable
         ``colours(labels)`` gives (..., 4), 0..1, of the labels of a result.
     """
+    yield Stage(words.TRYING_NINE, 0.0)
     results: list[Result] = []
+    request = request_for(shown, visible, max(setting.numbers.reach for setting in settings))
     for k, setting in enumerate(settings):
         yield Stage(words.TRYING_NINE, k / len(settings))
         params = setting.numbers.params_for(request.problem.n_balanced)
-        for step in engine.steps(replace(request, params=params, extras=frozenset())):
+        for step in engine.steps(replace(request, params=params)):
             if isinstance(step, Done):
                 results.append(step.result)
             else:
@@ -130,31 +141,60 @@ def trying(
 def thumbnails(
     results: Sequence[Result], settings: Sequence[Setting], colours: Callable[[Any], NDArray[np.floating]]
 ) -> list[Thumbnail]:
-    """Return pictures of the square where the results differ most, each with how much it differs as a whole."""
+    """Return a picture of each result, with how much it differs from that in the middle."""
     labels = np.stack([result.labels for result in results])
     now = labels[CENTRE]
-    cut = most_disputed((labels != now).sum(axis=0))
     inner = results[0].request.region.within(results[0].request.read)
     inputs = results[0].inputs
-    shown = picture_of(inputs.image[inner], has_channels=inputs.channel_axis is not None)[cut]
+    shown = picture_of(inputs.image[inner], has_channels=inputs.channel_axis is not None)
     made = []
     for setting, one in zip(settings, labels, strict=True):
-        over = np.asarray(colours(one[cut]), np.float32)
+        over = np.asarray(colours(one), np.float32)
         opacity = OPACITY * over[..., 3:]
         mixed = (1 - opacity) * shown + opacity * 255 * over[..., :3]
         made.append(Thumbnail(setting, np.ascontiguousarray(mixed.astype(np.uint8)), float((one != now).mean())))
     return made
 
 
-def most_disputed(differ: NDArray[np.integer]) -> tuple[slice, slice]:
-    """Return the square of a picture with the most differences; its middle where there are none."""
-    side = min(*differ.shape, max(LEAST_SIDE, round(SHARE * min(differ.shape))))
+def request_for(shown: Result, visible: Region, reach: float) -> Request:
+    """Return a request for the square of the visible part where a result is most in doubt."""
+    request = shown.request.alone()
+    region, read, problem = request.region, request.read, request.problem
+    seen = [
+        slice(max(0, (first - start) // region.step), max(1, -(-(last - start) // region.step)))
+        for (first, last), (start, _) in zip((visible.y, visible.x), (region.y, region.x), strict=True)
+    ]
+    doubtful = unsure(shown)[*seen]
+    if not doubtful.size:
+        seen, doubtful = [slice(0, None)] * 2, unsure(shown)
+    square = most_of(doubtful)
+    y, x = (
+        (start + region.step * (at.start + cut.start), min(end, start + region.step * (at.start + cut.stop)))
+        for (start, end), at, cut in zip((region.y, region.x), seen, square, strict=True)
+    )
+    part = replace(region, y=y, x=x)
+    margin = math.ceil(REACHES * reach / (region.step * min(problem.spacing)))
+    grown = part.grown((margin, margin), problem.shape)
+    # No more than has been read: the strokes that were read with it are cut out of there.
+    y, x = ((max(a, b), min(c, d)) for (a, c), (b, d) in zip((grown.y, grown.x), (read.y, read.x), strict=True))
+    around = replace(read, y=y, x=x)
+    strokes = request.strokes
+    if strokes is not None:
+        top, left = (np.array(around.origin[-2:]) - read.origin[-2:]).tolist()
+        height, width = around.shape
+        strokes = strokes[..., top : top + height, left : left + width]
+    return replace(request, region=part, read=around, strokes=strokes, extras=frozenset())
+
+
+def most_of(doubtful: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the square with the most pixels of a mask; the middle where it has none."""
+    side = min(*doubtful.shape, MOST_SIDE, max(LEAST_SIDE, round(SHARE * min(doubtful.shape))))
     # Sums over squares by their upper left corner.
-    total = np.pad(differ.astype(np.int64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    total = np.pad(doubtful.astype(np.int64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
     y, x = np.unravel_index(int(sums.argmax()), sums.shape)
     if not sums.any():
-        y, x = ((size - side) // 2 for size in differ.shape)
+        y, x = ((size - side) // 2 for size in doubtful.shape)
     return slice(int(y), int(y) + side), slice(int(x), int(x) + side)
 
 

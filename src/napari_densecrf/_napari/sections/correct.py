@@ -58,8 +58,8 @@ class Correct(Section):
             tooltip="Freeze what is refined. The other slices have no label, and stay empty.",
         )
         self.controls = {control.name: control for control in (strokes, new, background, freeze, keep)}
-        self._doubtful = Doubtful(session)
-        self.controls |= self._doubtful.controls
+        self.doubtful = Doubtful(session)
+        self.controls |= self.doubtful.controls
         for name in ("stroke_classes", "frozen"):
             self.controls[name] = Label(name=name)
 
@@ -69,7 +69,7 @@ class Correct(Section):
         panel.add_row(self.controls["strokes"])
         panel.add_text(self.controls["stroke_classes"])
         panel.add_wide(self.controls["paint_background"])
-        self._doubtful.lay_out(panel)
+        self.doubtful.lay_out(panel)
         panel.add_text(self.controls["frozen"])
 
     def connect(self) -> None:
@@ -81,15 +81,15 @@ class Correct(Section):
             self.controls[name].changed.connect(self._freeze)
         self.session.chosen_changed.connect(self._say_keys)
         self.session.result_written.connect(self._say_keys)
-        self._doubtful.fold = self.fold
-        self._doubtful.connect()
+        self.doubtful.fold = self.fold
+        self.doubtful.connect()
         self._keys.bind("n", self._new_strokes)
         self._keys.bind("k", self._freeze)
 
     def close(self) -> None:
         """Give the keys back."""
         super().close()
-        self._doubtful.close()
+        self.doubtful.close()
         self._keys.release()
 
     def _new_strokes(self, *_: object) -> None:

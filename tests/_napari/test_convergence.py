@@ -11,17 +11,17 @@ from napari_densecrf._napari.panel.plot import Plot
 from napari_densecrf._napari.recipes import stored
 from napari_densecrf._napari.sections.convergence import FREE_ENERGY, advice
 
-ANSWERS = ("has settled", "would still change", "back and forth")
+ANSWERS = ("have settled", "would still change", "back and forth")
 
 
 @pytest.mark.parametrize(
     ("energy", "change", "words"),
     [
-        ([5.0, 3.0, 2.0, 1.999], [0.9, 0.3, 0.1], "has settled"),
+        ([5.0, 3.0, 2.0, 1.999], [0.9, 0.3, 0.1], "have settled"),
         ([5.0, 3.0, 2.0, 1.5], [0.9, 0.5, 0.3], "more iterations"),
-        ([5.0, 3.0, 2.0, 1.5], [0.9, 0.3, 0.01], "has settled"),
+        ([5.0, 3.0, 2.0, 1.5], [0.9, 0.3, 0.01], "have settled"),
         ([5.0, 3.0, 4.0, 2.0], [0.9, 0.9, 0.9], "Damping"),
-        ([5.0, 5.0], [0.0], "has settled"),
+        ([5.0, 5.0], [0.0], "have settled"),
         ([5.0], [], "No iterations"),
     ],
 )

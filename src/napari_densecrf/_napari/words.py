@@ -93,13 +93,13 @@ def other_numbers(*, decided: bool, is_map: bool) -> str:
     return "Back to the numbers before" if decided else "To the numbers that were found"
 
 
-AUTO_CHOSE = "Auto has set the sliders to what suits this image best of what it tried."
-FIT_NOTHING_BETTER = "Fit has found nothing that predicts your strokes better than the numbers there were."
+AUTO_CHOSE = "Auto chose these numbers."
+FIT_NOTHING_BETTER = "Fit found no numbers that predict your strokes better than these."
 
 
 def fit_found(before: float, after: float) -> str:
     """Say how much better the numbers that were found predict strokes."""
-    return f"Fit has set the sliders: of strokes that it did not use, {after:.0%} come out right, before {before:.0%}."
+    return f"Fit chose these numbers: they get {after:.0%} of unseen strokes right, and those before {before:.0%}."
 
 
 # ---- Try nine
@@ -223,7 +223,7 @@ def restored(name: str, missing: Sequence[str]) -> str:
 
 NO_ITERATIONS = "No iterations: the labels are the map's own."
 OSCILLATES = "It goes back and forth: move the slider Damping up."
-SETTLED = "It has settled."
+SETTLED = "The labels have settled: more iterations would not change them."
 PERHAPS_NOT_SETTLED = "Looking whether more iterations would change the labels …"
 
 

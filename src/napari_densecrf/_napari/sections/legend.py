@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import QGridLayout, QInputDialog, QMenu, QSizePolicy, QToolButton, QWidget
 
 from napari_densecrf._napari import words
@@ -59,7 +60,7 @@ class Legend(Section):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.native = QWidget()
+        self.native = _Chips(self._arrange)
         self._grid = QGridLayout(self.native)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(2)
@@ -213,6 +214,19 @@ class Legend(Section):
             chip.setFont(font)
         if recolour or chip.icon().isNull():
             chip.setIcon(_swatch(entry.colour))
+
+
+class _Chips(QWidget):
+    """Holds the buttons, and has them arranged anew when the dock is made wider or narrower."""
+
+    def __init__(self, arrange: Callable[[], None]) -> None:
+        super().__init__()
+        self._arrange = arrange
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._arrange()
 
 
 def _colour(layer: object, value: int) -> tuple[float, ...]:

@@ -18,9 +18,10 @@ def sheet_of(widget):
     return next(section for section in widget.sections if isinstance(section, Choose)).sheet
 
 
-@pytest.mark.parametrize("numbers", [Numbers(), Numbers(appearance_weight=0.0, smoothness_weight=0.0)])
+@pytest.mark.parametrize("weights", [(3.0, 1.5), (0.0, 0.0), (0.0, 2.0), (2.0, 0.0)])
 @pytest.mark.parametrize(("names", "favoured"), [(["a", "b"], 1), (["a", "b", "c"], 2), (["a", "b", "c"], None)])
-def test_all_nine_differ_and_those_of_now_are_in_the_middle(numbers, names, favoured):
+def test_all_nine_differ_and_those_of_now_are_in_the_middle(weights, names, favoured):
+    numbers = Numbers(appearance_weight=weights[0], smoothness_weight=weights[1])
     settings = settings_around(numbers, UNITS, names, favoured)
     assert settings[CENTRE].numbers == numbers
     assert len({setting.numbers for setting in settings}) == 9

@@ -26,12 +26,12 @@ from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numb
 
 from . import status, words
 from .contributions.recognised import as_labels, recognise
-from .display.result_layer import ResultLayers
+from .display.result_layer import ResultLayers, name_class_axis
 from .display.strokes import bind_keys
 from .problem import choices
 from .problem.extent import Extent
 from .problem.remedies import remedied
-from .problem.request import Chosen, Request, resolve, shows_a_part
+from .problem.request import UNSAID, Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
 from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
@@ -402,7 +402,9 @@ class Session:
         painted, problem = self.chosen.painted, request.problem
         strokes = None if painted is None else read_strokes(painted, problem, request.read)
         # What is kept of a slice has the names of its classes.
-        revision = self._revisions.of(layers_of(problem)), names_kept(problem.map)
+        layers = layers_of(problem)
+        counted: Any = self._revisions.of(layers)
+        revision = tuple((*one, names_kept(layer)) for one, layer in zip(counted, layers, strict=True))
         return replace(request, revision=revision, strokes=strokes, extras=self.extras)
 
     def _ask(self, *, forced: bool = False) -> None:
@@ -532,6 +534,9 @@ class Session:
             painted = self.chosen.strokes
             made = provenance(result, None if painted is None else painted.name)
             extent = self.results.write(result, made, painted)
+            if self.chosen.leading == UNSAID:
+                # What the user has said of the axes may still be said otherwise.
+                name_class_axis(result.request.problem)
             self.result = result
             self._tidying.start()
             self.say_result(extent)

@@ -121,7 +121,6 @@ class ResultLayers(OneLayer[Labels]):
                 for source in layers_of_map(problem.map):
                     source.visible = False
                 self._leave(layers_of_map(problem.map), layer)
-            name_class_axis(problem)
             self._keep_above(strokes, layer)
         elif problem.objects:
             follow_colours(layer, problem.map)

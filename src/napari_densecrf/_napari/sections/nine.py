@@ -15,11 +15,13 @@ from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.work.runner import Done, Stage, Steps
 from napari_densecrf._napari.work.worker import Engine, Result
-from napari_densecrf.numbers import Numbers, Units
+from napari_densecrf.numbers import NAMES, Numbers, Units
 
 from .doubtful import unsure
 
 CENTRE = 4
+# What has no strength begins with, in pixels and 255ths of the range.
+WEAK = Numbers(0.75, 6.0, 12.5, 0.5, 1.0)
 # By how much a strength or a reach is multiplied, and a contrast; log-odds for a class.
 TIMES, CONTRAST_TIMES, FAVOUR = 2.0, 1.6, 0.5
 # The square that is tried on: so much of the visible part, but no fewer pixels, and no more: nine take a while.
@@ -61,7 +63,7 @@ def settings_around(numbers: Numbers, units: Units, names: Sequence[str], favour
     Parameters
     ----------
     numbers : Numbers
-        Those of now. Where both strengths are 0, the others have weak ones.
+        Those of now. What has no strength gets a weak one where else nothing would change.
     units : Units
         Of the image.
     names : sequence of str
@@ -69,19 +71,20 @@ def settings_around(numbers: Numbers, units: Units, names: Sequence[str], favour
     favoured : int, optional
         Which class one of the nine favours; None where none can be.
     """
-    there = numbers
-    if not (numbers.appearance_weight or numbers.smoothness_weight):
-        weak = Numbers(0.75, 6.0, 12.5, 0.5, 1.0).in_units(units)
-        there = numbers.changed(**{name: getattr(weak, name) for name in _KERNELS})
+    weak = WEAK.in_units(units)
+    image = _with(numbers, weak, "appearance") if not numbers.appearance_weight else numbers
+    smooth = _with(numbers, weak, "smoothness") if not numbers.smoothness_weight else numbers
+    either = image if not (numbers.appearance_weight or numbers.smoothness_weight) else numbers
 
     def times(words: str, factor: float, *changed: str) -> Setting:
+        there = either if len(changed) > 1 else smooth if changed[0].startswith("smoothness") else image
         values = {name: factor * getattr(there, name) for name in changed}
         return Setting(there.changed(**values).shortened(), words)
 
     strengths = ("appearance_weight", "smoothness_weight")
-    last = times(words.FOLLOW_LESS, 1 / TIMES, "appearance_weight")
+    last = times(words.ROUNDER, TIMES, "smoothness_position_sigma")
     if favoured is not None and len(names) >= 2:
-        last = Setting(there.favouring(favoured, len(names), FAVOUR), words.more_of(names[favoured]))
+        last = Setting(numbers.favouring(favoured, len(names), FAVOUR), words.more_of(names[favoured]))
     return [
         times(words.HALF_STRENGTH, 1 / TIMES, *strengths),
         times(words.DOUBLE_STRENGTH, TIMES, *strengths),
@@ -95,13 +98,9 @@ def settings_around(numbers: Numbers, units: Units, names: Sequence[str], favour
     ]
 
 
-_KERNELS = (
-    "appearance_weight",
-    "appearance_position_sigma",
-    "appearance_intensity_sigma",
-    "smoothness_weight",
-    "smoothness_position_sigma",
-)
+def _with(numbers: Numbers, weak: Numbers, kernel: str) -> Numbers:
+    """Return numbers with one of the kernels as it is in weak ones."""
+    return numbers.changed(**{name: getattr(weak, name) for name in NAMES if name.startswith(kernel)})
 
 
 def trying(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
@@ -172,10 +172,9 @@ def keep_names(source: Map, names: list[str], values: list[int]) -> None:
         layers[0].metadata["classes"] = list(names)
 
 
-def names_kept(source: Map) -> Hashable:
-    """Return what differs where classes have been renamed."""
-    metadata = [layer.metadata for layer in layers_of_map(source)]
-    return tuple(str(one.get(NAMES_KEY) or one.get("classes")) for one in metadata)
+def names_kept(layer: Layer) -> Hashable:
+    """Return what differs where the classes of a layer have been renamed."""
+    return str(layer.metadata.get(NAMES_KEY) or layer.metadata.get("classes"))
 
 
 def read_image(problem: Problem, region: Region) -> NDArray[Any]:

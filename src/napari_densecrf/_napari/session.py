@@ -23,6 +23,7 @@ from psygnal import Signal, SignalInstance
 from napari_densecrf.files import places
 from napari_densecrf.files import project as files
 from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
+from napari_densecrf.params import CRFParams
 
 from . import status, words
 from .contributions.recognised import as_labels, recognise
@@ -305,6 +306,11 @@ class Session:
             self.numbers_changed.emit(numbers, by)
             if refine:
                 self.schedule()
+
+    @property
+    def params(self) -> CRFParams:
+        """The numbers as `refine` takes them of what is chosen: with the balance of its classes."""
+        return self.numbers.params_for(0 if self.problem is None else self.problem.n_balanced)
 
     @property
     def relative_numbers(self) -> Numbers | None:

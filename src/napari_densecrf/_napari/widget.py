@@ -102,7 +102,7 @@ class DenseCRFWidget(Container):
     @property
     def params(self) -> CRFParams:
         """The numbers of the sliders, whole and frozen."""
-        return self.session.numbers.params
+        return self.session.params
 
     def set_params(self, params: CRFParams, *, refine: bool = True) -> None:
         """Show other numbers, and refine with them.

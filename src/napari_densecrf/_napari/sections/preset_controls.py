@@ -125,7 +125,7 @@ class ChoosePreset(Section):
     def export_to(self, path: Path) -> None:
         """Write the numbers of the sliders, in the units of the image that is shown."""
         try:
-            path.write_text(self.session.numbers.params.to_json() + "\n", encoding="utf-8")
+            path.write_text(self.session.params.to_json() + "\n", encoding="utf-8")
         except OSError as error:
             self._say(words.not_written(path.name, error))
         else:

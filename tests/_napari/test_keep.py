@@ -402,6 +402,9 @@ def test_numbers_survive_the_window(dock, qtbot):
     viewer.close()
     bright = image.astype(np.uint16) * 100
     _viewer, again = dock(image_layer(bright, name="image"), image_layer(probabilities, name="map"))
+    # The image begins with its own; those used last are one click away.
+    assert again.appearance_weight.value != 7.7
+    after(qtbot, again, lambda: setattr(again.preset, "value", "Last used numbers"))
     assert again.appearance_weight.value == 7.7
     assert 80 < again.appearance_intensity_sigma.value / 12.5 < 105
     assert again.panel.folds["Save and script"].open

@@ -106,7 +106,7 @@ def test_own_presets_survive_and_mean_the_same_on_another_image(dock, qtbot):
     viewer.close()
     _, again = dock(*shown(brighter=100, scale=(2, 2), unit="um"))
     assert again.preset.value is None
-    assert again.preset.choices[-1] == "cells"
+    assert again.preset.choices[-2:] == ("cells", "Last used numbers")
     after(qtbot, again, lambda: setattr(again.preset, "value", "cells"))
     appearance = again.params.kernels[0]
     assert appearance.position_sigma == pytest.approx(15.0)
@@ -114,7 +114,8 @@ def test_own_presets_survive_and_mean_the_same_on_another_image(dock, qtbot):
     assert again.params.n_iterations == 8
     again.delete_preset.changed.emit(True)
     assert "cells" not in again.preset.choices
-    assert again.preset.value is None
+    # They are those used last, too.
+    assert again.preset.value == "Last used numbers"
     assert again.params.kernels[0] == appearance
     assert own_presets() == []
 

@@ -5,7 +5,7 @@ Green: done, complete and understood, and no class lost much. Amber: look here, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -129,18 +129,22 @@ def _changes(result: Result) -> Iterator[str]:
         return
     share = 1 - np.trace(result.counts) / n_known
     yield words.changed(share)
-    yield from list(_classes(result))[:NAMED]
+    # What has lost much is said already.
+    said = {one.name for one in lost(result)}
+    yield from list(_classes(result, without=said))[:NAMED]
     if n_missing:
         share_missing = share_words(n_missing / result.labels.size).replace(" %", words.PERCENT)
         yield f"{share_missing} of the pixels have no value and take no part"
 
 
-def _classes(result: Result) -> Iterator[str]:
+def _classes(result: Result, without: Collection[str] = ()) -> Iterator[str]:
     """Say what became of the area and the border of each class, those first that changed most."""
     areas = _areas(result)
     borders = np.ones((2, len(areas))) if result.borders is None else result.borders
     for k in sorted(range(len(areas)), key=lambda k: -abs(areas[k][2] - areas[k][1])):
         name, before, after = areas[k]
+        if name in without:
+            continue
         said = words.class_changed(name, _growth(before, after), _growth(*borders[:, k].tolist()))
         if said:
             yield said

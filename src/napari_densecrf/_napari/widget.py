@@ -22,7 +22,7 @@ from napari_densecrf.params import CRFParams
 from . import words
 from .contributions.precedence import offer_first
 from .panel import form
-from .panel.panel import Ends, Panel, plain_button, plain_tooltip, scrolled, set_text, shortened
+from .panel.panel import Ends, Panel, plain_button, plain_tooltip, scrolled, set_text
 from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
 from .panel.remembered import Remembered
@@ -200,7 +200,7 @@ class DenseCRFWidget(Container):
             self._balance_ends.setVisible(understood.has_balance)
             if understood.has_balance:
                 names = ["background", "objects"] if understood.objects else class_names(understood.map, 2)
-                self._balance_ends.say(*map(shortened, names))
+                self._balance_ends.say(*names)
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
             with self._quiet("slices"):

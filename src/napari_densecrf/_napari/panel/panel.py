@@ -28,6 +28,10 @@ FILLING = Qt.AlignmentFlag(0)
 UNLIMITED = 16777215
 # Letters of a row's name.
 LONGEST_NAME = 14
+# Of what an end of a slider is called, below it.
+LONGEST_END = 11
+# More buttons than this beside each other have little room around their words.
+FEW_BUTTONS = 3
 # Between what is scrolled to and the end of what is seen.
 MARGIN = 6
 
@@ -43,9 +47,9 @@ def set_text(control: Label, words: str, *, rich: bool = False) -> None:
         control.native.setMaximumHeight(height)
 
 
-def shortened(name: str) -> str:
-    """Return a name that fits before a slider."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name that fits before a slider, or where there is room for so many letters."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def plain_tooltip(words: str) -> str:
@@ -234,9 +238,12 @@ class Panel(QWidget):
         line = QHBoxLayout(whole)
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(4)
+        n_buttons = sum(isinstance(control.native, QPushButton) for control in controls)
         for control in controls:
             native = control.native
             native.setMinimumWidth(0)
+            if isinstance(native, QPushButton) and n_buttons > FEW_BUTTONS:
+                native.setStyleSheet("padding: 4px 1px;")
             if isinstance(native, QPushButton):
                 native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             line.addWidget(native, 1 if isinstance(native, QPushButton) else 0)
@@ -280,13 +287,14 @@ class Ends(QWidget):
         self._labels = QLabel(), QLabel()
         for label in self._labels:
             label.setTextFormat(Qt.TextFormat.PlainText)
-            label.setMinimumWidth(0)
-        line.addWidget(self._labels[0])
-        line.addStretch(1)
-        line.addWidget(self._labels[1])
+            # Long names are cut, and do not make the panel wider than its dock.
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            line.addWidget(label, 1)
+        self._labels[1].setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
     def say(self, left: str, right: str) -> None:
         """Name the two ends."""
+        left, right = shortened(left, LONGEST_END), shortened(right, LONGEST_END)
         for label, text in zip(self._labels, (f"\u25c2 {left}", f"{right} \u25b8"), strict=True):
             label.setText(text)
 

@@ -48,7 +48,7 @@ from .work.worker import Measured, Result
 
 # The folds below the status line, and what has its place elsewhere.
 FOLDS: tuple[type[Section], ...] = (See, Compare, Correct, Choose, Keep, Run)
-SECTIONS: tuple[type[Section], ...] = (Begin, Legend, Favour, Rescue, *FOLDS, Convergence)
+SECTIONS: tuple[type[Section], ...] = (*FOLDS, Begin, Legend, Favour, Rescue, Convergence)
 
 # What to do about slices that are not refined yet.
 UNFINISHED = ("refine_all", "keep_refined")

@@ -68,8 +68,10 @@ def test_the_legend_says_what_each_class_covers(dock, qtbot):
 def test_a_class_is_shown_alone_and_renamed(dock, qtbot):
     viewer, widget = dock(*shown())
     legend, layer = section_of(widget, Legend), result_of(viewer)
+    colours = [entry.colour for entry in legend.entries]
     legend.show_alone(1)
     assert layer.show_selected_label
+    assert [entry.colour for entry in legend.entries] == colours
     assert layer.selected_label == 1
     legend.show_alone(1)
     assert not layer.show_selected_label

@@ -302,6 +302,15 @@ def follow_colours(labels: Labels, source: Map) -> None:
         labels.colormap = colours
 
 
+def colours_of(layer: Labels, values: Any) -> NDArray[np.float32]:
+    """Return (n, 4) colours of values, 0..1: those that they have when no class is shown alone."""
+    colormap = layer.colormap
+    if colormap.use_selection:
+        colormap = deepcopy(colormap)
+        colormap.use_selection = False
+    return np.asarray(colormap.map(np.asarray(values)), np.float32).reshape(-1, 4)
+
+
 def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelColormap:
     """Return one colour a class. The first stays clear where it is one of two, or background, or has no name."""
     first = names[0].strip().lower()

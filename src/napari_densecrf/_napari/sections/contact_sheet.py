@@ -11,6 +11,7 @@ from magicgui.widgets import Label, PushButton
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
+from napari_densecrf._napari.display.result_layer import colours_of
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text, shortened
 from napari_densecrf._napari.panel.thumbnails import Thumbnails
 from napari_densecrf._napari.problem.view import View, visible_part
@@ -139,7 +140,7 @@ class Colours:
     def of(cls, layer: Any, values: NDArray[np.int64]) -> Colours:
         """Take them from a layer; the values are in their order."""
         order = np.sort(values)
-        return cls(order, np.asarray(layer.colormap.map(order), np.float32).reshape(-1, 4))
+        return cls(order, colours_of(layer, order))
 
     def __call__(self, labels: NDArray[Any]) -> NDArray[np.float32]:
         """Return (..., 4) of labels; what is no class is clear."""

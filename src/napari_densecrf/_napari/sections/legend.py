@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import QGridLayout, QInputDialog, QMenu, QSizePolicy, QToolButton, QWidget
 
 from napari_densecrf._napari import words
+from napari_densecrf._napari.display.result_layer import colours_of
 from napari_densecrf._napari.display.strokes import MOST_KEYS
 from napari_densecrf._napari.panel.panel import Panel, plain_button, plain_tooltip, shortened
 from napari_densecrf._napari.problem.understand import Problem
@@ -229,9 +230,8 @@ class _Chips(QWidget):
             self._arrange()
 
 
-def _colour(layer: object, value: int) -> tuple[float, ...]:
-    colour = layer.colormap.map(np.array([value]))[0]  # type: ignore[attr-defined]
-    return tuple(float(part) for part in colour)
+def _colour(layer: Labels, value: int) -> tuple[float, ...]:
+    return tuple(float(part) for part in colours_of(layer, [value])[0])
 
 
 def _swatch(colour: tuple[float, ...]) -> QIcon:

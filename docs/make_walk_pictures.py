@@ -55,10 +55,12 @@ class Walk:
         self.widget.refined.disconnect(got.append)
         pause(0.5)
 
-    def picture(self, name: str, *folds: str) -> None:
-        """Save the window with these folds open."""
+    def picture(self, name: str, *folds: str, scrolled: bool = False) -> None:
+        """Save the window with these folds open, the last one in view if ``scrolled``."""
         for title, fold in self.widget.panel.folds.items():
             fold.open = title in folds
+            fold.opened_by_user = scrolled and fold.open
+            fold.come_into_view()
         pause(0.7)
         pixels = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
         pixels.quantize(COLOURS, dither=Image.Dither.NONE).save(self.folder / f"walk-{name}.png", optimize=True)
@@ -82,7 +84,7 @@ class Walk:
 
 
 def main(folder: Path) -> None:
-    """Walk: map, live, influence, strokes, fit, freeze, copy."""
+    """Walk: map, live, influence, strokes, nine, fit, freeze, copy."""
     walk = Walk(folder)
     viewer, widget = walk.viewer, walk.widget
     viewer.layers["tissue refined"].visible = False
@@ -98,7 +100,7 @@ def main(folder: Path) -> None:
     widget.influence.value = True
     walk.part("influence").pin((255, 210))
     wait(lambda: "tissue influence" in viewer.layers)
-    walk.picture("influence", "See")
+    walk.picture("influence", "Why?")
     widget.influence.value = False
 
     widget.new_strokes.changed.emit(True)
@@ -113,13 +115,18 @@ def main(folder: Path) -> None:
         walk.stroke([(y, int(step)) for step in np.arange(x - 12, x + 12, 3)], names.index(name) + 1)
     walk.picture("strokes", "Correct")
 
+    widget.panel.folds["Choose numbers"].open_by_user()
+    widget.try_nine.changed.emit(True)
+    wait(lambda: widget.session.idle)
+    walk.picture("nine", "Choose numbers", scrolled=True)
+
     widget.fit.changed.emit(True)
     wait(lambda: widget.session.idle)
-    walk.picture("fit", "Choose")
+    walk.picture("fit", "Choose numbers")
 
     widget.freeze.changed.emit(True)
     widget.copy_python.changed.emit(True)
-    walk.picture("copy", "Correct", "Keep")
+    walk.picture("copy", "Correct", "Save and script")
     viewer.close()
 
 

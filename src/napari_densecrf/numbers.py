@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .params import DEFAULT_N_ITERATIONS, CRFParams, PairwiseKernel
@@ -53,6 +53,9 @@ class Numbers:
         How far the borders of objects may be off; counts only for objects.
     balance : float
         Log-odds that favour the second of two classes, or objects against the background.
+    favours : tuple of float
+        Where there are more than two classes: log-odds that favour each; empty where none is favoured. They belong to
+        the classes of one map, so no preset has them.
     """
 
     appearance_weight: float = 3.0
@@ -65,6 +68,7 @@ class Numbers:
     time_sigma: float = 1.0
     border: float = 2.0
     balance: float = 0.0
+    favours: tuple[float, ...] = ()
 
     @classmethod
     def of_params(cls, params: CRFParams, like: Numbers | None = None) -> Numbers:
@@ -85,10 +89,9 @@ class Numbers:
         if params.n_iterations > MOST_ITERATIONS or params.damping > MOST_DAMPING:
             raise ValueError(f"the sliders go up to {MOST_ITERATIONS} iterations and a damping of {MOST_DAMPING}")
         bias = params.label_bias or (0.0, 0.0)
-        if len(bias) > 2:
-            raise ValueError("the sliders show a balance of two classes, or of objects and background")
         values: dict[str, Any] = {"n_iterations": params.n_iterations, "damping": params.damping}
-        values["balance"] = bias[1] - bias[0]
+        two = len(bias) == 2
+        values["balance"], values["favours"] = (bias[1] - bias[0], ()) if two else (0.0, tuple(bias))
         for name, kernels in (("appearance", appearance), ("smoothness", smoothness)):
             values[f"{name}_weight"] = kernels[0].weight if kernels else 0.0
             if kernels:
@@ -113,6 +116,21 @@ class Numbers:
     def balanced_params(self) -> CRFParams:
         """What `refine` takes of two classes, and `refine_objects`: with the balance."""
         return replace(self.params, label_bias=(0.0, self.balance) if self.balance else None)
+
+    def params_for(self, n_balanced: int) -> CRFParams:
+        """Return what `refine` takes of so many classes that can be balanced; 0 where none can."""
+        if n_balanced == 2:
+            return self.balanced_params
+        known = len(self.favours) == n_balanced and any(self.favours)
+        return replace(self.params, label_bias=self.favours if known else None)
+
+    def favouring(self, index: int, n_classes: int, by: float) -> Numbers:
+        """Return them with one of two or more classes favoured by so much more."""
+        if n_classes == 2:
+            return self.changed(balance=self.balance + (by if index else -by))
+        favours = list(self.favours) if len(self.favours) == n_classes else [0.0] * n_classes
+        favours[index] += by
+        return self.changed(favours=tuple(favours) if any(favours) else ())
 
     @property
     def reach(self) -> float:
@@ -145,16 +163,20 @@ class Numbers:
     def updated(self, values: Mapping[str, Any]) -> Numbers:
         """Return relative numbers with others in their place; what is no number, or cannot be meant, is left out."""
         usable = {name: value for name, value in values.items() if name in NAMES and _is_usable(name, value)}
+        favours = values.get("favours")
+        if isinstance(favours, (list, tuple)) and all(_is_usable("balance", favour) for favour in favours):
+            usable["favours"] = tuple(favours)
         if "n_iterations" in usable:
             usable["n_iterations"] = int(usable["n_iterations"])
         return self.changed(**usable)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return them by name."""
-        return asdict(self)
+        """Return those of the sliders by name."""
+        return {name: getattr(self, name) for name in NAMES}
 
 
-NAMES = tuple(entry.name for entry in fields(Numbers))
+# Each has a slider; those that favour one of many classes have rows of their own.
+NAMES = tuple(entry.name for entry in fields(Numbers) if entry.name != "favours")
 # Those of an image's own units.
 IN_PIXELS = ("appearance_position_sigma", "smoothness_position_sigma", "border")
 IN_INTENSITIES = ("appearance_intensity_sigma",)

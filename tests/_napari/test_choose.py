@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 
 from driving import WAIT_MS, after, image_layer, readable, result_of, settle
 from napari_densecrf import PairwiseKernel
+from napari_densecrf._napari import words
 
 HARSH = PairwiseKernel(20.0, 30.0, 400.0), PairwiseKernel(5.0, 4.0)
 
@@ -41,7 +42,7 @@ def docked(dock, image, probabilities):
 def test_a_map_that_is_better_unrefined_is_shown_unrefined(dock, qtbot, live):
     image, probabilities = noise()
     viewer, widget = docked(dock, image, probabilities)
-    widget.panel.folds["Choose"].open = True
+    widget.panel.folds["Choose numbers"].open = True
     before, refined = widget.params, result_of(viewer).data.copy()
     widget.live.value = live
     settle(qtbot, widget)
@@ -71,10 +72,11 @@ def test_a_map_that_is_better_unrefined_is_shown_unrefined(dock, qtbot, live):
 
 def test_numbers_that_were_found_are_on_the_sliders(dock, qtbot):
     viewer, widget = docked(dock, *speckled())
-    widget.panel.folds["Choose"].open = True
+    widget.panel.folds["Choose numbers"].open = True
     before = widget.params
     after(qtbot, widget, lambda: widget.suggest.changed.emit(True))
-    assert "of the pixels would change" in widget.advice.value
+    assert widget.advice.value == words.AUTO_CHOSE
+    assert "of the pixels would change" in widget.advice.tooltip
     assert "changed" in widget.status.value
     assert "setting" not in widget.status.value
     found = widget.params
@@ -95,7 +97,7 @@ def test_a_fit_ends_with_what_it_has_found(dock, qtbot):
         strokes.data[row : row + 3, 4:20], strokes.data[row : row + 3, 40:60] = 1, 2
     after(qtbot, widget, strokes.refresh)
     widget.fit.changed.emit(True)
-    qtbot.waitUntil(lambda: "held-out" in widget.advice.value, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: widget.advice.value.startswith("Fit "), timeout=WAIT_MS)
     settle(qtbot, widget)
     assert widget.last_result.request.params == widget.params
     assert "changed" in widget.status.value

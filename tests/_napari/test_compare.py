@@ -1,4 +1,4 @@
-"""The section "Compare": before and after, and two sets of numbers."""
+"""The fold "Before / after": before and after, and two sets of numbers."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def compared(dock):
 
 
 def before_of(widget):
-    return next(section for section in widget.sections if section.title == "Compare").parts[0]
+    return next(section for section in widget.sections if section.title == "Before / after").parts[0]
 
 
 def press(viewer, letter):
@@ -164,7 +164,7 @@ def test_two_sides_keep_their_numbers(compared, qtbot):
     assert widget.side.value == "A"
     assert widget.params == first
     assert widget.side_says.value == "B has Strength w1 20."
-    widget.panel.folds["Compare"].open = True
+    widget.panel.folds["Before / after"].open = True
     assert readable(widget, widget.side_says)
     assert_array_equal(result_of(viewer).data, expected(widget, image, probabilities))
     after(qtbot, widget, lambda: press(viewer, "U"))

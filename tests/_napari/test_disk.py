@@ -76,7 +76,7 @@ def test_a_stopped_job_on_disk_goes_on_where_it_was(stack, tmp_path, qtbot):
     qtbot.waitUntil(lambda: widget.job.value.startswith("1 of 4 done"), timeout=WAIT_MS)
     widget.stop.changed.emit(True)
     assert widget.job.value == "Stopped after 1 of 4; Apply goes on from there."
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     qtbot.waitUntil(lambda: not run._runner.busy, timeout=WAIT_MS)
     first = tmp_path / ".cells refined.ome.zarr.partial" / "labels" / "0" / "0"
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}

@@ -80,7 +80,7 @@ def test_two_channels_are_no_pair_and_nothing_is_hidden_or_added(start):
     second = RNG.integers(0, 255, T.shape).astype(np.uint8)
     session = start(Image(IMG, name="ch1"), Image(second, name="ch2"))
     assert isinstance(session.said[-1], Misfit)
-    assert "Needs a probability map" in str(session.said[-1])
+    assert "Needs a rough segmentation" in str(session.said[-1])
     assert [layer.name for layer in session.viewer.layers] == ["ch1", "ch2"]
     assert all(layer.visible for layer in session.viewer.layers)
     # A real map that comes later is taken.

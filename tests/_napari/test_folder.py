@@ -33,7 +33,7 @@ def docked(folder, make_napari_viewer, qtbot):
     viewer.open(folder / "maps" / "cell 0_prob.npy", plugin="napari", scale=(1, 0.5, 0.5))
     _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
     qtbot.waitUntil(lambda: widget.last_result is not None, timeout=WAIT_MS)
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     widget.run_on_folder.changed.emit(True)
     return viewer, widget, run
 
@@ -139,7 +139,7 @@ def test_stacks_are_refined_as_the_stack_at_hand(dock, tmp_path, qtbot):
     _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     widget.slices.value = "As a volume"
     widget.appearance_position_sigma.value = 3.0
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     widget.run_on_folder.changed.emit(True)
     assert run._form.found.value == "Choose the folder of the images."
     run._form.images.value = at
@@ -196,7 +196,7 @@ def test_a_gray_map_is_one_where_the_open_one_is(folder, make_napari_viewer, qtb
     _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
     widget.image.value, widget.probabilities.value = viewer.layers["cell 0"], viewer.layers["cell 0_fg"]
     qtbot.waitUntil(lambda: widget.last_result is not None, timeout=WAIT_MS)
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     widget.run_on_folder.changed.emit(True)
     done(qtbot, widget, run)
     said = [row[2] for row in rows(run._form)]

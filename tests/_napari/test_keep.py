@@ -364,7 +364,7 @@ def test_toggles_survive_the_window(dock, qtbot):
     widget.areas.value = True
     widget.swipe.value = True
     widget.region.value = "Visible part"
-    widget.panel.folds["See"].open = False
+    widget.panel.folds["Why?"].open = False
     settle(qtbot, widget)
     widget.live.value = False
     # At once: what has just been changed is kept too.
@@ -374,9 +374,9 @@ def test_toggles_survive_the_window(dock, qtbot):
         "live": False, "region": "Visible part", "influence": False, "confidence": False, "changes": True, "areas": True
     }  # fmt: skip
     assert not again.swipe.value
-    assert not again.panel.folds["See"].open
+    assert not again.panel.folds["Why?"].open
     qtbot.waitUntil(lambda: "Not live" in again.status.value, timeout=WAIT_MS)
-    again.panel.folds["See"].open = True
+    again.panel.folds["Why?"].open = True
     after(qtbot, again, lambda: again.update_now.changed.emit(True))
     assert viewer.layers["image changes"].visible
     assert readable(again, again.area_table)
@@ -398,10 +398,13 @@ def test_numbers_survive_the_window(dock, qtbot):
     image, probabilities = picture()
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     after(qtbot, widget, lambda: setattr(widget.appearance_weight, "value", 7.7))
-    widget.panel.folds["Keep"].open = True
+    widget.panel.folds["Save and script"].open = True
     viewer.close()
     bright = image.astype(np.uint16) * 100
     _viewer, again = dock(image_layer(bright, name="image"), image_layer(probabilities, name="map"))
+    # The image begins with its own; those used last are one click away.
+    assert again.appearance_weight.value != 7.7
+    after(qtbot, again, lambda: setattr(again.preset, "value", "Last used numbers"))
     assert again.appearance_weight.value == 7.7
     assert 80 < again.appearance_intensity_sigma.value / 12.5 < 105
-    assert again.panel.folds["Keep"].open
+    assert again.panel.folds["Save and script"].open

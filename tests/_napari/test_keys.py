@@ -27,7 +27,7 @@ def test_no_key_is_one_of_napari(dock, qtbot):
     assert {"Ctrl+G", "P", "1", "O"} <= theirs
     assert {"Ctrl+Z", "Ctrl+Q"} <= theirs
     ours = {str(key) for key in viewer.keymap}
-    assert ours == {"G", "H", "K", "N", "U", "W"}
+    assert ours == {"G", "H", "J", "K", "N", "U", "W"}
     assert not ours & theirs
     widget.new_strokes.changed.emit(True)
     settle(qtbot, widget)

@@ -8,8 +8,9 @@ from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import QLabel
 
 from driving import WAIT_MS, after, image_layer, picture, settle
-from napari_densecrf._napari.panel.panel import plain_button, plain_tooltip
+from napari_densecrf._napari.panel.panel import plain_button, plain_tooltip, shortened
 from napari_densecrf._napari.problem.understand import Misfit
+from napari_densecrf._napari.sections.legend import Legend
 from napari_densecrf._napari.status import Light, Status
 
 HEADER, PICTURE, ENTITY = "<h1>big</h1>", '<img src="https://example.org/x.png">', "R&D &lt;b&gt;"
@@ -54,9 +55,10 @@ def test_every_text_of_the_panel_shows_names_as_they_are(docked, qtbot):
     settle(qtbot, widget)
     # The status names the classes that grew or shrank, the table and the legend all of them.
     assert any(name in shown(widget.status.native) for name in NAMES)
-    for control in (widget.area_table, widget.stroke_classes):
-        for name in NAMES:
-            assert name in shown(control.native), control.name
+    legend = next(section for section in widget.sections if isinstance(section, Legend))
+    for name, chip in zip(NAMES, legend.chips, strict=True):
+        assert name in shown(widget.area_table.native)
+        assert plain_button(shortened(name)) in chip.text()
     assert f"“{HEADER} frozen”" in shown(widget.frozen.native)
     # What does not fit is said with both names; and what a copied or restored layer is called.
     viewer.layers[PICTURE].translate = (0, 500, 500)
@@ -100,7 +102,7 @@ def test_the_table_of_a_folder_shows_names_as_they_are(make_napari_viewer, qtbot
     viewer.open(tmp_path / "R&D_prob.npy", plugin="napari")
     _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
     qtbot.waitUntil(lambda: widget.last_result is not None, timeout=WAIT_MS)
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     widget.run_on_folder.changed.emit(True)
     form = run._form
     # Of both maps one is not there, which is said of that row alone.

@@ -39,7 +39,7 @@ def test_a_preset_sets_the_sliders_in_units_of_the_image(dock, qtbot, preset):
     image, probabilities = picture()
     image = image * np.float32(100)
     viewer, widget = dock(*layers_of(image, probabilities, (0.5, 0.5), "um"))
-    widget.panel.folds["Choose"].open = True
+    widget.panel.folds["Choose numbers"].open = True
     after(qtbot, widget, lambda: setattr(widget.preset, "value", preset.name))
     appearance, smoothness = widget.params.kernels
     low, high = np.percentile(image[::4, ::4], [0.5, 99.5])
@@ -50,8 +50,8 @@ def test_a_preset_sets_the_sliders_in_units_of_the_image(dock, qtbot, preset):
     assert smoothness.weight == preset.numbers["smoothness_weight"]
     assert smoothness.position_sigma == pytest.approx(preset.numbers["smoothness_position_sigma"] / 2)
     assert widget.preset.value == preset.name
-    assert widget.advice.value == preset.source
-    assert readable(widget, widget.advice)
+    assert widget.preset_says.value == preset.source
+    assert readable(widget, widget.preset_says)
     assert not widget.delete_preset.enabled
     assert_array_equal(result_of(viewer).data, expected(widget, image, probabilities, spacing=(0.5, 0.5)))
 
@@ -62,7 +62,7 @@ def test_the_combo_says_whose_numbers_there_are(dock, qtbot):
     after(qtbot, widget, lambda: setattr(widget.preset, "value", BUILT_IN[1].name))
     after(qtbot, widget, lambda: setattr(widget.smoothness_weight, "value", 1.2))
     assert widget.preset.value is None
-    assert widget.advice.value == ""
+    assert widget.preset_says.value == ""
     # Numbers may also come back by themselves, or be set by another part, live or not.
     after(qtbot, widget, lambda: setattr(widget.smoothness_weight, "value", 1.0))
     assert widget.preset.value == BUILT_IN[1].name
@@ -85,7 +85,7 @@ def test_without_an_image_no_preset_can_mean_anything(dock):
     widget.preset.value = BUILT_IN[0].name
     assert widget.params == before
     assert widget.preset.value is None
-    assert "Choose an image" in widget.advice.value
+    assert "Choose an image" in widget.preset_says.value
     presets_of(widget).save_as("mine")
     assert own_presets() == []
 
@@ -101,12 +101,12 @@ def test_own_presets_survive_and_mean_the_same_on_another_image(dock, qtbot):
     after(qtbot, widget, lambda: widget.reset.changed.emit(True))
     after(qtbot, widget, lambda: setattr(widget.preset, "value", "cells"))
     assert widget.params == made
-    assert "“image”" in widget.advice.value
+    assert "“image”" in widget.preset_says.value
     after(qtbot, widget, lambda: widget.reset.changed.emit(True))
     viewer.close()
     _, again = dock(*shown(brighter=100, scale=(2, 2), unit="um"))
     assert again.preset.value is None
-    assert again.preset.choices[-1] == "cells"
+    assert again.preset.choices[-2:] == ("cells", "Last used numbers")
     after(qtbot, again, lambda: setattr(again.preset, "value", "cells"))
     appearance = again.params.kernels[0]
     assert appearance.position_sigma == pytest.approx(15.0)
@@ -114,7 +114,8 @@ def test_own_presets_survive_and_mean_the_same_on_another_image(dock, qtbot):
     assert again.params.n_iterations == 8
     again.delete_preset.changed.emit(True)
     assert "cells" not in again.preset.choices
-    assert again.preset.value is None
+    # They are those used last, too.
+    assert again.preset.value == "Last used numbers"
     assert again.params.kernels[0] == appearance
     assert own_presets() == []
 
@@ -138,7 +139,7 @@ def test_saving_names_and_replaces(dock, qtbot, monkeypatch):
     assert own_presets()[0].numbers["appearance_weight"] == 5.5
     for name, words in ((BUILT_IN[0].name, "is built in"), ("  ", "needs a name"), ("-----", "needs a name")):
         presets.save_as(name)
-        assert words in widget.advice.value
+        assert words in widget.preset_says.value
     assert len(own_presets()) == 2
 
 
@@ -156,7 +157,7 @@ def test_what_is_exported_the_command_line_reads(dock, qtbot, tmp_path, monkeypa
     target = tmp_path / "numbers.json"
     monkeypatch.setattr(choose_preset, "ask_file", lambda *_, writing: target)
     widget.export_params.changed.emit(True)
-    assert "--params numbers.json --spacing 0.5,0.25" in widget.advice.value
+    assert "--params numbers.json --spacing 0.5,0.25" in widget.preset_says.value
     tifffile.imwrite(tmp_path / "image.tif", image)
     np.save(tmp_path / "map.npy", probabilities)
     files = [str(tmp_path / name) for name in ("image.tif", "map.npy")]
@@ -169,7 +170,7 @@ def test_what_is_exported_the_command_line_reads(dock, qtbot, tmp_path, monkeypa
     assert widget.params == made
     assert widget.preset.value == "Nuclei and grains"
     presets_of(widget).export_to(tmp_path / "nowhere" / "numbers.json")
-    assert "cannot be written" in widget.advice.value
+    assert "cannot be written" in widget.preset_says.value
 
 
 @pytest.mark.parametrize(
@@ -194,20 +195,20 @@ def test_a_wrong_file_is_one_sentence(dock, qtbot, tmp_path, content, words):
         path.write_bytes(content)
     presets_of(widget).import_from(path)
     settle(qtbot, widget)
-    assert words in widget.advice.value
-    assert "wrong.json" in widget.advice.value
-    assert str(tmp_path) not in widget.advice.value
-    assert widget.advice.value.endswith(".")
-    assert "\n" not in widget.advice.value
+    assert words in widget.preset_says.value
+    assert "wrong.json" in widget.preset_says.value
+    assert str(tmp_path) not in widget.preset_says.value
+    assert widget.preset_says.value.endswith(".")
+    assert "\n" not in widget.preset_says.value
     assert widget.params == before
 
 
 def test_a_dialog_that_is_cancelled_changes_nothing(dock, monkeypatch):
     _, widget = dock(*shown())
-    before = widget.params, widget.advice.value
+    before = widget.params, widget.preset_says.value
     monkeypatch.setattr(choose_preset, "ask_name", lambda *_: None)
     monkeypatch.setattr(choose_preset, "ask_file", lambda *_, writing: None)
     for name in ("save_preset", "import_params", "export_params", "delete_preset"):
         widget[name].changed.emit(True)
-    assert (widget.params, widget.advice.value) == before
+    assert (widget.params, widget.preset_says.value) == before
     assert own_presets() == []

@@ -33,7 +33,7 @@ def opened(dock, qtbot, folder):
 
 
 def keep_of(widget):
-    (keep,) = [section for section in widget.sections if section.title == "Keep"]
+    (keep,) = [section for section in widget.sections if section.title == "Save and script"]
     return keep
 
 

@@ -107,7 +107,7 @@ def test_a_film_is_offered_where_there_may_be_time_and_volumes_are_not_coupled(d
 def test_a_stopped_job_goes_on_where_it_was(dock, qtbot):
     image, probabilities = picture((30, 60, 64))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     widget.apply.changed.emit(True)
     qtbot.waitUntil(lambda: run._job.n_done > 0, timeout=WAIT_MS)
     widget.stop.changed.emit(True)
@@ -162,7 +162,7 @@ def test_all_slices_have_the_classes_of_the_whole_layer_as_the_live_result_has(d
 def test_closing_while_a_job_runs_ends_its_thread(dock, qtbot):
     image, probabilities = picture((30, 60, 64))
     viewer, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
-    (run,) = [section for section in widget.sections if section.title == "Run"]
+    (run,) = [section for section in widget.sections if section.title == "All slices and files"]
     widget.apply.changed.emit(True)
     qtbot.waitUntil(lambda: "of 30 done" in widget.job.value, timeout=WAIT_MS)
     viewer.close()

@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from driving import after, image_layer, picture, result_of, settle
 from napari_densecrf._napari.contributions.attributes import attributes_of, described
 from napari_densecrf._napari.problem.understand import METADATA_KEY, STROKES_KEY
+from napari_densecrf._napari.sections.legend import Legend
 
 PLACED = {"scale": (0.5, 0.25), "translate": (3.0, 4.0), "units": ("micrometer", "micrometer")}
 
@@ -127,7 +128,8 @@ def test_strokes_are_strokes_again(docked, qtbot, tmp_path):
     assert_array_equal(again.colormap.map(np.arange(4)), colours)
     assert widget.strokes.value is again
     assert widget.probabilities.value is source
-    assert "sky" in widget.stroke_classes.value
+    legend = next(section for section in widget.sections if isinstance(section, Legend))
+    assert [entry.name for entry in legend.entries] == ["sky", "sea", "sand"]
     # Its keys choose the class.
     assert {str(key) for key in again.keymap} >= {"1", "2", "9", "0"}
     assert_array_equal(widget.last_result.request.strokes, painted)

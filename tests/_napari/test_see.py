@@ -1,4 +1,4 @@
-"""The section "See": which pixels pull, how far, how sure the result is, and what it has changed."""
+"""The fold "Why?": which pixels pull, how far, how sure the result is, and what it has changed."""
 
 import numpy as np
 import pytest
@@ -139,7 +139,7 @@ def test_influence_in_a_volume_comes_from_other_slices_too(influenced, qtbot):
 
 def test_the_key_switches_and_folding_hides(influenced, qtbot):
     viewer, widget, layer = influenced(*layers(*picture()))
-    fold = widget.panel.folds["See"]
+    fold = widget.panel.folds["Why?"]
     assert fold.open
     n_callbacks = len(viewer.mouse_move_callbacks)
     fold.open = False
@@ -280,7 +280,7 @@ def test_the_table_of_areas_has_pixels_and_units(dock, qtbot):
     # Two parts want the same of the result: one that is switched off takes it from no other.
     widget.changes.value = False
     assert widget.session.extras == {"changes"}
-    widget.panel.folds["See"].open = False
+    widget.panel.folds["Why?"].open = False
     assert not widget.session.extras
 
 

@@ -25,11 +25,11 @@ def start(monkeypatch):
     monkeypatch.setattr(sessions, "warm_up", lambda n_channels: iter(()))
     made = []
 
-    def start(*layers, remembered=None):
+    def start(*layers):
         viewer = ViewerModel()
         for layer in layers:
             viewer.add_layer(layer)
-        session = Session(viewer, HandLoop(), remembered)
+        session = Session(viewer, HandLoop())
         made.append(session)
         session.start()
         rest(session)
@@ -207,16 +207,6 @@ def test_who_changed_the_numbers_is_told(start):
     rest(session)
     assert told[-1] == IMAGE
     assert session.numbers.appearance_intensity_sigma > 1000
-
-
-def test_numbers_of_an_earlier_session_are_in_the_units_of_the_first_image(start):
-    image, source = layers()
-    image.scale = (0.5, 0.5)
-    remembered = Numbers(appearance_position_sigma=12.0, appearance_weight=8.0).as_dict()
-    session = start(image, source, remembered=remembered)
-    assert session.numbers.appearance_position_sigma == 6.0
-    assert session.numbers.appearance_weight == 8.0
-    assert session.relative_numbers.appearance_position_sigma == 12.0
 
 
 def test_what_was_understood_is_told_and_what_does_not_fit(start):

@@ -152,7 +152,7 @@ def test_the_copied_python_of_what_was_kept_has_no_class_more(docked, qtbot, tmp
 def test_refine_all_refines_them(docked, qtbot):
     viewer, widget = docked
     widget.refine_all.changed.emit(True)
-    assert widget.panel.folds["Run"].open
+    assert widget.panel.folds["All slices and files"].open
     qtbot.waitUntil(lambda: widget.apply.enabled, timeout=WAIT_MS)
     applied = viewer.layers["image applied"]
     assert set(np.unique(applied.data)) <= {0, 1, 2}
@@ -171,7 +171,7 @@ def test_one_image_has_nothing_left(dock, qtbot):
 
 def test_before_a_result_nothing_is_offered_for_it(dock):
     _, widget = dock(image_layer(picture()[0], name="image"), expect=False)
-    widget.panel.folds["Choose"].open = True
+    widget.panel.folds["Choose numbers"].open = True
     for name in ("refine_all", "keep_refined", "other_numbers", "continue_project"):
         assert not widget[name].native.isVisibleTo(widget.panel)
 

@@ -496,23 +496,23 @@ def test_a_fold_that_is_clicked_comes_into_view(dock, qtbot):
         return area.viewport().rect().contains(part.mapTo(area.viewport(), QPoint(0, part.height() - 1)))
 
     # Opened by the program they move nothing.
-    for title in ("More", "See", "Compare", "Correct", "Choose", "Keep"):
+    for title in ("Why?", "Before / after", "Correct", "Choose numbers", "Save and script"):
         folds[title].open = True
-    qtbot.waitUntil(lambda: not seen(folds["Run"].button), timeout=5000)
+    qtbot.waitUntil(lambda: not seen(folds["All slices and files"].button), timeout=5000)
     assert area.verticalScrollBar().value() == 0
-    folds["Run"].button.click()
+    folds["All slices and files"].button.click()
     qtbot.waitUntil(lambda: seen(widget.apply.native), timeout=5000)
-    assert seen(folds["Run"].button)
+    assert seen(folds["All slices and files"].button)
     # A key that opens a fold shows it too.
     widget.swipe.value = False
-    folds["Compare"].open = False
+    folds["Before / after"].open = False
     area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
     widget.swipe.value = True
     qtbot.waitUntil(lambda: seen(widget.swipe.native), timeout=5000)
-    folds["Convergence"].button.click()
+    folds["More"].button.click()
     section = next(one for one in widget.sections if one.title == "Convergence")
     qtbot.waitUntil(lambda: seen(section.change), timeout=5000)
-    assert seen(folds["Convergence"].button)
+    assert seen(folds["More"].button)
 
 
 def test_the_button_below_the_line_takes_channels_and_lays_maps(dock, qtbot):

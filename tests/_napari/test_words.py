@@ -30,7 +30,8 @@ SAMPLE = {
     "step": 4,
     "growth": 0.02, "n_held": 3, "other": "cells", "looks_like": "it looks like a mask; convert it to Labels",
     "largest": 2**63, "most": 2**62, "n_labels": 500,
-    "background": 255, "n_bytes": 2**34,
+    "background": 255, "n_bytes": 2**34, "before": 0.84, "after": 0.91, "setting": "stronger", "n_pixels": 4191,
+    "n_left": 12, "is_stack": True, "longer": -0.12,
 }  # fmt: skip
 
 

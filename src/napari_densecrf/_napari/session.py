@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from napari.utils.events import Event, EventEmitter
@@ -22,14 +23,16 @@ from psygnal import Signal, SignalInstance
 from napari_densecrf.files import places
 from napari_densecrf.files import project as files
 from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numbers
+from napari_densecrf.params import CRFParams
 
-from . import status
+from . import status, words
 from .contributions.recognised import as_labels, recognise
-from .display.result_layer import ResultLayers
+from .display.result_layer import ResultLayers, name_class_axis
 from .display.strokes import bind_keys
 from .problem import choices
+from .problem.extent import Extent
 from .problem.remedies import remedied
-from .problem.request import Chosen, Request, resolve, shows_a_part
+from .problem.request import UNSAID, Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
 from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
@@ -37,7 +40,7 @@ from .recipes import project
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
 from .work.loop import Loop
-from .work.reading import read_strokes
+from .work.reading import keep_names, names_kept, read_strokes
 from .work.runner import Listener, Runner, Work
 from .work.worker import Engine, Measured, Result, measure, warm_up
 
@@ -54,8 +57,6 @@ class Session:
     viewer : ViewerModel
     loop : Loop
         Of the thread that owns the layers.
-    remembered : mapping
-        Numbers of an earlier session, relative; they are taken when the first image is known.
 
     Notes
     -----
@@ -74,7 +75,7 @@ class Session:
     busy_changed = Signal(bool, description="Whether something long enough to be cancelled runs.")
     failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
 
-    def __init__(self, viewer: ViewerModel, loop: Loop, remembered: dict[str, Any] | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, loop: Loop) -> None:
         self.viewer, self.loop = viewer, loop
         self.chosen, self.numbers = Chosen(), Numbers()
         # What is proposed for the image at hand.
@@ -87,7 +88,6 @@ class Session:
         self.is_closed = False
         # Projects that were saved or continued here.
         self.projects: set[Path] = set()
-        self._remembered = remembered or {}
         # Numbers of a project, which wait until its image has been measured.
         self._continued: Numbers | None = None
         self._remarks: list[str] = []
@@ -308,6 +308,11 @@ class Session:
                 self.schedule()
 
     @property
+    def params(self) -> CRFParams:
+        """The numbers as `refine` takes them of what is chosen: with the balance of its classes."""
+        return self.numbers.params_for(0 if self.problem is None else self.problem.n_balanced)
+
+    @property
     def relative_numbers(self) -> Numbers | None:
         """The numbers as they would be for other images too; None before the image is known."""
         return None if self.measured is None else self.numbers.relative_to(self.measured.units)
@@ -331,9 +336,6 @@ class Session:
         if of_objects or self.numbers == before:
             # Nobody has chosen others, or those of classes and of objects are not alike.
             now = self.proposed
-        if last is None and self._remembered and measured.numbers is None:
-            relative = now.relative_to(measured.units).updated(self._remembered)
-            now = relative.in_units(measured.units, MORE_DIGITS)
         now, self._continued = self._continued or now, None
         self.measured_changed.emit(measured)
         self.set_numbers(now, by=PROGRAM if alike else IMAGE)
@@ -356,13 +358,21 @@ class Session:
         """Refine now, live or not."""
         self._ask(forced=True)
 
-    def run(self, work: Work, done: Callable[[Any], None], found: Callable[[Any], None] | None = None) -> None:
+    def run(
+        self,
+        work: Work,
+        done: Callable[[Any], None],
+        found: Callable[[Any], None] | None = None,
+        *,
+        quiet: bool = False,
+    ) -> None:
         """Let the thread do a longer piece of work, which ends where another is asked for.
 
-        What it finds or gives that is a `Result` is shown; all else goes to ``found`` and ``done``.
+        What it finds or gives that is a `Result` is shown; all else goes to ``found`` and ``done``. Of what is quiet
+        nobody hears that it runs.
         """
         self._asking.stop()
-        self._submit(work, done=done, found=found)
+        self._submit(work, done=done, found=found, long=not quiet)
 
     def cancel(self) -> None:
         """Stop what runs."""
@@ -397,7 +407,11 @@ class Session:
         """Add what only this moment knows."""
         painted, problem = self.chosen.painted, request.problem
         strokes = None if painted is None else read_strokes(painted, problem, request.read)
-        return replace(request, revision=self._revisions.of(layers_of(problem)), strokes=strokes, extras=self.extras)
+        # What is kept of a slice has the names of its classes.
+        layers = layers_of(problem)
+        counted: Any = self._revisions.of(layers)
+        revision = tuple((*one, names_kept(layer)) for one, layer in zip(counted, layers, strict=True))
+        return replace(request, revision=revision, strokes=strokes, extras=self.extras)
 
     def _ask(self, *, forced: bool = False) -> None:
         """Resolve choices and numbers to a request, and hand it over."""
@@ -482,6 +496,33 @@ class Session:
         finally:
             self._is_writing = before
 
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, where a result of what is chosen has told them."""
+        result = self.result
+        return [] if result is None or result.request.problem != self.problem else list(result.inputs.names)
+
+    def rename_class(self, index: int, name: str) -> None:
+        """Give a class another name, which its map keeps."""
+        result, problem = self.result, self.problem
+        if result is not None and problem is not None and result.request.problem == problem:
+            names = [*result.inputs.names]
+            names[index] = name
+            values = result.inputs.values
+            keep_names(problem.map, names, values.tolist())
+            self.result = replace(result, inputs=replace(result.inputs, names=names))
+            if self.result_layer is not None:
+                self.result_layer.features = {"index": values, "class": names}
+        painted = self.chosen.painted
+        if painted is not None and index < len(painted.metadata.get("classes") or []):
+            painted.metadata["classes"] = [*painted.metadata["classes"]]
+            painted.metadata["classes"][index] = name
+            painted.features = {
+                "index": np.arange(len(painted.metadata["classes"]) + 1),
+                "class": [words.FREE, *painted.metadata["classes"]],
+            }
+        self.schedule()
+
     def add_fingerprints(self) -> None:
         """Have the result that is shown carry the fingerprints of its inputs, and with it what is copied of it."""
         layer = self.result_layer
@@ -499,10 +540,20 @@ class Session:
             painted = self.chosen.strokes
             made = provenance(result, None if painted is None else painted.name)
             extent = self.results.write(result, made, painted)
+            if self.chosen.leading == UNSAID:
+                # What the user has said of the axes may still be said otherwise.
+                name_class_axis(result.request.problem)
             self.result = result
             self._tidying.start()
-            self.set_status(status.refined(result, self._remarks, extent))
+            self.say_result(extent)
             self.result_written.emit(result)
+
+    def say_result(self, extent: Extent | None = None) -> None:
+        """Say in the status line what is shown, also after something else was said there."""
+        layer = self.result_layer
+        if self.result is not None and layer is not None:
+            extent = extent or self.results.extent(layer)
+            self.set_status(status.refined(self.result, self._remarks, extent))
 
     def _take_error(self, error: Exception) -> None:
         self.busy_changed.emit(False)
@@ -549,6 +600,8 @@ class Session:
             self.schedule()
 
     def _on_place(self, image: Layer) -> None:
+        if self._is_writing:
+            return
         if self.problem is not None and self.problem.image is image:
             self.results.put_in_place(self.problem)
         self.schedule()

@@ -5,7 +5,7 @@ Green: done, complete and understood, and no class lost much. Amber: look here, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,8 +22,6 @@ from napari_densecrf.door.missing import share_words
 MUCH_LOST = 0.1
 # Fewer pixels than this come and go with noise.
 FEW_PIXELS = 50
-# It stays with its number at the end of a line.
-PERCENT = "\N{NO-BREAK SPACE}%"
 # So many classes are named in the line.
 NAMED = 2
 
@@ -68,6 +66,25 @@ def refined(result: Result, remarks: Sequence[str], extent: Extent) -> Status:
     return Status(" · ".join(said), Light.AMBER if doubts else Light.GREEN, " · ".join(_details(result)))
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A class that lost much of its area: its index, its name, and which share."""
+
+    index: int
+    name: str
+    share: float
+
+
+def lost(result: Result) -> list[Lost]:
+    """Return the classes that lost so much of their area that one should look."""
+    return [
+        Lost(index, name, (before - after) / before)
+        for index, (name, before, after) in enumerate(_areas(result))
+        if before - after > max(MUCH_LOST * before, FEW_PIXELS)
+        and not (result.request.problem.objects and name == "background")
+    ]
+
+
 def failed(error: Exception) -> Status:
     """Return what is said of an error; only of a kind that nobody expects, its type too."""
     expected = isinstance(error, (ValueError, MemoryError))
@@ -79,11 +96,8 @@ def _doubts(result: Result, remarks: Sequence[str], extent: Extent) -> Iterator[
     if problem.doubt:
         yield words.a_guess(problem.doubt)
     yield from remarks[:1]
-    for name, before, after in _areas(result):
-        if result.request.problem.objects and name == "background":
-            continue
-        if before - after > max(MUCH_LOST * before, FEW_PIXELS):
-            yield words.lost_area(name, (before - after) / before)
+    for one in lost(result):
+        yield words.lost_area(one.name, one.share)
     if result.request.region.step > 1:
         yield words.part_of_resolution(result.request.region.step)
     elif not result.request.is_whole_slice:
@@ -114,16 +128,31 @@ def _changes(result: Result) -> Iterator[str]:
         yield words.NO_VALUE_HERE
         return
     share = 1 - np.trace(result.counts) / n_known
-    moved = sorted(_areas(result), key=lambda area: -abs(area[2] - area[1]))[:NAMED]
-    parts = [
-        f"{name} {100 * (after - before) / before:+.0f}{PERCENT}"
-        for name, before, after in moved
-        if before and after != before
-    ]
-    yield f"{100 * share:.1f}{PERCENT} changed" + (f": {', '.join(parts)}" if parts else "")
+    yield words.changed(share)
+    # What has lost much is said already.
+    said = {one.name for one in lost(result)}
+    yield from list(_classes(result, without=said))[:NAMED]
     if n_missing:
-        share_missing = share_words(n_missing / result.labels.size).replace(" %", PERCENT)
+        share_missing = share_words(n_missing / result.labels.size).replace(" %", words.PERCENT)
         yield f"{share_missing} of the pixels have no value and take no part"
+
+
+def _classes(result: Result, without: Collection[str] = ()) -> Iterator[str]:
+    """Say what became of the area and the border of each class, those first that changed most."""
+    areas = _areas(result)
+    borders = np.ones((2, len(areas))) if result.borders is None else result.borders
+    for k in sorted(range(len(areas)), key=lambda k: -abs(areas[k][2] - areas[k][1])):
+        name, before, after = areas[k]
+        if name in without:
+            continue
+        said = words.class_changed(name, _growth(before, after), _growth(*borders[:, k].tolist()))
+        if said:
+            yield said
+
+
+def _growth(before: float, after: float) -> float:
+    """Return by which share something grew; 0 where there was nothing."""
+    return (after - before) / before if before else 0.0
 
 
 def _areas(result: Result) -> list[tuple[str, int, int]]:
@@ -136,3 +165,5 @@ def _details(result: Result) -> Iterator[str]:
     yield f"{result.elapsed_ms:.0f} ms"
     yield f"{result.request.read.n_pixels:,} pixels"
     yield f"{n_threads()} threads"
+    if not result.request.problem.objects:
+        yield from _classes(result)

@@ -19,20 +19,25 @@ from qtpy.QtWidgets import QWidget
 from napari_densecrf.numbers import NAMES, Numbers
 from napari_densecrf.params import CRFParams
 
+from . import words
 from .contributions.precedence import offer_first
 from .panel import form
-from .panel.panel import Panel, plain_button, plain_tooltip, scrolled, set_text, shortened
+from .panel.panel import Ends, Panel, plain_button, plain_tooltip, scrolled, set_text
 from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
-from .panel.remembered import Remembered, remembered_numbers
+from .panel.remembered import Remembered
 from .problem import choices, remedies
 from .problem.request import FILM, UNSAID, Chosen, joins_of
 from .problem.understand import Misfit, Problem
+from .sections.begin import Begin
 from .sections.choose import Choose
 from .sections.compare import Compare
 from .sections.convergence import Convergence
 from .sections.correct import Correct
+from .sections.favour import Favour
 from .sections.keep import Keep
+from .sections.legend import Legend
+from .sections.rescue import Rescue
 from .sections.run import Run
 from .sections.section import Section
 from .sections.see import See
@@ -41,7 +46,9 @@ from .status import Status
 from .work.reading import class_names
 from .work.worker import Measured, Result
 
-SECTIONS: tuple[type[Section], ...] = (See, Compare, Convergence, Correct, Choose, Keep, Run)
+# The folds below the status line, and what has its place elsewhere.
+FOLDS: tuple[type[Section], ...] = (See, Compare, Correct, Choose, Keep, Run)
+SECTIONS: tuple[type[Section], ...] = (*FOLDS, Begin, Legend, Favour, Rescue, Convergence)
 
 # What to do about slices that are not refined yet.
 UNFINISHED = ("refine_all", "keep_refined")
@@ -66,7 +73,7 @@ class DenseCRFWidget(Container):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         self.viewer = napari_viewer
         offer_first()
-        self.session = session = Session(napari_viewer, QtLoop(), remembered_numbers())
+        self.session = session = Session(napari_viewer, QtLoop())
         self._controls: dict[str, Any] = {}
         self._controls |= form.make_controls(
             lambda _: choices.pictures(session.viewer, session.chosen.channels),
@@ -95,7 +102,7 @@ class DenseCRFWidget(Container):
     @property
     def params(self) -> CRFParams:
         """The numbers of the sliders, whole and frozen."""
-        return self.session.numbers.params
+        return self.session.params
 
     def set_params(self, params: CRFParams, *, refine: bool = True) -> None:
         """Show other numbers, and refine with them.
@@ -178,22 +185,22 @@ class DenseCRFWidget(Container):
 
     def _show_inputs(self, understood: Problem | Misfit) -> None:
         set_text(self.understood, str(understood))
-        words = remedies.words(understood) if isinstance(understood, Misfit) else ""
-        self._misfit = understood if isinstance(understood, Misfit) and words else None
+        remedy = remedies.words(understood) if isinstance(understood, Misfit) else ""
+        self._misfit = understood if isinstance(understood, Misfit) and remedy else None
         self._proposed = choices.proposed_channels(self.viewer, self.session.chosen)
-        if self._proposed and not words:
-            words = f"Use the {len(self._proposed)} selected layers as channels"
-        self.remedy.text = plain_button(words)
-        self.remedy.native.setVisible(bool(words))
+        if self._proposed and not remedy:
+            remedy = f"Use the {len(self._proposed)} selected layers as channels"
+        self.remedy.text = plain_button(remedy)
+        self.remedy.native.setVisible(bool(remedy))
         doubted = isinstance(understood, Problem) and bool(understood.doubt)
         self.panel.show_row(self.labels_are, isinstance(self.session.chosen.map, Labels))
         if isinstance(understood, Problem):
             self.panel.show_row(self.border, understood.objects)
             self.panel.show_row(self.balance, understood.has_balance)
-            self._balance_header.setVisible(understood.has_balance)
+            self._balance_ends.setVisible(understood.has_balance)
             if understood.has_balance:
-                favoured = "Objects" if understood.objects else class_names(understood.map, 2)[1]
-                self.panel.name_row(self.balance, shortened(favoured))
+                names = ["background", "objects"] if understood.objects else class_names(understood.map, 2)
+                self._balance_ends.say(*names)
         self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
             with self._quiet("slices"):
@@ -215,15 +222,14 @@ class DenseCRFWidget(Container):
         self.refined.emit(self.session.result_layer)
 
     def _show_unfinished(self, shown: bool) -> None:
-        for name in UNFINISHED:
-            self._controls[name].native.setVisible(shown)
+        self._unfinished.setVisible(shown)
 
-    def _on_failure(self, words: str) -> None:
+    def _on_failure(self, said: str) -> None:
         # Once for all requests that fail in the same way.
-        if words != self._warned:
-            self._warned = words
-            show_warning(words)
-        self.failed.emit(words)
+        if said != self._warned:
+            self._warned = said
+            show_warning(said)
+        self.failed.emit(said)
 
     @contextmanager
     def _quiet(self, *names: str) -> Iterator[None]:
@@ -245,41 +251,58 @@ class DenseCRFWidget(Container):
         panel.add_row(controls["leading"])
         panel.add_row(controls["labels_are"])
         panel.add_wide(controls["remedy"])
+        self._section(Begin).lay_out(panel)
         panel.add_wide(controls["continue_project"])
         controls["continue_project"].visible = False
         for name in ("leading", "labels_are"):
             panel.show_row(controls[name], False)
         controls["remedy"].native.setVisible(False)
+        self._section(Legend).lay_out(panel)
         panel.add_row(controls["border"], reset=partial(self._reset_one, "border"))
         for header, prefix in (("Follow the image", "appearance_"), ("Smooth outlines", "smoothness_")):
             panel.add_header(header)
             for name in NAMES:
                 if name.startswith(prefix):
                     panel.add_row(controls[name], reset=partial(self._reset_one, name))
-        self._balance_header = panel.add_header("Balance")
         panel.add_row(controls["balance"], reset=partial(self._reset_one, "balance"))
+        self._balance_ends = Ends()
+        panel.add_below(self._balance_ends)
         for name in ("border", "balance"):
             panel.show_row(controls[name], False)
-        self._balance_header.setVisible(False)
-        panel.add_line([controls[name] for name in ("live", "update_now", "reset", "cancel")])
+        self._balance_ends.setVisible(False)
+        self._add_fold(panel, Favour)
+        panel.add_line([controls[name] for name in ("live", "update_now", "suggest", "reset", "cancel")])
         panel.add_text(controls["status"])
-        panel.add_line([controls[name] for name in UNFINISHED])
+        self._section(Rescue).lay_out(panel)
+        panel.add_text(controls["advice"])
+        panel.add_wide(controls["other_numbers"])
+        self._unfinished = panel.add_line([controls[name] for name in UNFINISHED])
         panel.add_wide(controls["progress"])
-        with panel.fold("More"):
+        for kind in FOLDS:
+            self._add_fold(panel, kind)
+        with panel.fold("More", words.FOLD_MORE) as more:
             for name in ("n_iterations", "damping"):
                 panel.add_row(controls[name], reset=partial(self._reset_one, name))
             for name in ("region", "slices"):
                 panel.add_row(controls[name])
             panel.add_row(controls["time_sigma"], reset=partial(self._reset_one, "time_sigma"))
-        for section in self.sections:
-            with panel.fold(section.title) as fold:
-                section.fold = fold
-                section.lay_out(panel)
+            convergence = self._section(Convergence)
+            convergence.fold = more
+            convergence.lay_out(panel)
         self._show_unfinished(False)
         layout = self.native.layout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(panel))
         return panel
+
+    def _section(self, kind: type[Section]) -> Section:
+        return next(section for section in self.sections if isinstance(section, kind))
+
+    def _add_fold(self, panel: Panel, kind: type[Section]) -> None:
+        section = self._section(kind)
+        with panel.fold(section.title, section.tip) as fold:
+            section.fold = fold
+            section.lay_out(panel)
 
     def close_session(self) -> None:
         """Let go of threads, keys, and all that listens to the viewer; what is shown stays as it is."""

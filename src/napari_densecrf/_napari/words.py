@@ -10,12 +10,64 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+# It stays with its number at the end of a line.
+PERCENT = "\N{NO-BREAK SPACE}%"
 OPEN_IMAGE = "Open an image first."
 NOTHING_REFINED = "Nothing has been refined yet."
 REFINE_FIRST = "Refine a slice first."
 COPIED = "Copied."
 CHOOSE_FOLDER = "Choose the folder of the images."
 CHOOSE_FIRST = "Choose an image and a map first."
+
+# ---- What the folds are for
+
+FOLD_BALANCE = "Favour one class against the others."
+FOLD_WHY = "Why a pixel got its class, how sure that is, and what has changed."
+FOLD_BEFORE = "Compare the result with the map, or two sets of numbers."
+FOLD_CORRECT = "Paint what you are certain of, find doubtful places, and keep a result."
+FOLD_CHOOSE = "Have the numbers chosen: nine to click on, from your strokes, or a preset."
+FOLD_KEEP = "Save your work to continue another day, or copy it as a script."
+FOLD_ALL = "Refine all slices, all time points, or a folder of images."
+FOLD_MORE = "Iterations, how much of a slice is refined, and what the slices of a stack are."
+FAVOUR_TIP = "To the right: this class grows against all others; to the left it shrinks. What the map is sure of stays."
+
+OTHER_BALANCE = "another balance of the classes"
+
+# ---- The legend, and what to click while there is nothing to refine
+
+OPEN_SAMPLE = "Open a sample"
+OPEN_SAMPLE_TIP = "Stained tissue with a rough segmentation of three classes, to try things on."
+FREE = "free"
+PAINT_STROKES = "Paint strokes"
+PAINT_STROKES_TIP = "Paint a little of each class on the image; a segmentation is made of it."
+PAINT_KEYS = "Keys 1 to 9 choose the class, 0 erases. What you paint is certain."
+CHIP_OFFERS = "Click to paint with it, to show it alone, or to rename it."
+CHIP_PAINTS = "Click to paint with it. The right button offers more."
+SHOW_ALL = "Show all classes"
+RENAME = "Rename …"
+RENAME_TITLE = "Rename a class"
+RENAME_ASK = "Name of the class"
+
+
+def paint_with(name: str) -> str:
+    """Return what the menu of a class says that paints with it."""
+    return f"Paint “{name}”"
+
+
+def show_alone(name: str) -> str:
+    """Return what the menu of a class says that hides the others."""
+    return f"Show “{name}” alone"
+
+
+def area(share: float) -> str:
+    """Return how much of what is shown a class covers."""
+    return f"{100 * share:.0f}{PERCENT}" if share == 0 or share >= 0.01 else f"<1{PERCENT}"
+
+
+def class_area(name: str, before: int, after: int) -> str:
+    """Say how large a class was in the map, and is now."""
+    return f"{name}: {after:,} pixels; {before:,} in the map."
+
 
 # ---- Auto and Fit
 
@@ -38,10 +90,76 @@ def other_numbers(*, decided: bool, is_map: bool) -> str:
     """Return what the button says that switches between what was decided and what was there."""
     if is_map:
         return "Refine it all the same" if decided else "Show the map unrefined"
-    return "Back to the numbers of before" if decided else "To the numbers that were found"
+    return "Back to the numbers before" if decided else "To the numbers that were found"
+
+
+AUTO_CHOSE = "Auto chose these numbers."
+FIT_NOTHING_BETTER = "Fit found no numbers that predict your strokes better than these."
+
+
+def fit_found(before: float, after: float) -> str:
+    """Say how much better the numbers that were found predict strokes."""
+    return f"Fit chose these numbers: they get {after:.0%} of unseen strokes right, and those before {before:.0%}."
+
+
+# ---- Try nine
+
+TRY_NINE = "Try nine"
+TRY_NINE_TIP = "Nine settings around these, on what you see. Click the picture that looks best."
+TRYING_NINE = "Trying nine settings …"
+CLICK_ONE = "Click the best; nine more around it follow."
+NINE_OF_OBJECTS = "Nine settings are tried for classes only. For objects, Auto chooses."
+AS_NOW = "as it is"
+HALF_STRENGTH = "weaker"
+DOUBLE_STRENGTH = "stronger"
+SMOOTHER = "smoother"
+ROUNDER = "rounder"
+HALF_REACH = "less reach"
+DOUBLE_REACH = "more reach"
+LESS_CONTRAST = "less contrast"
+MORE_CONTRAST = "more contrast"
+
+
+def more_of(name: str) -> str:
+    """Name the setting that favours a class."""
+    return f"more {name}"
+
+
+def took(setting: str) -> str:
+    """Say which of the nine has been taken."""
+    return f"Taken: {setting}."
+
+
+def nine_tip(setting: str, share: float) -> str:
+    """Say of one of nine pictures how much it differs."""
+    if setting == AS_NOW:
+        return "The numbers of now. Click to close."
+    return f"{setting}: {100 * share:.1f}{PERCENT} of the pixels differ. Click to take it."
+
+
+# ---- Where to look next
+
+NEXT_DOUBTFUL = "Next doubtful place (J)"
+NEXT_DOUBTFUL_TIP = "Go to the largest place whose class is unsure, then to the next. A stroke counts most there."
+
+
+def doubtful_place(n_pixels: int, n_left: int) -> str:
+    """Say how large a place is whose class is in doubt, and how many are left."""
+    left = f", {n_left} smaller places left" if n_left > 1 else ", 1 smaller place left" if n_left else ""
+    return f"{n_pixels:,} pixels in doubt{left}. Paint here what you know."
+
+
+def no_doubt_left(*, is_stack: bool) -> str:
+    """Say that all doubtful places of a slice have been visited."""
+    if is_stack:
+        return "No other doubtful place in this slice: go to another."
+    return "No other doubtful place in what is shown."
 
 
 # ---- presets
+
+LAST_USED = "Last used numbers"
+LAST_USED_FROM = "What you had on the sliders the last time you changed them, for another image or this one."
 
 NEEDS_NAME = "A preset needs a name."
 
@@ -104,9 +222,16 @@ def restored(name: str, missing: Sequence[str]) -> str:
 # ---- Convergence, and what the 3D view has not
 
 NO_ITERATIONS = "No iterations: the labels are the map's own."
-OSCILLATES = "It oscillates: use damping (under More)."
-SETTLED = "It has settled."
-NOT_SETTLED = "It has not settled yet: use more iterations (under More)."
+OSCILLATES = "It goes back and forth: move the slider Damping up."
+SETTLED = "The labels have settled: more iterations would not change them."
+PERHAPS_NOT_SETTLED = "Looking whether more iterations would change the labels …"
+
+
+def still_to_change(n_pixels: int) -> str:
+    """Say how many pixels would get another class."""
+    return f"With more iterations {n_pixels:,} pixels would still change: move the slider Iterations up."
+
+
 FLAT_ONLY = "Only in the 2D view."
 
 
@@ -369,8 +494,6 @@ def paint_objects(background: int) -> str:
 
 # --- the status line -----------------------------------------------------------------------------------------------
 
-# It stays with its number at the end of a line.
-PERCENT = "\N{NO-BREAK SPACE}%"
 PREPARING = "Preparing: the first run compiles, which takes up to a minute …"
 COMPUTING = "computing …"
 NOTHING_YET = "Nothing to refine yet"
@@ -394,6 +517,28 @@ def a_guess(doubt: str) -> str:
 def lost_area(name: str, share: float) -> str:
     """Say that a class lost much."""
     return f"{name} lost {100 * share:.0f}{PERCENT} of its area"
+
+
+FAVOUR_LOST_TIP = "Move the balance a little towards this class; again, a little more."
+WEAKER = "Weaker"
+WEAKER_TIP = "Halve both strengths."
+
+
+def favour(name: str) -> str:
+    """Return what the button says that favours a class."""
+    return f"Favour {name}"
+
+
+def changed(share: float) -> str:
+    """Say how many pixels have another class than in the map."""
+    return f"{100 * share:.1f}{PERCENT} changed"
+
+
+def class_changed(name: str, growth: float, longer: float) -> str:
+    """Say what became of the area and the border of a class; nothing where neither changed by half a percent."""
+    parts = [f"{100 * growth:+.0f}{PERCENT}"] if abs(growth) >= 0.005 else []
+    parts += [f"border {100 * longer:+.0f}{PERCENT}"] if abs(longer) >= 0.005 else []
+    return f"{name} {', '.join(parts)}" if parts else ""
 
 
 def part_of_resolution(step: int) -> str:
@@ -422,7 +567,7 @@ def objects_held(n_held: int) -> str:
 # --- what does not fit ---------------------------------------------------------------------------------------------
 
 OPEN_IMAGE_OR_SAMPLE = "Open an image, or File > Open Sample > Dense CRF."
-NEEDS_MAP = "Needs a probability map: from ilastik, Labkit, a network, or paint a few strokes."
+NEEDS_MAP = "Needs a rough segmentation: a probability map, classes or objects. Or paint a few strokes."
 OTHER_AXES_SHOWN = "The view shows other axes than y and x of the image: bring them back (Home, or roll the axes)."
 NO_FILM_OF_VOLUMES = "Volumes cannot be coupled in time: three axes are the most. Choose “As a volume” instead."
 NO_FILM_OF_OBJECTS = "The borders of objects cannot be coupled in time. Choose “One by one” or “As a volume” instead."

@@ -74,10 +74,12 @@ class Drawing:
 
     def clear(self) -> None:
         """Show no line."""
-        # What is being prepared is not seen.
-        if not self._timer.isActive():
-            for node in self._nodes:
-                node.visible = False
+        # The window may have gone meanwhile.
+        with suppress(RuntimeError):
+            # What is being prepared is not seen.
+            if not self._timer.isActive():
+                for node in self._nodes:
+                    node.visible = False
 
     def close(self) -> None:
         """Take the lines out of the canvas, if it is still there."""

@@ -33,6 +33,8 @@ SINGLE_SCALE_PIXELS = 4096 * 4096
 COARSEST = 1024
 # Okabe and Ito's colours, told apart by every kind of eye; blue, orange and green first.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+# What the first class is called where nobody has named it: most often it is what is around all else.
+NAMELESS = ("", "0", "class 0", "label 0")
 BACKGROUND_NAMES = ("background", "bg", "none", "unlabeled", "unlabelled", "empty")
 
 
@@ -79,6 +81,12 @@ class OneLayer(Generic[AnyLayer]):
         """Tell whether a layer's type is one for a result's values."""
         return True
 
+    def remove_hidden(self) -> None:
+        """Take layers out of the list that are not shown: they are made anew when they are wanted."""
+        for layer in self.all():
+            if not layer.visible:
+                self._viewer.layers.remove(layer)
+
     def add(self, result: Any) -> AnyLayer:
         """Add a new layer for a result's image; the active layer stays the one it was."""
         layer = self._make(result)
@@ -112,6 +120,7 @@ class ResultLayers(OneLayer[Labels]):
             if not isinstance(problem.map, FromStrokes):
                 for source in layers_of_map(problem.map):
                     source.visible = False
+                self._leave(layers_of_map(problem.map), layer)
             self._keep_above(strokes, layer)
         elif problem.objects:
             follow_colours(layer, problem.map)
@@ -158,10 +167,29 @@ class ResultLayers(OneLayer[Labels]):
         prints: dict[str, str] = layer.metadata[METADATA_KEY]["fingerprints"]
         return prints
 
+    def _leave(self, hidden: list[Layer], layer: Labels) -> None:
+        """Have the result be the active layer where a hidden one would be: its controls would change what none sees."""
+        selection = self._viewer.layers.selection
+        if selection.active in hidden:
+            selection.active = layer
+
     def _keep_above(self, strokes: Labels | None, layer: Labels) -> None:
         layers = self._viewer.layers
         if strokes is not None and layers.index(strokes) < layers.index(layer):
             layers.move(layers.index(strokes), len(layers))
+
+
+def name_class_axis(problem: Problem) -> None:
+    """Have napari's slider call the axis of the classes so, where nobody has named it and it is no guess."""
+    axis = problem.class_axis
+    if axis is None or problem.doubt:
+        return
+    for layer in layers_of_map(problem.map):
+        labels = list(layer.axis_labels)
+        # napari numbers what has no name from the last axis on.
+        if labels[axis] == str(axis - len(labels)):
+            labels[axis] = "class"
+            layer.axis_labels = labels
 
 
 def blank(problem: Problem, dtype: Any, value: float = 0, *, one_level: bool = False) -> dict[str, Any]:
@@ -274,9 +302,19 @@ def follow_colours(labels: Labels, source: Map) -> None:
         labels.colormap = colours
 
 
+def colours_of(layer: Labels, values: Any) -> NDArray[np.float32]:
+    """Return (n, 4) colours of values, 0..1: those that they have when no class is shown alone."""
+    colormap = layer.colormap
+    if colormap.use_selection:
+        colormap = deepcopy(colormap)
+        colormap.use_selection = False
+    return np.asarray(colormap.map(np.asarray(values)), np.float32).reshape(-1, 4)
+
+
 def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelColormap:
-    """Return one colour a class. The first of two, or one that is named as background, stays clear."""
-    clear = len(names) == 2 or names[0].strip().lower() in BACKGROUND_NAMES
+    """Return one colour a class. The first stays clear where it is one of two, or background, or has no name."""
+    first = names[0].strip().lower()
+    clear = len(names) == 2 or first in BACKGROUND_NAMES or first in NAMELESS
     colours: dict[int | None, Any] = {None: "transparent"}
     for k, value in enumerate(values.tolist()):
         colours[value] = PALETTE[(k - clear) % len(PALETTE)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, FloatSlider, Label, ProgressBar, PushButton, Slider, Widget
+from magicgui.widgets import CheckBox, ComboBox, Label, ProgressBar, PushButton, Widget
 
 from napari_densecrf._napari.problem.request import AUTO, UNSAID, VISIBLE, WHOLE, Chosen
 from napari_densecrf._napari.problem.understand import CHANNELS, CLASSES, OBJECTS, SLICES
 from napari_densecrf._napari.work.worker import Measured
 from napari_densecrf.numbers import IN_PIXELS, MOST_DAMPING, MOST_ITERATIONS, NAMES, Numbers
 
-from .log_slider import LogSlider
+from .log_slider import LinearSlider, LogSlider
 
 # Log-odds: past them, only what the map is all but sure of resists.
 MOST_BALANCE = 4.0
@@ -39,7 +39,7 @@ LABELS = {
     "damping": "Damping",
     "time_sigma": "Frames \u03b8t",
     "border": "Borders off by",
-    "balance": "Objects",
+    "balance": "Balance",
 }
 
 TIPS = {
@@ -84,6 +84,11 @@ def make_controls(images: Offer, maps: Offer, joins: Offer) -> dict[str, Widget]
             (low, high), zero=zero, name=name, label=LABELS[name], value=getattr(start, name), tooltip=TIPS[name]
         )
 
+    def linear(name: str, low: float, high: float, *, step: float = 0.05) -> LinearSlider:
+        return LinearSlider(
+            (low, high), step=step, name=name, label=LABELS[name], value=getattr(start, name), tooltip=TIPS[name]
+        )
+
     def combo(name: str, label: str, choices: Offer | list[str], **options: Any) -> ComboBox:
         return ComboBox(name=name, label=label, choices=choices, tooltip=TIPS[name], **options)
 
@@ -100,32 +105,9 @@ def make_controls(images: Offer, maps: Offer, joins: Offer) -> dict[str, Widget]
         slider("appearance_intensity_sigma", 0.5, 255.0),
         slider("smoothness_weight", 0.1, 100.0, zero=True),
         slider("smoothness_position_sigma", 0.3, 30.0),
-        FloatSlider(
-            name="balance",
-            label=LABELS["balance"],
-            min=-MOST_BALANCE,
-            max=MOST_BALANCE,
-            step=0.05,
-            value=start.balance,
-            tooltip=TIPS["balance"],
-        ),
-        Slider(
-            name="n_iterations",
-            label=LABELS["n_iterations"],
-            min=0,
-            max=MOST_ITERATIONS,
-            value=start.n_iterations,
-            tooltip=TIPS["n_iterations"],
-        ),
-        FloatSlider(
-            name="damping",
-            label=LABELS["damping"],
-            min=0.0,
-            max=MOST_DAMPING,
-            step=0.05,
-            value=start.damping,
-            tooltip=TIPS["damping"],
-        ),
+        linear("balance", -MOST_BALANCE, MOST_BALANCE),
+        linear("n_iterations", 0, MOST_ITERATIONS, step=1),
+        linear("damping", 0.0, MOST_DAMPING),
         combo("region", "Region", [AUTO, WHOLE, VISIBLE], value=chosen.region),
         combo("slices", "Slices", joins, value=chosen.slices),
         slider("time_sigma", 0.2, 10.0),
@@ -155,5 +137,5 @@ def fit_ranges(controls: Mapping[str, Any], measured: Measured) -> None:
     for name in NAMES:
         if name in IN_PIXELS:
             controls[name].set_unit(problem.unit, units.pixel if physical else None)
-        elif isinstance(controls[name], LogSlider):
+        else:
             controls[name].set_unit("", 0.0 if physical else None)

@@ -1,9 +1,9 @@
-"""A slider whose steps are ratios, with the exact number typed beside it."""
+"""Sliders with the exact number typed beside them: one whose steps are ratios, and one whose steps are equal."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from magicgui.backends._qtpy.widgets import QBaseValueWidget
 from magicgui.widgets.bases import ValueWidget
@@ -127,14 +127,63 @@ class QLogSlider(QWidget):
         self._describe()
 
 
+class QLinearSlider(QLogSlider):
+    """A slider whose steps are equal, from the lower limit to the upper; below it what its two ends mean, if said."""
+
+    valueChanged = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        self._step = 0.05
+        super().__init__(parent)
+
+    def setValue(self, value: float) -> None:
+        """Set the exact value, and move the ends of the slider where it lies outside."""
+        low, high = self._range
+        self._range = (min(low, value), max(high, value))
+        self._change(value)
+
+    def setLimits(self, low: float, high: float, zero: bool | None = None) -> None:
+        """Set what the ends of the slider mean."""
+        self._range = (low, high)
+        with QSignalBlocker(self.number):
+            self.number.setRange(low, high)
+        self._show()
+
+    def setStep(self, step: float) -> None:
+        """Set by how much the slider moves at once; whole numbers stay whole."""
+        self._step = step
+        with QSignalBlocker(self.slider):
+            self.slider.setRange(0, round((self._range[1] - self._range[0]) / step))
+        if isinstance(step, int):
+            self.number.setDecimals(0)
+        self.number.setStepType(QAbstractSpinBox.StepType.DefaultStepType)
+        self.number.setSingleStep(step)
+        self.slider.setPageStep(max(1, self.slider.maximum() // 20))
+        self._show()
+
+    def _at(self, position: int) -> float:
+        return type(self._step)(round(self._range[0] + position * self._step, 6))
+
+    def _position(self, value: float) -> int:
+        return round((value - self._range[0]) / self._step)
+
+    def _change(self, value: float) -> None:
+        super()._change(type(self._step)(value))
+
+
 class _LogSliderBackend(QBaseValueWidget):
     _qwidget: QLogSlider
+    _kind: ClassVar[type[QLogSlider]] = QLogSlider
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(QLogSlider, "value", "setValue", "valueChanged", **kwargs)
+        super().__init__(self._kind, "value", "setValue", "valueChanged", **kwargs)
 
     def _mgui_get_visible(self) -> bool:
         return bool(self._qwidget.isVisible())
+
+
+class _LinearSliderBackend(_LogSliderBackend):
+    _kind = QLinearSlider
 
 
 class LogSlider(ValueWidget[float]):
@@ -150,7 +199,7 @@ class LogSlider(ValueWidget[float]):
 
     def __init__(self, limits: tuple[float, float], *, zero: bool = False, **kwargs: Any) -> None:
         value = kwargs.pop("value")
-        super().__init__(widget_type=_LogSliderBackend, **kwargs)
+        super().__init__(**{"widget_type": _LogSliderBackend, **kwargs})
         self.default = value
         self.set_limits(limits, zero=zero)
         self.value = value
@@ -166,3 +215,24 @@ class LogSlider(ValueWidget[float]):
     @property
     def _qt(self) -> QLogSlider:
         return self._widget._mgui_get_native_widget()
+
+
+class LinearSlider(LogSlider):
+    """A slider of equal steps as a magicgui widget.
+
+    Parameters
+    ----------
+    limits : (float, float)
+        What the ends of the slider mean.
+    step : float or int
+        By how much it moves; an int keeps the value whole.
+    """
+
+    def __init__(self, limits: tuple[float, float], *, step: float, **kwargs: Any) -> None:
+        self._step = step
+        super().__init__(limits, widget_type=_LinearSliderBackend, **kwargs)
+
+    def set_limits(self, limits: tuple[float, float], *, zero: bool | None = None) -> None:
+        """Set what the ends of the slider mean."""
+        super().set_limits(limits, zero=zero)
+        self._qt.setStep(self._step)

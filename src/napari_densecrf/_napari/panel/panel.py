@@ -28,6 +28,10 @@ FILLING = Qt.AlignmentFlag(0)
 UNLIMITED = 16777215
 # Letters of a row's name.
 LONGEST_NAME = 14
+# Of what an end of a slider is called, below it.
+LONGEST_END = 11
+# More buttons than this beside each other have little room around their words.
+FEW_BUTTONS = 3
 # Between what is scrolled to and the end of what is seen.
 MARGIN = 6
 
@@ -43,9 +47,9 @@ def set_text(control: Label, words: str, *, rich: bool = False) -> None:
         control.native.setMaximumHeight(height)
 
 
-def shortened(name: str) -> str:
-    """Return a name that fits before a slider."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name that fits before a slider, or where there is room for so many letters."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def plain_tooltip(words: str) -> str:
@@ -88,9 +92,10 @@ class _DoubleClick(QObject):
 class Fold:
     """A part of the panel behind a button that shows and hides it; it begins hidden."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, tip: str = "") -> None:
         self.button = QToolButton()
         self.button.setText(title)
+        self.button.setToolTip(tip)
         self.button.setCheckable(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -167,9 +172,9 @@ class Panel(QWidget):
         self._rows: dict[str, tuple[Fold | None, tuple[QWidget, QWidget]]] = {}
 
     @contextmanager
-    def fold(self, title: str) -> Iterator[Fold]:
-        """Add a fold, and put into it what is added while this is open."""
-        fold = Fold(title)
+    def fold(self, title: str, tip: str = "") -> Iterator[Fold]:
+        """Add a fold, whose tooltip says what it is for, and put into it what is added while this is open."""
+        fold = Fold(title, tip)
         self.add_native(fold.button)
         self.folds[title] = self._fold = fold
         yield fold
@@ -227,23 +232,31 @@ class Panel(QWidget):
         """Add a control as wide as the panel."""
         self.add_native(control.native)
 
-    def add_line(self, controls: Sequence[Widget]) -> None:
-        """Add controls side by side."""
+    def add_line(self, controls: Sequence[Widget]) -> QWidget:
+        """Add controls side by side, and return what holds them."""
         whole = QWidget()
         line = QHBoxLayout(whole)
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(4)
+        n_buttons = sum(isinstance(control.native, QPushButton) for control in controls)
         for control in controls:
             native = control.native
             native.setMinimumWidth(0)
+            if isinstance(native, QPushButton) and n_buttons > FEW_BUTTONS:
+                native.setStyleSheet("padding: 4px 1px;")
             if isinstance(native, QPushButton):
                 native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             line.addWidget(native, 1 if isinstance(native, QPushButton) else 0)
         self.add_native(whole)
+        return whole
 
     def add_native(self, part: QWidget) -> None:
         """Add any Qt widget, as wide as the panel."""
         self._place(part, 0, 2)
+
+    def add_below(self, part: QWidget) -> None:
+        """Add any Qt widget below the controls of the rows, not below their names."""
+        self._place(part, 1, 1)
 
     def fill(self) -> None:
         """Keep the rows together at the top."""
@@ -262,6 +275,28 @@ class Panel(QWidget):
         self._grid.addWidget(part, row, column, 1, n_columns, alignment)
         if self._fold is not None:
             self._fold.hold(part)
+
+
+class Ends(QWidget):
+    """What the two ends of a slider mean, below it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        line = QHBoxLayout(self)
+        line.setContentsMargins(0, 0, 0, 0)
+        self._labels = QLabel(), QLabel()
+        for label in self._labels:
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            # Long names are cut, and do not make the panel wider than its dock.
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            line.addWidget(label, 1)
+        self._labels[1].setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+    def say(self, left: str, right: str) -> None:
+        """Name the two ends."""
+        left, right = shortened(left, LONGEST_END), shortened(right, LONGEST_END)
+        for label, text in zip(self._labels, (f"\u25c2 {left}", f"{right} \u25b8"), strict=True):
+            label.setText(text)
 
 
 class _Scrolled(QScrollArea):

@@ -1,4 +1,4 @@
-"""What a widget is like the next time: the numbers, relative to the image, the toggles and the open folds."""
+"""What a widget is like the next time: toggles and open folds; the numbers last used, which a preset brings back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,6 @@ from .panel import Fold
 TOGGLES = ("live", "region", "influence", "confidence", "changes", "areas")
 # Drags and clicks come by dozens: one file for all.
 PATIENCE_MS = 300
-
-
-def remembered_numbers() -> dict[str, Any]:
-    """Return the relative numbers of the last time, or nothing."""
-    numbers = stored.load().get("numbers")
-    return numbers if isinstance(numbers, dict) else {}
 
 
 class Remembered:
@@ -67,8 +61,8 @@ class Remembered:
         if measured is not None and measured.numbers is not None:
             numbers = None
         if numbers is not None and self._session.numbers == self._session.proposed:
-            # Those that are proposed suit this image; the next will have its own.
-            self.state["numbers"], numbers = {}, None
+            # Those that are proposed suit this image, and are nobody's choice.
+            numbers = None
         self.state = {
             "numbers": self.state.get("numbers", {}) if numbers is None else numbers.changed(balance=0.0).as_dict(),
             "toggles": {name: self._controls[name].value for name in TOGGLES},

@@ -196,7 +196,7 @@ def _resolved(problem: Problem, chosen: Chosen, numbers: Numbers, view: View) ->
     read = region.grown(margins(problem, region, numbers.reach), problem.shape)
     if joined:
         read = read.slab(around, problem.shape[-3])
-    params = numbers.balanced_params if problem.has_balance else numbers.params
+    params = numbers.params_for(problem.n_balanced)
     time_sigma = numbers.time_sigma if is_film else None
     return Request(problem, region, read, params, time_sigma=time_sigma, border=numbers.border)
 

@@ -200,6 +200,14 @@ class Problem:
         return is_map and (self.n_classes == 2 or (self.class_axis is None and not isinstance(self.map, tuple)))
 
     @property
+    def n_balanced(self) -> int:
+        """How many classes can be favoured: 2, or all of a map of more; 0 where what the classes are is not known."""
+        if self.has_balance:
+            return 2
+        is_map = not isinstance(self.map, FromStrokes) and not isinstance(layers_of_map(self.map)[0], Labels)
+        return self.n_classes if is_map else 0
+
+    @property
     def image_axes(self) -> LayerAxes:
         """The axes of the image's data; of its first layer, where each channel is one."""
         return LayerAxes(self.image, self.spatial_axes, self.channel_axis)

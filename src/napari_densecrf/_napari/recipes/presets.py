@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from napari_densecrf._napari import words
 from napari_densecrf.numbers import NAMES, Numbers
 
 from . import stored
@@ -81,6 +82,15 @@ BUILT_IN = (
 )
 
 
+def last_used() -> list[Preset]:
+    """Return the numbers of an earlier session as a preset, if there are any."""
+    numbers = stored.load().get("numbers")
+    if not isinstance(numbers, dict) or not _are_numbers(numbers):
+        return []
+    usable = Numbers().updated(numbers).as_dict()
+    return [Preset(words.LAST_USED, {name: usable[name] for name in numbers if name in usable}, words.LAST_USED_FROM)]
+
+
 def own_presets() -> list[Preset]:
     """Return what the user has saved, by name."""
     return [
@@ -98,7 +108,7 @@ def keep(preset: Preset) -> None:
     ValueError
         Where the name is that of a preset that is built in.
     """
-    if any(preset.name == built_in.name for built_in in BUILT_IN):
+    if preset.name == words.LAST_USED or any(preset.name == built_in.name for built_in in BUILT_IN):
         raise ValueError(f"“{preset.name}” is built in: choose another name.")
     # Anew from where they are kept, as another window may have saved some meanwhile.
     saved = {"numbers": dict(preset.numbers), "source": preset.source}

@@ -115,7 +115,7 @@ def collected(
         "version_of_program": version("napari-densecrf"),
         "layers": said,
         "map_is": map_is,
-        "numbers": numbers.as_dict(),
+        "numbers": {**numbers.as_dict(), "favours": list(numbers.favours)},
         "choices": {
             one.name: getattr(chosen, one.name) for one in fields(Chosen) if isinstance(one.default, (str, bool))
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from magicgui.widgets import Label, RadioButtons
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.panel import form
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
@@ -93,4 +94,6 @@ class AB(Section):
             for name in NAMES
             if getattr(here, name) != getattr(other, name)
         ]
+        if here.favours != other.favours:
+            differ.append(words.OTHER_BALANCE)
         return f"{self._other} has {', '.join(differ)}." if differ else f"{self._other} has the same numbers."

@@ -166,6 +166,7 @@ class BeforeAfter(Toggled):
         if self._hidden is not None:
             self._hidden.visible = True
             self._hidden = None
+            self.remove_hidden(self._layers)
 
     # --- the line --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 from magicgui.widgets import Label, PushButton
 
 from napari_densecrf._napari import words
-from napari_densecrf._napari.panel.panel import Panel, set_text
+from napari_densecrf._napari.panel.panel import Panel, plain_tooltip, set_text
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import FromStrokes, Problem
 from napari_densecrf._napari.session import Session
@@ -22,6 +22,7 @@ from napari_densecrf.choose.suggest import Suggestion, suggest_steps
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
+from .contact_sheet import ContactSheet
 from .preset_controls import ChoosePreset
 from .section import Section
 
@@ -29,7 +30,8 @@ from .section import Section
 class Choose(Section):
     """Buttons that set the sliders, and say why."""
 
-    title = "Choose"
+    title = "Choose numbers"
+    tip = words.FOLD_CHOOSE
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -45,27 +47,29 @@ class Choose(Section):
         )
         other = PushButton(name="other_numbers", tooltip="Switch between what has been proposed and what was there.")
         self.controls = {control.name: control for control in (suggest, fit, Label(name="advice"), other)}
-        self.preset = ChoosePreset(session, self.controls["advice"])
+        self.sheet = ContactSheet(session, self._take_one_of_nine)
+        self.controls |= self.sheet.controls
+        self.preset = ChoosePreset(session)
         self.controls |= self.preset.controls
         # What Auto or Fit has decided, until the numbers are others than either.
         self._decision: _Decision | None = None
 
     def lay_out(self, panel: Panel) -> None:
-        """Put the buttons side by side, then the presets, and below them what all of them say."""
-        panel.add_line([self.controls["suggest"], self.controls["fit"]])
+        """Put the presets below the button. Auto, and what it and Fit say, have their place beside the status line."""
+        self.sheet.lay_out(panel)
+        panel.add_wide(self.controls["fit"])
         self.preset.lay_out(panel)
-        panel.add_text(self.controls["advice"])
-        panel.add_wide(self.controls["other_numbers"])
-        self.fold.reveal(self.controls["other_numbers"].native, False)
 
     def connect(self) -> None:
         """Listen to the buttons, and to what comes of them."""
-        self.preset.fold = self.fold
-        self.preset.connect()
+        for part in (self.sheet, self.preset):
+            part.fold = self.fold
+            part.connect()
         self.controls["suggest"].changed.connect(self._suggest)
         self.controls["fit"].changed.connect(self._fit)
         self.controls["other_numbers"].changed.connect(self._switch)
         self.session.numbers_changed.connect(self._on_numbers)
+        self._show_other()
         self.session.result_written.connect(self._on_result)
 
     def _suggest(self) -> None:
@@ -100,9 +104,10 @@ class Choose(Section):
 
     def _take_fit(self, fit: Fit, before: Numbers) -> None:
         if fit.better_unrefined:
-            self._decide(_Decision(before, _without_strength(before), is_map=True), words.better_unrefined(fit.reason))
+            decision = _Decision(before, _without_strength(before), is_map=True)
+            self._decide(decision, words.better_unrefined(fit.reason))
         else:
-            self._decide(_Decision(before, self._numbers(fit.params)), fit.reason)
+            self._decide(_Decision(before, self._numbers(fit.params)), said_of(fit), fit.reason)
 
     def _take_suggestion(self, suggestion: Suggestion | ObjectNumbers, before: Numbers) -> None:
         if isinstance(suggestion, ObjectNumbers):
@@ -112,18 +117,21 @@ class Choose(Section):
             said = words.better_unrefined(suggestion.reason)
             self._decide(_Decision(before, _without_strength(before), is_map=True), said)
         else:
-            self._decide(_Decision(before, self._numbers(suggestion.params)), suggestion.reason)
+            self._decide(_Decision(before, self._numbers(suggestion.params)), words.AUTO_CHOSE, suggestion.reason)
+
+    def _take_one_of_nine(self, before: Numbers, numbers: Numbers, said: str) -> None:
+        self._decide(_Decision(before, numbers), said)
 
     def _numbers(self, params: CRFParams) -> Numbers:
         return Numbers.of_params(params, self.session.numbers)
 
     # --- what has been decided -------------------------------------------------------------------------------------
 
-    def _decide(self, decision: _Decision, said: str) -> None:
+    def _decide(self, decision: _Decision, said: str, why: str = "") -> None:
         """Show what has been decided, live or not, and offer what was there before."""
         self._decision = decision
         self.session.set_numbers(decision.numbers, refine=False)
-        self._say(said)
+        self._say(said, why)
         self._show_other()
         self.session.update()
 
@@ -135,7 +143,9 @@ class Choose(Section):
 
     def _on_numbers(self, numbers: Numbers, _: str) -> None:
         if self._decision is not None and numbers not in (self._decision.numbers, self._decision.before):
+            # What was said of the numbers holds no longer.
             self._decision = None
+            self._say("")
         self._show_other()
 
     def _show_other(self) -> None:
@@ -144,7 +154,7 @@ class Choose(Section):
         if decision is not None and differs:
             decided = self.session.numbers == decision.numbers
             control.text = words.other_numbers(decided=decided, is_map=decision.is_map)
-        self.fold.reveal(control.native, differs)
+        control.native.setVisible(differs)
 
     def _on_result(self, result: Result) -> None:
         """Say that the map is shown, where that was decided: of this slice alone."""
@@ -160,8 +170,10 @@ class Choose(Section):
             said = " · ".join([words.BETTER_UNREFINED, *left])
             self.session.set_status(Status(said, Light.AMBER if left else Light.GREEN))
 
-    def _say(self, said: str) -> None:
+    def _say(self, said: str, why: str = "") -> None:
+        """Say one sentence; what it rests on is in the tooltip."""
         set_text(self.controls["advice"], said)
+        self.controls["advice"].tooltip = plain_tooltip(why)
 
 
 @dataclass
@@ -178,9 +190,17 @@ class _Decision:
         return self.before if numbers == self.numbers else self.numbers
 
 
+def said_of(fit: Fit) -> str:
+    """Return one sentence on what a fit has found."""
+    before, after = fit.agreement_before, fit.agreement_after
+    if before is None or after is None:
+        return fit.reason
+    return words.fit_found(before, after) if after > before else words.FIT_NOTHING_BETTER
+
+
 def _without_strength(numbers: Numbers) -> Numbers:
     """Return numbers whose result is the map: what is shown is what the sliders say."""
-    return numbers.changed(appearance_weight=0.0, smoothness_weight=0.0, balance=0.0)
+    return numbers.changed(appearance_weight=0.0, smoothness_weight=0.0, balance=0.0, favours=())
 
 
 def suggesting(engine: Engine, request: Request) -> Steps:

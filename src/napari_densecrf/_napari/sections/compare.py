@@ -1,7 +1,8 @@
-"""The section "Compare": before and after, and two sets of parameters."""
+"""The fold "Before / after": before and after, and two sets of parameters."""
 
 from __future__ import annotations
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.session import Session
 
 from .ab import AB
@@ -12,7 +13,8 @@ from .toggle import Composed
 class Compare(Composed):
     """The map against the result, and one set of numbers against another."""
 
-    title = "Compare"
+    title = "Before / after"
+    tip = words.FOLD_BEFORE
 
     def __init__(self, session: Session) -> None:
         super().__init__(session, BeforeAfter(session), AB(session))

@@ -1,6 +1,8 @@
-"""The section "Convergence": the free energy and the largest change of each iteration, and what to do about them."""
+"""A part of the fold "More": the free energy and the largest change of each iteration, and what to do about them."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from magicgui.widgets import Label
@@ -10,13 +12,18 @@ from numpy.typing import NDArray
 from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.panel.plot import Plot
-from napari_densecrf._napari.session import Session
-from napari_densecrf._napari.work.worker import Result
+from napari_densecrf._napari.session import TIDY_MS, Session
+from napari_densecrf._napari.work.runner import Done, Steps
+from napari_densecrf._napari.work.worker import Engine, Result
 
 from .section import Section
 
 # What the free energy may rise by, in parts of its span, before it is said to: rounding is far below.
 RISE = 1e-4
+# More than this part of the pixels still to change is said to be unsettled; fewer nobody sees.
+UNSETTLED = 0.001
+# So many more iterations tell, in proportion to those that were done, and at least.
+TIMES_MORE, LEAST_MORE = 4, 20
 # Settled is where no probability changes by more than this, or where the last iteration lowers the free energy by less
 # than this part of all that was gained: some pixels between two classes may go on for long, and nobody sees them.
 SETTLED_CHANGE = 0.05
@@ -34,6 +41,8 @@ class Convergence(Section):
         self.hint = Label(name="convergence_hint", label="")
         self.controls = {"convergence_hint": self.hint}
         self.energy = Plot("free energy a pixel", FREE_ENERGY)
+        # What would still change is looked at when nothing moves.
+        self._rest = session.loop.timer(TIDY_MS, self._look_further)
         # Before the first iteration nothing has changed.
         self.change = Plot("largest change of a probability", CHANGE, limits=(0.0, 1.0))
 
@@ -52,6 +61,11 @@ class Convergence(Section):
         # It may have been left open the last time.
         self._show()
 
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        super().close()
+        self._rest.stop()
+
     def _paint(self, *_: object) -> None:
         theme = get_theme(self.session.viewer.theme)
         for plot in (self.energy, self.change):
@@ -67,9 +81,25 @@ class Convergence(Section):
             set_text(self.hint, words.NOTHING_REFINED)
             return
         energy, change = per_iteration(result)
-        set_text(self.hint, advice(energy, change))
+        said = advice(energy, change)
+        set_text(self.hint, said)
+        if said == words.PERHAPS_NOT_SETTLED:
+            self._rest.start()
         self.energy.show_values(energy)
         self.change.show_values(np.concatenate([[np.nan], change]))
+
+    def _look_further(self) -> None:
+        """Ask which part of the pixels would still change, as long as nothing else is asked for."""
+        session, result = self.session, self.session.result
+        if not self.fold.open or result is None or not session.idle or self.hint.value != words.PERHAPS_NOT_SETTLED:
+            return
+
+        def take(share: float) -> None:
+            if self.session.result is result and self.fold.open:
+                n_pixels = round(share * result.labels.size)
+                set_text(self.hint, words.still_to_change(n_pixels) if share > UNSETTLED else words.SETTLED)
+
+        session.run(lambda: going_on(session.engine, result), take, quiet=True)
 
 
 def per_iteration(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -88,4 +118,17 @@ def advice(energy: NDArray[np.float64], change: NDArray[np.float32]) -> str:
         return words.OSCILLATES
     if change[-1] <= SETTLED_CHANGE or -steps[-1] <= SETTLED_GAIN * span:
         return words.SETTLED
-    return words.NOT_SETTLED
+    return words.PERHAPS_NOT_SETTLED
+
+
+def going_on(engine: Engine, result: Result) -> Steps:
+    """Refine on, and give which part of the pixels gets another class than in a result."""
+    params = result.request.params
+    n_iterations = max(TIMES_MORE * params.n_iterations, LEAST_MORE)
+    request = replace(result.request, params=replace(params, n_iterations=n_iterations), extras=frozenset())
+    for step in engine.steps(request):
+        if isinstance(step, Done):
+            differs: NDArray[np.bool_] = step.result.labels != result.labels
+            yield Done(float(differs.mean()))
+        else:
+            yield step

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
-from typing import Any
-
 import numpy as np
 from magicgui.widgets import ComboBox, Label, PushButton
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info
 
 from napari_densecrf._napari import words
-from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, follow_colours, place
-from napari_densecrf._napari.display.strokes import MOST_KEYS, bind_keys
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.seen import labels_of
-from napari_densecrf._napari.problem.understand import (
-    METADATA_KEY,
-    STROKES_KEY,
-    Misfit,
-    Problem,
-    layers_of_map,
-    understand_alone,
-)
+from napari_densecrf._napari.problem.understand import METADATA_KEY
 from napari_densecrf._napari.session import Session
 from napari_densecrf.crf.objects.source import background_stroke
 
+from .doubtful import Doubtful
+from .painting import new_strokes
 from .section import Section
-
-BRUSH_SCREEN_PIXELS = 12
-# What a class that is clear in the result is painted with.
-CLEAR_STROKES = "#f4f4f4"
 
 
 class Correct(Section):
     """Paint what is certain, and keep what is right."""
 
     title = "Correct"
+    tip = words.FOLD_CORRECT
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -74,6 +58,8 @@ class Correct(Section):
             tooltip="Freeze what is refined. The other slices have no label, and stay empty.",
         )
         self.controls = {control.name: control for control in (strokes, new, background, freeze, keep)}
+        self.doubtful = Doubtful(session)
+        self.controls |= self.doubtful.controls
         for name in ("stroke_classes", "frozen"):
             self.controls[name] = Label(name=name)
 
@@ -83,6 +69,7 @@ class Correct(Section):
         panel.add_row(self.controls["strokes"])
         panel.add_text(self.controls["stroke_classes"])
         panel.add_wide(self.controls["paint_background"])
+        self.doubtful.lay_out(panel)
         panel.add_text(self.controls["frozen"])
 
     def connect(self) -> None:
@@ -92,38 +79,22 @@ class Correct(Section):
         self.fold.reveal(self.controls["paint_background"].native, False)
         for name in ("freeze", "keep_refined"):
             self.controls[name].changed.connect(self._freeze)
-        self.session.chosen_changed.connect(self._name_classes)
-        self.session.result_written.connect(self._name_classes)
+        self.session.chosen_changed.connect(self._say_keys)
+        self.session.result_written.connect(self._say_keys)
+        self.doubtful.fold = self.fold
+        self.doubtful.connect()
         self._keys.bind("n", self._new_strokes)
         self._keys.bind("k", self._freeze)
 
     def close(self) -> None:
         """Give the keys back."""
         super().close()
+        self.doubtful.close()
         self._keys.release()
 
     def _new_strokes(self, *_: object) -> None:
-        """Add a layer to paint on, of the classes that there are, or of two."""
-        session = self.session
-        image = session.chosen.image
-        if image is None:
-            show_info(words.OPEN_IMAGE)
-            return
-        try:
-            problem = session.problem or understand_alone(image)
-        except Misfit as misfit:
-            show_info(str(misfit))
-            return
-        zoom = session.viewer.scene.camera.zoom
-        if problem.objects:
-            layer = object_strokes_layer(problem, zoom)
-        else:
-            layer = strokes_layer(problem, self._class_names() or ["background", "object"], zoom)
-        session.viewer.add_layer(layer)
-        session.viewer.layers.selection.active = layer
-        layer.mode = "paint"
-        session.choose(strokes=layer)
-        self.fold.open_by_user()
+        if new_strokes(self.session) is not None:
+            self.fold.open_by_user()
 
     def _paint_background(self) -> None:
         layer = self.session.chosen.strokes
@@ -132,30 +103,15 @@ class Correct(Section):
             layer.selected_label = background_stroke(layer.dtype)
             layer.mode = "paint"
 
-    def _class_names(self) -> list[str]:
-        result = self.session.result
-        if result is None or result.request.problem != self.session.problem:
-            return []
-        return list(result.inputs.names)
-
-    def _name_classes(self, *_: object) -> None:
-        """Say which number paints which class, in its colour."""
-        layer, names = self.session.chosen.strokes, self._class_names()
-        problem = self.session.problem
+    def _say_keys(self, *_: object) -> None:
+        """Say how to paint, while there are strokes."""
+        layer, problem = self.session.chosen.painted, self.session.problem
         on_objects = layer is not None and problem is not None and problem.objects
         self.fold.reveal(self.controls["paint_background"].native, on_objects)
+        said = "" if layer is None else words.PAINT_KEYS
         if layer is not None and on_objects:
-            set_text(self.controls["stroke_classes"], words.paint_objects(background_stroke(layer.dtype)))
-            return
-        if layer is None or not names:
-            set_text(self.controls["stroke_classes"], "")
-            return
-        colours = layer.colormap.map(np.arange(1, len(names) + 1))
-        parts = [
-            f'<span style="color:{_hex(colour)}">■</span>&nbsp;{k}&nbsp;{escape(name).replace(" ", "&nbsp;")}'
-            for k, (name, colour) in enumerate(zip(names[:MOST_KEYS], colours, strict=False), start=1)
-        ]
-        set_text(self.controls["stroke_classes"], "&nbsp; ".join(parts), rich=True)
+            said = words.paint_objects(background_stroke(layer.dtype))
+        set_text(self.controls["stroke_classes"], said)
 
     def _freeze(self, *_: object) -> None:
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""
@@ -175,51 +131,6 @@ class Correct(Section):
             self.fold.open_by_user()
 
 
-def strokes_layer(problem: Problem, names: list[str], zoom: float) -> Labels:
-    """Make a layer on the grid of the result, to paint classes on: k is class k - 1."""
-    values = np.arange(len(names))
-    colours = dict(class_colours(names, values).color_dict)
-    painted: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
-    for value in values.tolist():
-        clear = np.asarray(colours[value])[-1] == 0
-        painted[value + 1] = CLEAR_STROKES if clear else colours[value]
-    # Where there is no map yet, more classes than were named may be painted.
-    for k in range(len(names) + 1, MOST_KEYS + 1):
-        painted[k] = PALETTE[(k - 1) % len(PALETTE)]
-    layer = Labels(
-        np.zeros(problem.result_shape, np.uint8),
-        name=f"{problem.image.name} strokes",
-        colormap=DirectLabelColormap(color_dict=painted),
-        opacity=0.9,
-        metadata={STROKES_KEY: True, "classes": names},
-        features={"index": [0, *(values + 1)], "class": ["free", *names]},
-        **place(problem),
-    )
-    layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
-    layer.selected_label = 1
-    bind_keys(layer)
-    return layer
-
-
-def object_strokes_layer(problem: Problem, zoom: float) -> Labels:
-    """Make a layer on the grid of the result, to paint the numbers of objects on, in their colours."""
-    (source,) = layers_of_map(problem.map)
-    seen = labels_of(source)
-    # Unsigned, and as small as leaves room for new objects: so the number for background is one that can be typed.
-    largest = 0 if seen is None else 2 * seen.largest
-    dtype = next(one for one in (np.uint8, np.uint16, np.uint32) if largest < np.iinfo(one).max or one is np.uint32)
-    layer = Labels(
-        np.zeros(problem.result_shape, dtype),
-        name=f"{problem.image.name} strokes",
-        opacity=0.9,
-        metadata={STROKES_KEY: True, "classes": []},
-        **place(problem),
-    )
-    follow_colours(layer, source)
-    layer.brush_size = max(1, round(BRUSH_SCREEN_PIXELS / zoom / problem.spacing[1]))
-    return layer
-
-
 def frozen_copy(layer: Labels) -> Labels:
     """Return an ordinary, editable copy of a result, in its place, its colours and with its provenance."""
     data, metadata, _ = layer.as_layer_data_tuple()
@@ -234,8 +145,3 @@ def frozen_copy(layer: Labels) -> Labels:
     )
     copy.editable = not layer.multiscale
     return copy
-
-
-def _hex(colour: Sequence[float]) -> str:
-    red, green, blue = (round(255 * float(part)) for part in colour[:3])
-    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -170,7 +170,7 @@ class FolderForm:
     def _options(self) -> Options:
         rough = isinstance(self.session.chosen.map, Labels)
         images = [entry.image for entry in self.choice.entries()]
-        return options_like(self.session.request(), self.session.numbers.params, images, rough=rough)
+        return options_like(self.session.request(), self.session.params, images, rough=rough)
 
 
 def file_of(layer: Layer) -> Path | None:

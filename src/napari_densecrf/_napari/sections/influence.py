@@ -262,6 +262,7 @@ class PixelInfluence(Toggled):
         self._cross.clear()
         for layer in self._layers.all():
             reveal(layer, False)
+        self.remove_hidden(self._layers)
 
     def _on_removed(self, event: Event) -> None:
         if self.active and self._layers.owns(event.value):

@@ -43,7 +43,8 @@ from .section import Section
 class Keep(Section):
     """Buttons that copy and restore."""
 
-    title = "Keep"
+    title = "Save and script"
+    tip = words.FOLD_KEEP
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

@@ -75,6 +75,7 @@ class Companion(Toggled):
             layers.selection.active = self._active_before
         for layer in self._layers.all():
             reveal(layer, False)
+        self.remove_hidden(self._layers)
 
     def _activate(self, layer: Layer) -> None:
         selection = self.session.viewer.layers.selection

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
 from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.recipes.command import joined
-from napari_densecrf._napari.recipes.presets import BUILT_IN, Preset, forget, keep, own_presets
+from napari_densecrf._napari.recipes.presets import BUILT_IN, Preset, forget, keep, last_used, own_presets
 from napari_densecrf._napari.session import Session
 from napari_densecrf.files.read import BadInput, read_params
 from napari_densecrf.numbers import Numbers
@@ -27,14 +27,12 @@ class ChoosePreset(Section):
     Parameters
     ----------
     session : Session
-    advice : Label
-        Where this speaks.
     """
 
-    def __init__(self, session: Session, advice: Label) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._advice = advice
-        self._own = own_presets()
+        self._says = Label(name="preset_says", label="")
+        self._own, self._last = own_presets(), last_used()
         preset = ComboBox(
             name="preset",
             label="Preset",
@@ -53,18 +51,20 @@ class ChoosePreset(Section):
                     ("export_params", "Export", "Write these numbers as JSON, for --params of the command line."),
                 )
             },
+            "preset_says": self._says,
         }
 
     @property
     def presets(self) -> list[Preset]:
-        """All that there are, the user's own last."""
-        return [*BUILT_IN, *self._own]
+        """All that there are: built in, the user's own, and the numbers of an earlier session."""
+        return [*BUILT_IN, *self._own, *self._last]
 
     def lay_out(self, panel: Panel) -> None:
         """Put the combo into a row and the buttons below it."""
-        combo, *buttons = self.controls.values()
+        combo, *buttons, says = self.controls.values()
         panel.add_row(combo)
         panel.add_line(buttons)
+        panel.add_text(says)
 
     def connect(self) -> None:
         """Listen to the controls, and to all that changes the numbers."""
@@ -125,7 +125,7 @@ class ChoosePreset(Section):
     def export_to(self, path: Path) -> None:
         """Write the numbers of the sliders, in the units of the image that is shown."""
         try:
-            path.write_text(self.session.numbers.params.to_json() + "\n", encoding="utf-8")
+            path.write_text(self.session.params.to_json() + "\n", encoding="utf-8")
         except OSError as error:
             self._say(words.not_written(path.name, error))
         else:
@@ -170,7 +170,7 @@ class ChoosePreset(Section):
             now = next((preset.name for preset in self.presets if preset.same_as(numbers)), None)
             with combo.changed.blocked():
                 combo.value = now
-            if chosen is not None and self._advice.value == chosen.source:
+            if chosen is not None and self._says.value == chosen.source:
                 self._say("")
         self.controls["delete_preset"].enabled = combo.value in [preset.name for preset in self._own]
 
@@ -196,7 +196,7 @@ class ChoosePreset(Section):
         return options if request.time_sigma is None else [*options, "--time-sigma", repr(request.time_sigma)]
 
     def _say(self, said: str) -> None:
-        set_text(self._advice, said)
+        set_text(self._says, said)
 
 
 def ask_name(parent: QWidget, names: list[str], name: str | None) -> str | None:

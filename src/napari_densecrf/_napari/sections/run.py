@@ -51,7 +51,8 @@ class LongRun(Protocol):
 class Run(Section):
     """One button that applies the numbers to everything, one for a folder, and one that stops."""
 
-    title = "Run"
+    title = "All slices and files"
+    tip = words.FOLD_ALL
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

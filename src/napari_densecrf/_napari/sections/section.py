@@ -7,8 +7,13 @@ from typing import Any
 
 from napari.utils.events import EventEmitter
 
+from napari_densecrf._napari.display.result_layer import OneLayer
 from napari_densecrf._napari.panel.panel import Fold, Panel
 from napari_densecrf._napari.session import Session
+from napari_densecrf._napari.work.loop import Timer
+
+# Whoever switches back and forth waits for no new layer.
+AWAY_MS = 3000
 
 
 class Section:
@@ -23,11 +28,14 @@ class Section:
     """
 
     title = ""
+    # Of the fold: what it is for.
+    tip = ""
     fold: Fold
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.controls: dict[str, Any] = {}
+        self._away: Timer | None = None
         self._heard: list[tuple[EventEmitter, Callable[..., object]]] = []
 
     def lay_out(self, panel: Panel) -> None:
@@ -46,3 +54,18 @@ class Section:
         for emitter, react in self._heard:
             emitter.disconnect(react)
         self._heard.clear()
+        if self._away is not None:
+            self._away.stop()
+
+    def remove_hidden(self, layers: OneLayer[Any]) -> None:
+        """Take helper layers out of the list once they have been hidden for a while: the list stays the user's."""
+        if self.session.is_closed:
+            return
+        if self._away is None:
+
+            def remove() -> None:
+                with self.session.writing():
+                    layers.remove_hidden()
+
+            self._away = self.session.loop.timer(AWAY_MS, remove)
+        self._away.start()

@@ -1,7 +1,8 @@
-"""The section "See": what the kernels do."""
+"""The fold "Why?": what the kernels do."""
 
 from __future__ import annotations
 
+from napari_densecrf._napari import words
 from napari_densecrf._napari.session import Session
 
 from .areas import Areas
@@ -15,7 +16,8 @@ from .toggle import Composed
 class See(Composed):
     """Which pixels pull, how far, how sure the result is, and what it has changed."""
 
-    title = "See"
+    title = "Why?"
+    tip = words.FOLD_WHY
 
     def __init__(self, session: Session) -> None:
         influence = PixelInfluence(session)

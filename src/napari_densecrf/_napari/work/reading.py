@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
@@ -33,6 +33,8 @@ from napari_densecrf.door.missing import same_pixels, without_mask
 from napari_densecrf.door.values import probabilities_of
 from napari_densecrf.large.dask_arrays import labels_in, lazy, ranks_of
 
+# Where a Labels layer has the names of its numbers.
+NAMES_KEY = "names of classes"
 # Parts of maps on other pixels that are kept.
 MAX_PLACED = 4
 
@@ -98,7 +100,8 @@ def _read_objects(problem: Problem, region: Region, placed: PlacedMaps) -> Input
 def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any], values: NDArray[np.int64]) -> Inputs:
     """Put together what has been read."""
     if isinstance(problem.map, Labels):
-        names = [f"label {value}" for value in values]
+        known = problem.map.metadata.get(NAMES_KEY, {})
+        names = [known.get(str(value), f"label {value}") for value in values]
         # The ids of a segmentation stay what they are, in their own type.
         dtype = levels_of(problem.map)[0].dtype
         dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype).newbyteorder("=")
@@ -155,6 +158,23 @@ def class_names(source: Map, n_classes: int) -> list[str]:
     if len(names) == n_classes:
         return [str(name) for name in names]
     return [f"class {index}" for index in range(n_classes)]
+
+
+def keep_names(source: Map, names: list[str], values: list[int]) -> None:
+    """Keep the names of the classes with a map, whose values they have, where `class_names` finds them."""
+    layers = layers_of_map(source)
+    if isinstance(source, tuple):
+        for layer, name in zip(layers, names[-len(layers) :], strict=True):
+            layer.name = name
+    elif isinstance(source, Labels):
+        source.metadata[NAMES_KEY] = dict(zip(map(str, values), names, strict=True))
+    else:
+        layers[0].metadata["classes"] = list(names)
+
+
+def names_kept(layer: Layer) -> Hashable:
+    """Return what differs where the classes of a layer have been renamed."""
+    return str(layer.metadata.get(NAMES_KEY) or layer.metadata.get("classes"))
 
 
 def read_image(problem: Problem, region: Region) -> NDArray[Any]:

@@ -39,6 +39,7 @@ from napari_densecrf.numbers import DIGITS, Numbers, Units
 from napari_densecrf.params import CRFParams
 
 from .objects import ObjectWork
+from .outlines import border_lengths
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .stroke_maps import StrokeMaps
@@ -78,6 +79,8 @@ class Result:
     changes : (height, width) array, optional
         Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes. Of objects
         the classes are background and objects; from one object to another is from objects to objects.
+    borders : (2, n_classes) int64, optional
+        How long the border of each class is in the map and in the result, as `border_lengths` counts it.
     """
 
     request: Request
@@ -89,6 +92,7 @@ class Result:
     elapsed_ms: float
     confidence: NDArray[np.float16] | None = None
     changes: NDArray[Any] | None = None
+    borders: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,9 @@ def _result(request: Request, inputs: Inputs, refinement: Refinement, started: f
     pairs = said.astype(np.intp) * n_classes + classes
     known = pairs.ravel() if missing is None else pairs[~missing]
     counts = np.bincount(known, minlength=n_classes**2).reshape(n_classes, n_classes)
-    result = Result(request, inputs, refinement, named(classes, values), named(said, values), counts, elapsed_ms)
+    borders = np.stack([border_lengths(one, n_classes) for one in (said, classes)])
+    labels, of_map = named(classes, values), named(said, values)
+    result = Result(request, inputs, refinement, labels, of_map, counts, elapsed_ms, borders=borders)
     if CONFIDENCE in request.extras:
         percent = np.round(100 * (1 - refinement.entropy[inner])).astype(np.float16)
         result = replace(result, confidence=percent)

@@ -151,7 +151,7 @@ class Hearing(NamedTuple):
     report: NDArray[np.float64]
 
 
-@kernel()
+@inlined()
 def _messages_of_one(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Do what `_messages_of_several` does for two labels: all arrays are (n_points,), one vector loop."""
     couple, offset = compatibility.coupling[0, 0], compatibility.offsets[0]
@@ -179,7 +179,7 @@ def _receive(lanes, here, there, lattice_weight, diagonal, received, marginals, 
     return sum_of(shared)
 
 
-@kernel()
+@inlined()
 def _add_to_point(lanes, here, there, rest, messages):
     for k in range(here, there, len(lanes)):
         store(messages, k, plus(load(lanes, messages, k), spread(lanes, rest)))
@@ -193,7 +193,7 @@ def _dot(a, b):
     return total
 
 
-@kernel()
+@inlined()
 def _couple(lanes, here, there, compatibility, total, messages, differences):
     """Write ``K a(l) + sum_l' C(l, l') M(l')`` of a point."""
     offsets = compatibility.offsets
@@ -245,7 +245,7 @@ def _messages_of_several(lanes, compatibility, lattice_weight, diagonal, receive
     return 0.5 * (of_last + np.float64(costs) - np.float64(_dot(marginals, messages)))
 
 
-@kernel()
+@inlined()
 def _damp(damping, kept, differences):
     """Mix the natural parameters, flat: both hold psi_L - psi_l, so mixing what is added to it is enough."""
     for k in range(differences.size):
@@ -254,7 +254,7 @@ def _damp(damping, kept, differences):
         differences[k] = mixed
 
 
-@kernel()
+@inlined()
 def _sum_of_logs(factors):
     """Return the sum of the logs of (n,) float32 from 1 to 2: of products of sixteen, as a log costs many products."""
     size = factors.size // 16
@@ -269,7 +269,7 @@ def _sum_of_logs(factors):
     return total
 
 
-@kernel()
+@inlined()
 def _sigmoid(unary, differences, marginals, factors):
     """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is scratch.
 
@@ -296,7 +296,7 @@ def _exponentials(flat):
         flat[k] = expf(flat[k])
 
 
-@kernel()
+@inlined()
 def _normalisers(largest, rests, energy):
     """Return the energy less ``log (1 + sum exp z)`` of each point, from its largest z and its sum relative to that."""
     for p in range(largest.size):
@@ -305,7 +305,7 @@ def _normalisers(largest, rests, energy):
     return energy
 
 
-@kernel()
+@inlined()
 def _add_up(unary, differences, z):
     """Write ``z = psi_L - psi_l + e_L - e_l``, flat; tell whether any is too large for exp in a sum."""
     excess = np.int32(0)
@@ -316,7 +316,7 @@ def _add_up(unary, differences, z):
     return excess != 0
 
 
-@kernel()
+@inlined()
 def _lower(lanes, n_channels, z, largest, rests):
     """Take the largest z of each point, or the last label's 0, off all of them; write it, and what is left of the 0."""
     for p in range(largest.size):
@@ -330,7 +330,7 @@ def _lower(lanes, n_channels, z, largest, rests):
             store(z, k, plus(load(lanes, z, k), spread(lanes, rests[p])))
 
 
-@kernel()
+@inlined()
 def _sum_of_point(lanes, here, there, z):
     total = spread(lanes, np.float32(0.0))
     for k in range(here, there, len(lanes)):
@@ -338,7 +338,7 @@ def _sum_of_point(lanes, here, there, z):
     return sum_of(total)
 
 
-@kernel()
+@inlined()
 def _scale_point(lanes, here, there, factor, z, marginals):
     for k in range(here, there, len(lanes)):
         store(marginals, k, times(load(lanes, z, k), spread(lanes, factor)))
@@ -407,7 +407,7 @@ def _marginals(n_channels, unary, differences, marginals, z):
     return _softmax(FOUR, n_channels, unary, differences, marginals, z)
 
 
-@kernel()
+@inlined()
 def _largest_change(old, new):
     """Return the largest ``|new - old|``, flat: compared as integers, whose order is that of floats without a sign."""
     most = np.int32(0)

@@ -309,7 +309,7 @@ def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
     return ""
 
 
-@kernel()
+@inlined()
 def _add_plane(plane, sums, wrong):
     """Add one label's probabilities to the sums, and note where they are none."""
     for k in range(plane.size):

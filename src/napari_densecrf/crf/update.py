@@ -21,7 +21,7 @@ from napari_densecrf.crf.lattice.filtering import (
     splat_points,
 )
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import inlined, kernel
+from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.separate import call_separate
 
@@ -115,7 +115,7 @@ def _pass_over_part(update, blurred, part, scratch, slots, report):
         splat_points(simplices, n_channels, pixels.new[begin:end], slots)
 
 
-@kernel()
+@inlined()
 def pixels_a_part(n_channels):
     """Return how many pixels the longest part of a line has."""
     return max(1, min(BLOCK, VALUES_A_PART // n_channels))

@@ -226,7 +226,7 @@ def slice_runs(given, run):
     _slice_run(corners, runs, run, vertex_values, values)
 
 
-@kernel()
+@inlined()
 def _blur_one(up, down, side, source, here, target):
     """Do what `blur_axis` does for one channel and the vertices of ``up``, whose values are ``here``.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import inlined, kernel
+from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.memory import sparse_empty, whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.simd import padded
@@ -37,7 +37,7 @@ BLOCK = 512
 NO_SUM = np.float32(1e-30)
 
 
-@kernel()
+@inlined()
 def _measure_points(row_sums, inverse_roots, diagonal):
     """Write ``1 / sqrt(n_i)`` and ``k~(i, i)`` of some points, from their row sums and ``k(i, i)``."""
     for p in range(inverse_roots.size):

@@ -102,8 +102,13 @@ inlined = partial(_compiled, inline="always")
 def reached_by_address(function: Callable[..., None], signature: Signature, **options: Any) -> CFunc:
     """Compile a function that other code calls by the address of what is returned; see addresses.py."""
     options = {name: value for name, value in {**_OPTIONS, **options}.items() if not name.startswith("no")}
+
+    def compiled(*, cache: bool) -> CFunc:
+        made: CFunc = nb.cfunc(signature, cache=cache, **options)(function)
+        return made
+
     try:
-        return nb.cfunc(signature, cache=True, **options)(function)
+        return compiled(cache=True)
     except NumbaError:
         raise
     except Exception:
@@ -111,8 +116,8 @@ def reached_by_address(function: Callable[..., None], signature: Signature, **op
         with suppress(Exception):
             FunctionCache(function).flush()
     try:
-        return nb.cfunc(signature, cache=True, **options)(function)
+        return compiled(cache=True)
     except Exception as error:
         # No folder for it, or a full disk: all works without.
         _say_uncached(error)
-        return nb.cfunc(signature, **options)(function)
+        return compiled(cache=False)

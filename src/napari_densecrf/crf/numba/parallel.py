@@ -96,7 +96,9 @@ def _address_of_drive() -> int:
         parallel = ParallelOptions({"prange": True, **dict.fromkeys(_UNUSED, False)})
         signature = types.void(*[types.int64] * 4)
         _compiled_drive.append(reached_by_address(_drive, signature, parallel=parallel))
-    return int(_compiled_drive[0].address)
+    address: int | None = _compiled_drive[0].address
+    assert address is not None
+    return address
 
 
 class ParallelKernel:

@@ -27,6 +27,7 @@ from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
+from napari_densecrf.crf.numba.simd import lanes_of
 from napari_densecrf.params import CRFParams
 
 from .grid_gaussian import GridGaussian, no_kernel_on_grid
@@ -293,13 +294,15 @@ class MeanField:
         )
         runs = self.lattice.runs
         report = np.empty((len(runs.run_slots) - 1, 3))
+        update_part_of_these = update_part(pixels.n_channels)
         while True:
-            known = update_part.known
-            update = Pass(self.lattice.corners, runs, on_lattice, self.on_grid, self.compatibility, pixels, known, task)
+            known = update_part_of_these.known
+            common = (runs, on_lattice, self.on_grid, self.compatibility, pixels, known, task)
+            update = Pass(lanes_of(pixels.n_channels), self.lattice.corners, *common)
             update_runs(len(report), update, report)
             if report[0, CHANGE] != NOT_COMPILED:
                 return report
-            update_part.compile_for(sample_of_hearing(update))
+            update_part_of_these.compile_for(sample_of_hearing(update))
 
 
 def iterate(

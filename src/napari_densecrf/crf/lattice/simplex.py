@@ -101,7 +101,7 @@ class RunTable(NamedTuple):
     shift: int
 
 
-@inlined()
+@kernel()
 def _write_positions(row, first, count, axis, shape, origin, step):
     """Write ``(origin + index along axis) * step`` for ``count`` points of a C-ordered grid from point ``first`` on."""
     inner = 1
@@ -123,7 +123,7 @@ def _write_positions(row, first, count, axis, shape, origin, step):
         point += length
 
 
-@inlined()
+@kernel()
 def _elevate(feature, dim, sums, coordinate):
     """Add one scaled feature to the elevated coordinates of a block: E of Adams et al., column by column.
 
@@ -136,13 +136,13 @@ def _elevate(feature, dim, sums, coordinate):
         sums[p] += feature[p]
 
 
-@inlined()
+@kernel()
 def _copy(source, target):
     for p in range(BLOCK):
         target[p] = source[p]
 
 
-@inlined()
+@kernel()
 def _round(strides, offset, start):
     """Turn coordinates (d + 1, BLOCK) into offsets from the nearest multiples of d + 1, and start the walk there.
 
@@ -176,7 +176,7 @@ def _axis_bits(n_vertices):
     return mask
 
 
-@inlined()
+@kernel()
 def _sort_descending(strides, offset):
     """Sort the d + 1 offsets of each point, the largest first: odd-even transposition, all points side by side."""
     n_vertices = len(strides)
@@ -189,7 +189,7 @@ def _sort_descending(strides, offset):
                 offset[i * BLOCK + BLOCK + p] = min(a, b)
 
 
-@inlined()
+@kernel()
 def _weigh(strides, offset, weight):
     """Write barycentric weights (d + 1, BLOCK), in the order of the walk, from the sorted offsets.
 
@@ -205,7 +205,7 @@ def _weigh(strides, offset, weight):
             weight[r * BLOCK + p] = (offset[(d - r) * BLOCK + p] - offset[(d - r + 1) * BLOCK + p]) * inverse
 
 
-@inlined()
+@kernel()
 def _write_weights(strides, weight, weights, first, count):
     """Write the weights of a block point by point: (n_points, d + 1)."""
     for p in range(count):
@@ -213,7 +213,7 @@ def _write_weights(strides, weight, weights, first, count):
             weights[first + p, r] = weight[r * BLOCK + p]
 
 
-@inlined()
+@kernel()
 def _write_diagonal(strides, diagonal_terms, weight, sums, diagonal):
     """Write ``sum_{r, s} b_r b_s B_|r-s|`` of a block of points: the diagonal of slice, blur and splat.
 
@@ -230,7 +230,7 @@ def _write_diagonal(strides, diagonal_terms, weight, sums, diagonal):
         diagonal[p] = sums[p]
 
 
-@inlined()
+@kernel()
 def _walk(strides, steps_back, offset, start, keys):
     """Write the keys (d + 1, BLOCK) of the vertices of each simplex."""
     n_vertices = len(strides)
@@ -244,7 +244,7 @@ def _walk(strides, steps_back, offset, start, keys):
             keys[r * BLOCK + p] = key
 
 
-@inlined()
+@kernel()
 def _number_vertices(strides, keys, table, vertices, run_keys, n_keys):
     """Write the number of each vertex of a block within its run, and return how many the run has so far.
 
@@ -284,7 +284,7 @@ def _table_of_run(size_bits, run_keys, n_keys):
     return RunTable(table_keys, table_numbers, shift)
 
 
-@inlined()
+@kernel()
 def _steps_back(strides):
     """Return what a step against each axis adds to a key, and zeros up to the largest number of so many bits."""
     n_vertices = len(strides)
@@ -296,7 +296,7 @@ def _steps_back(strides):
     return steps
 
 
-@inlined()
+@kernel()
 def _write_feature(scales, features, first, count, dim, feature):
     """Write one feature of ``count`` points, times the scale of its dimension."""
     n_axes = features.shape.size

@@ -14,6 +14,8 @@ from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.core.typing import Signature
 
+from .watch import compiling
+
 # No GIL, so that a window stays alive; on disk, so that compiling is met once; numpy's division, as Python's check for
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
 # the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0. No
@@ -107,6 +109,12 @@ def reached_by_address(function: Callable[..., None], signature: Signature, **op
         made: CFunc = nb.cfunc(signature, cache=cache, **options)(function)
         return made
 
+    with compiling():
+        return _kept_on_disk(function, compiled)
+
+
+def _kept_on_disk(function: Callable[..., None], compiled: Callable[..., CFunc]) -> CFunc:
+    """Compile a function, or take it from the disk; keep it there where that can be written."""
     try:
         return compiled(cache=True)
     except NumbaError:

@@ -98,10 +98,9 @@ class Drag:
         frames, shown, took = self.frames, self.shown, time.perf_counter() - self.began
         # One value more, so that there always is something to come.
         self.control.value = 1.37 * self.start
-        rested = time.perf_counter()
-        wanted = widget.params
-        turn_until(lambda: self._is_exact(wanted))
-        exact = self.exact_at - rested
+        self.rested = time.perf_counter()
+        turn_until(self._is_exact)
+        exact = self.exact_at - self.rested
         turn_until(lambda: widget.session.idle)
         look.stop()
         widget.result_shown.disconnect(self._on_shown)
@@ -143,10 +142,10 @@ class Drag:
         self.frames += self.fresh
         self.fresh = False
 
-    def _is_exact(self, wanted: ndc.CRFParams) -> bool:
-        result = self.widget.last_result
-        preview = getattr(result.request, "preview", None)
-        return preview is None and result.request.params.kernels == wanted.kernels and self.exact_at > 0
+    def _is_exact(self) -> bool:
+        made, wanted = self.widget.last_result.request, self.widget.session.numbers
+        same = made.params.kernels == wanted.params.kernels and made.border == wanted.border
+        return same and self.exact_at > self.rested
 
 
 def turn_until(condition: Callable[[], bool]) -> None:

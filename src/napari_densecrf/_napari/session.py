@@ -25,6 +25,7 @@ from napari_densecrf.numbers import IN_INTENSITIES, IN_PIXELS, MORE_DIGITS, Numb
 
 from . import status
 from .contributions.recognised import as_labels, recognise
+from .display.preview import clear_preview, draw_preview
 from .display.result_layer import ResultLayers
 from .display.strokes import bind_keys
 from .problem import choices
@@ -36,6 +37,7 @@ from .problem.view import View, whole_slice
 from .recipes import project
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
+from .work.live import Live
 from .work.loop import Loop
 from .work.reading import read_strokes
 from .work.runner import Listener, Runner, Work
@@ -69,6 +71,7 @@ class Session:
     inputs_changed = Signal(object, description="What was understood: a `Problem` or a `Misfit`.")
     continued = Signal(str, list, description="A project goes on: its path, and sentences on what has changed.")
     result_written = Signal(Result)
+    previewed = Signal(Result, description="What is drawn until the exact result is there, or again in its place.")
     status_changed = Signal(Status)
     progressed = Signal(str, float, description="Stage and fraction of what runs.")
     busy_changed = Signal(bool, description="Whether something long enough to be cancelled runs.")
@@ -82,7 +85,11 @@ class Session:
         self.measured: Measured | None = None
         self.problem: Problem | None = None
         self.result: Result | None = None
+        # What is drawn in place of the result, until the exact one is there; it is written nowhere.
+        self.preview: Result | None = None
+        self._wait_for_exact: list[Callable[[], object]] = []
         self.engine = Engine()
+        self._live = Live(self.engine)
         self.results = ResultLayers(viewer)
         self.is_closed = False
         # Projects that were saved or continued here.
@@ -415,7 +422,7 @@ class Session:
                 self._submit(lambda: measure(problem, region, volume=volume), done=self._take_measured, long=False)
             elif self.chosen.live or forced:
                 self._continued = None
-                self._refine(self._completed(request))
+                self._refine(self._completed(request), live=not forced)
             elif not self.results.has(problem.image, request.region.index):
                 self._say_not_live(problem)
         except Misfit as misfit:
@@ -428,9 +435,11 @@ class Session:
         extent = [] if layer is None else [str(self.results.extent(layer))]
         self.set_status(replace(status.NOT_LIVE, words=" · ".join([status.NOT_LIVE.words, *extent])))
 
-    def _refine(self, request: Request) -> None:
+    def _refine(self, request: Request, *, live: bool = False) -> None:
         self._remarks.clear()
-        self._submit(lambda: self.engine.steps(request), done=self._take, subject=request.subject)
+        # A preview is drawn on a flat picture.
+        steps = self._live.steps if live and self.viewer.dims.ndisplay == 2 else self.engine.steps
+        self._submit(lambda: steps(request), done=self._take, subject=request.subject)
 
     def _submit(
         self,
@@ -459,6 +468,7 @@ class Session:
 
     def _stop(self) -> None:
         self._runner.cancel()
+        self._drop_preview()
         self.busy_changed.emit(False)
 
     # --- what comes back -------------------------------------------------------------------------------------------
@@ -467,6 +477,18 @@ class Session:
     def result_layer(self) -> Labels | None:
         """The layer of the result that was last written, if it is still there."""
         return None if self.result is None else self.results.of(self.result.request.problem.image)
+
+    @property
+    def shown(self) -> Result | None:
+        """What is seen: the result, or a preview of the next."""
+        return self.preview or self.result
+
+    def when_exact(self, action: Callable[[], object]) -> None:
+        """Do something with the result: at once, or where a preview is drawn, when its exact result is there."""
+        if self.preview is None:
+            action()
+        else:
+            self._wait_for_exact.append(action)
 
     @property
     def is_writing(self) -> bool:
@@ -489,9 +511,12 @@ class Session:
             self._fingerprints.add(self.results.fingerprints(layer), self.result)
 
     def _take(self, result: Result) -> None:
-        """Write a result, if its layers are still there."""
+        """Write a result, or draw a preview, if its layers are still there."""
         image = result.request.problem.image
         if not all(layer in self.viewer.layers for layer in layers_of(result.request.problem)):
+            return
+        if result.request.is_preview:
+            self._draw(result)
             return
         with self.writing():
             if self.result is not None and self.result.request.problem.image is not image:
@@ -499,12 +524,35 @@ class Session:
             painted = self.chosen.strokes
             made = provenance(result, None if painted is None else painted.name)
             extent = self.results.write(result, made, painted)
-            self.result = result
+            self.result, self.preview = result, None
             self._tidying.start()
             self.set_status(status.refined(result, self._remarks, extent))
             self.result_written.emit(result)
+        waiting, self._wait_for_exact = self._wait_for_exact, []
+        for action in waiting:
+            action()
+
+    def _draw(self, preview: Result) -> None:
+        layer = self.results.of(preview.request.problem.image)
+        if layer is not None:
+            draw_preview(layer, preview.request.region, preview.labels)
+            self.preview = preview
+            self._tidying.start()
+            self.set_status(status.preview(preview))
+            self.previewed.emit(preview)
+
+    def _drop_preview(self) -> None:
+        """Show the result again, where none will come in place of a preview."""
+        self._wait_for_exact.clear()
+        if self.preview is None:
+            return
+        self.preview, layer = None, self.result_layer
+        if layer is not None and self.result is not None:
+            clear_preview(layer)
+            self.previewed.emit(self.result)
 
     def _take_error(self, error: Exception) -> None:
+        self._drop_preview()
         self.busy_changed.emit(False)
         if isinstance(error, Misfit):
             self._say_misfit(error)

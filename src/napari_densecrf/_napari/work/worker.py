@@ -41,6 +41,7 @@ from napari_densecrf.params import CRFParams
 from .objects import ObjectWork
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
+from .source import Source, built_of
 from .stroke_maps import StrokeMaps
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
@@ -138,9 +139,14 @@ class _Kept:
     """A region that stays ready: what was read of it, and its refiner."""
 
     revision: Hashable
-    inputs: Inputs
+    source: Source
     refiner: Refiner
     is_judged: bool = False
+
+    @property
+    def inputs(self) -> Inputs:
+        """What was read."""
+        return self.source.inputs
 
 
 @dataclass
@@ -169,7 +175,8 @@ class Engine:
                 if step.refinement.n_missing and not kept.is_judged:
                     _judge(request, inputs)
                     kept.is_judged = True
-                yield Done(_result(request, inputs, step.refinement, started))
+                kept.source.built = built_of(request)
+                yield Done(result_of(request, inputs, step.refinement, started))
 
     def _object_steps(self, request: Request, started: float) -> Steps:
         inputs = read_all(request, self._stroke_maps, self._placed_maps)
@@ -180,7 +187,7 @@ class Engine:
             if step.refinement is None:
                 yield step
             else:
-                yield Done(_result_of_objects(request, inputs, step.refinement, started))
+                yield Done(result_of(request, inputs, step.refinement, started))
 
     def object_refiner(self, request: Request) -> ObjectRefiner:
         """Return a refiner of the objects of a request."""
@@ -189,6 +196,14 @@ class Engine:
     def inputs(self, request: Request) -> Inputs:
         """Return what the layers hold of the read region."""
         return self._ready(request).inputs
+
+    def source(self, request: Request) -> Source | None:
+        """Return what was read last for a request of the same subject, if it is still there."""
+        if request.problem.objects:
+            source = self.objects.source
+            return source if source is not None and source.subject == request.subject else None
+        kept = (kept.source for kept in reversed(self._kept.values()))
+        return next((source for source in kept if source.subject == request.subject), None)
 
     def _ready(self, request: Request) -> _Kept:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
@@ -201,7 +216,9 @@ class Engine:
             same = kept is not None and same_pixels(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
-            kept = _Kept(request.revision, replace(inputs, image=image), refiner)
+            built = kept.source.built if kept is not None and same else None
+            source = Source(request.subject, region, replace(inputs, image=image), request.strokes, built)
+            kept = _Kept(request.revision, source, refiner)
         self._kept[key] = kept
         self._forget()
         return kept
@@ -224,7 +241,16 @@ def read_all(request: Request, stroke_maps: StrokeMaps, placed_maps: PlacedMaps 
     return read(problem, region, placed_maps)
 
 
-def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:
+def result_of(
+    request: Request, inputs: Inputs, refinement: Refinement | ObjectRefinement, started: float
+) -> Result:
+    """Return what goes back to the window for a request that was started at such a `time.perf_counter`."""
+    if isinstance(refinement, ObjectRefinement):
+        return _result_of_objects(request, inputs, refinement, started)
+    return _result_of_classes(request, inputs, refinement, started)
+
+
+def _result_of_classes(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:
     inner = request.region.within(request.read)
     values = inputs.values.astype(inputs.dtype)
     classes = refinement.labels[inner]

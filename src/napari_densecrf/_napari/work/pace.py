@@ -1,0 +1,82 @@
+"""How fine a preview may be: what the last runs took, and what fits the time of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+# A preview takes no longer than this, so that with the window's own work some 15 a second are seen.
+FRAME_S = 0.05
+# Small slices are followed more closely: 25 a second.
+SMALL_FRAME_S = 0.035
+SMALL_PIXELS = 300_000
+# As long as nothing has been measured, so many pixels are tried.
+FIRST_PIXELS = 120_000
+# Where only runs that build nothing are known, one that builds takes so many times as long.
+BUILDING = 3.0
+# Of a change in speed at one size, the others are taken to have so much, as a power.
+SHARED = 0.5
+# A hand rests where no value comes for so long, or for this part of what the exact run takes.
+REST_S, REST_PART = 0.12, 0.25
+
+
+class Kind(Enum):
+    """What a run has to do."""
+
+    WEIGHTS = "weights"
+    SIGMAS = "sigmas"
+
+
+@dataclass
+class Pace:
+    """Remembers what runs took, by their kind and their number of pixels.
+
+    Sizes that have not been tried are taken to cost as much a pixel as the nearest that has. Where one size gets
+    faster or slower, as when other programs take the processor, all others are taken to as well, in part: a size that
+    was too slow in a busy moment is tried again later.
+    """
+
+    _known: dict[Kind, dict[int, float]] = field(default_factory=dict)
+
+    def note(self, kind: Kind, n_pixels: int, seconds: float) -> None:
+        """Take down what a run took."""
+        known = self._known.setdefault(kind, {})
+        before = known.get(n_pixels)
+        if before is not None:
+            factor = (seconds / before) ** SHARED
+            known.update({size: factor * value for size, value in known.items()})
+        known[n_pixels] = seconds
+
+    def expected(self, kind: Kind, n_pixels: int) -> float | None:
+        """Return how many seconds a run will take; None where nothing like it is known."""
+        known = self._known.get(kind)
+        if not known:
+            weights = self.expected(Kind.WEIGHTS, n_pixels) if kind is Kind.SIGMAS else None
+            return None if weights is None else BUILDING * weights
+        nearest = min(known, key=lambda size: abs(size - n_pixels))
+        return known[nearest] * n_pixels / nearest
+
+    def finest(self, kind: Kind, sizes: Sequence[int]) -> int:
+        """Return which of some numbers of pixels, the largest first, fits a frame: the last where none does."""
+        frame = frame_seconds(sizes[0])
+        for number, n_pixels in enumerate(sizes):
+            seconds = self.expected(kind, n_pixels)
+            if n_pixels <= FIRST_PIXELS if seconds is None else seconds <= frame:
+                return number
+        return len(sizes) - 1
+
+    def fits(self, kind: Kind, n_pixels: int) -> bool:
+        """Tell whether a run is known to fit a frame."""
+        seconds = self.expected(kind, n_pixels)
+        return seconds is not None and seconds <= frame_seconds(n_pixels)
+
+    def rest(self, kind: Kind, n_pixels: int) -> float:
+        """Return for how many seconds no value has to come before the exact run begins."""
+        seconds = self.expected(kind, n_pixels)
+        return REST_S if seconds is None else min(REST_S, REST_PART * seconds)
+
+
+def frame_seconds(n_pixels: int) -> float:
+    """Return the time of a frame for a slice of so many pixels."""
+    return SMALL_FRAME_S if n_pixels <= SMALL_PIXELS else FRAME_S

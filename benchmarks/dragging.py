@@ -71,6 +71,8 @@ class Drag:
         self.start = float(self.control.value)
         self.shown = self.frames = 0
         self.fresh = False
+        self.steps: list[int] = []
+        self.preview: Any = None
         self.turns: list[float] = []
         self.exact_at = 0.0
         self.clock = QElapsedTimer()
@@ -107,6 +109,7 @@ class Drag:
         widget.refined.disconnect(self._on_exact)
         canvas.events.draw.disconnect(self._on_draw)
         turns = np.array(self.turns)
+        full = widget.last_result
         figures = {
             "frames": frames / took,
             "results": shown / took,
@@ -114,7 +117,9 @@ class Drag:
             "p99": float(np.percentile(turns, 99)),
             "max": float(turns.max()),
             "exact": 1e3 * exact,
-            "full": widget.last_result.elapsed_ms,
+            "full": full.elapsed_ms,
+            "step": float(np.median(self.steps)),
+            "jump": jump(self.preview, full),
         }
         self.control.value = self.start
         turn_until(lambda: widget.session.idle)
@@ -131,9 +136,12 @@ class Drag:
         self.turns.append(max(0.0, now - self.looked - LOOK_MS))
         self.looked = now
 
-    def _on_shown(self, _: object) -> None:
+    def _on_shown(self, result: Any) -> None:
         self.shown += 1
         self.fresh = True
+        if result.request.is_preview:
+            self.preview = result
+        self.steps.append(result.request.region.step)
 
     def _on_exact(self, _: object) -> None:
         self.exact_at = time.perf_counter()
@@ -146,6 +154,16 @@ class Drag:
         made, wanted = self.widget.last_result.request, self.widget.session.numbers
         same = made.params.kernels == wanted.params.kernels and made.border == wanted.border
         return same and self.exact_at > self.rested
+
+
+def jump(preview: Any, exact: Any) -> float:
+    """Return the percentage of the pixels of a preview that are others in the exact result of the same numbers."""
+    if preview is None or preview.request.params != exact.request.params:
+        return 0.0
+    drawn, whole = preview.drawn, exact.request.region
+    y, x = ((mine[0] - all_[0]) // whole.step for mine, all_ in ((drawn.region.y, whole.y), (drawn.region.x, whole.x)))
+    there = exact.labels[y:, x:][: drawn.labels.shape[0], : drawn.labels.shape[1]]
+    return 100 * float(np.mean(drawn.labels != there))
 
 
 def turn_until(condition: Callable[[], bool]) -> None:
@@ -192,15 +210,16 @@ def main() -> None:
     chosen = parser.parse_args()
     usual = ["w1", "theta_alpha", "border"] if chosen.objects else ["w1", "theta_alpha", "theta_beta", "theta_gamma"]
     print(f"load {os.getloadavg()[0]:.1f}")
-    print("| size | slider | frames a s | results a s | turn p50 | p99 | max ms | to exact ms | full run ms |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| size | slider | frames a s | results a s | turn p50 | p99 | max ms | to exact ms | full run ms | 1 of n | jump % |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for size in chosen.sizes:
         viewer, widget = opened(size, objects=chosen.objects)
         for slider in chosen.sliders or usual:
             got = Drag(viewer, widget, SLIDERS[slider]).run(chosen.seconds)
             print(
                 f"| {size}^2 | {slider} | {got['frames']:.1f} | {got['results']:.1f} | {got['p50']:.0f} | "
-                f"{got['p99']:.0f} | {got['max']:.0f} | {got['exact']:.0f} | {got['full']:.0f} |",
+                f"{got['p99']:.0f} | {got['max']:.0f} | {got['exact']:.0f} | {got['full']:.0f} | "
+                f"{got['step']:.0f} | {got['jump']:.2f} |",
                 flush=True,
             )
         viewer.close()

@@ -534,8 +534,8 @@ class Session:
 
     def _draw(self, preview: Result) -> None:
         layer = self.results.of(preview.request.problem.image)
-        if layer is not None:
-            draw_preview(layer, preview.request.region, preview.labels)
+        if layer is not None and preview.drawn is not None:
+            draw_preview(layer, preview.drawn.region, preview.drawn.labels)
             self.preview = preview
             self._tidying.start()
             self.set_status(status.preview(preview))

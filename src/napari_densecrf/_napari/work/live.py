@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import FromStrokes, layers_of
-from napari_densecrf.crf.objects.refine import ObjectRefiner, ObjectStep
+from napari_densecrf.blank import named
+from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, ObjectStep
 from napari_densecrf.crf.probe import take_probe
 from napari_densecrf.crf.refine import Refiner, Step
 from napari_densecrf.crf.unary import InputWarning
@@ -23,8 +24,9 @@ from .pace import Kind, Pace
 from .preview import Cut, cuts
 from .reading import Inputs
 from .runner import Done, Found, Pause, Stage, Steps
+from .smoothed import repeated, smoothed_labels
 from .source import Source, built_of
-from .worker import Engine, result_of
+from .worker import Drawn, Engine, Result, result_of
 
 # Coarser and finer ones of what is shown; each is a part of the exact run's size.
 MAX_KEPT = 3
@@ -118,6 +120,7 @@ class Live:
         refinement, ready.built = last.refinement, built
         assert refinement is not None
         result = result_of(request, ready.inputs, refinement, started)
+        result = replace(result, drawn=_drawn(result, source.read.step))
         self.pace.note(kind, cut.n_pixels, time.perf_counter() - started)
         yield Found(result)
 
@@ -153,6 +156,23 @@ class Live:
         while len(self._ready) > MAX_KEPT:
             self._ready.popitem(last=False)
         return ready
+
+
+def _drawn(result: Result, step: int) -> Drawn:
+    """Return a preview's labels on the pixels of such a step."""
+    request, region = result.request, result.request.region
+    factor = region.step // step
+    fine = replace(region, step=step)
+    if factor == 1:
+        return Drawn(fine, result.labels)
+    refinement = result.refinement
+    if isinstance(refinement, ObjectRefinement) or refinement.n_missing:
+        return Drawn(fine, repeated(result.labels, factor, fine.shape))
+    marginals = refinement.marginals[:, *request.region.within(request.read)]
+    classes = smoothed_labels(marginals, factor, fine.shape)
+    values = result.inputs.values
+    as_they_are = values.tolist() == list(range(len(values)))
+    return Drawn(fine, classes.astype(result.labels.dtype) if as_they_are else named(classes, values.astype(result.labels.dtype)))
 
 
 def _is_of(ready: _Ready, made_of: tuple[NDArray[Any] | None, ...], strokes: NDArray[Any] | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,8 +16,14 @@ SMALL_PIXELS = 300_000
 FIRST_PIXELS = 120_000
 # Where only runs that build nothing are known, one that builds takes so many times as long.
 BUILDING = 3.0
-# Of a change in speed at one size, the others are taken to have so much, as a power.
-SHARED = 0.5
+# Of a run that was slower than the ones before, or faster, so much counts.
+SLOWER, FASTER = 0.3, 0.7
+# With each run of fewer pixels, so much stays of what more pixels once took.
+FORGETTING = 0.97
+# The part of a run that does not grow with its pixels, at most.
+FIXED_S = 0.005
+# How much longer than a frame the size may take that was the last.
+LOYALTY = 1.25
 # A hand rests where no value comes for so long, or for this part of what the exact run takes.
 REST_S, REST_PART = 0.12, 0.25
 
@@ -32,20 +39,23 @@ class Kind(Enum):
 class Pace:
     """Remembers what runs took, by their kind and their number of pixels.
 
-    Sizes that have not been tried are taken to cost as much a pixel as the nearest that has. Where one size gets
-    faster or slower, as when other programs take the processor, all others are taken to as well, in part: a size that
-    was too slow in a busy moment is tried again later.
+    Sizes that have not been tried are taken to cost as much a pixel as the nearest that has. What a size once took is
+    forgotten bit by bit while only smaller ones are run: one that was too slow in a busy moment is tried again.
     """
 
     _known: dict[Kind, dict[int, float]] = field(default_factory=dict)
+    _last: dict[Kind, int] = field(default_factory=dict)
 
     def note(self, kind: Kind, n_pixels: int, seconds: float) -> None:
         """Take down what a run took."""
         known = self._known.setdefault(kind, {})
         before = known.get(n_pixels)
         if before is not None:
-            factor = (seconds / before) ** SHARED
-            known.update({size: factor * value for size, value in known.items()})
+            part = SLOWER if seconds > before else FASTER
+            seconds = before + part * (seconds - before)
+        for size in known:
+            if size > n_pixels:
+                known[size] *= FORGETTING
         known[n_pixels] = seconds
 
     def expected(self, kind: Kind, n_pixels: int) -> float | None:
@@ -54,17 +64,23 @@ class Pace:
         if not known:
             weights = self.expected(Kind.WEIGHTS, n_pixels) if kind is Kind.SIGMAS else None
             return None if weights is None else BUILDING * weights
-        nearest = min(known, key=lambda size: abs(size - n_pixels))
-        return known[nearest] * n_pixels / nearest
+        nearest = min(known, key=lambda size: abs(math.log(size / n_pixels)))
+        fixed = min(FIXED_S, known[nearest])
+        return fixed + (known[nearest] - fixed) * n_pixels / nearest
 
     def finest(self, kind: Kind, sizes: Sequence[int]) -> int:
-        """Return which of some numbers of pixels, the largest first, fits a frame: the last where none does."""
+        """Return which of some numbers of pixels, the largest first, fits a frame: the last where none does.
+
+        The one that was returned last may take a little longer, so that it is not left for one slow run.
+        """
         frame = frame_seconds(sizes[0])
         for number, n_pixels in enumerate(sizes):
             seconds = self.expected(kind, n_pixels)
-            if n_pixels <= FIRST_PIXELS if seconds is None else seconds <= frame:
-                return number
-        return len(sizes) - 1
+            longest = LOYALTY * frame if n_pixels == self._last.get(kind) else frame
+            if n_pixels <= FIRST_PIXELS if seconds is None else seconds <= longest:
+                break
+        self._last[kind] = sizes[number]
+        return number
 
     def fits(self, kind: Kind, n_pixels: int) -> bool:
         """Tell whether a run is known to fit a frame."""

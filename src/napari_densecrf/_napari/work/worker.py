@@ -79,6 +79,8 @@ class Result:
     changes : (height, width) array, optional
         Which class became which: 0 where none did, else 1 + was * n_classes + is, both indices of classes. Of objects
         the classes are background and objects; from one object to another is from objects to objects.
+    drawn : Drawn, optional
+        With a preview alone.
     """
 
     request: Request
@@ -90,6 +92,22 @@ class Result:
     elapsed_ms: float
     confidence: NDArray[np.float16] | None = None
     changes: NDArray[Any] | None = None
+    drawn: Drawn | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """How the labels of a preview are drawn: on the pixels of the exact result.
+
+    Parameters
+    ----------
+    region : Region
+    labels : (height, width) array
+        The values of the result layer.
+    """
+
+    region: Region
+    labels: NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from napari_densecrf.crf.refine import Refiner, Step
 from napari_densecrf.crf.unary import InputWarning
 
 from .pace import Kind, Pace
-from .preview import Cut, cuts
+from .preview import Cut, cuts, thinned
 from .reading import Inputs
 from .runner import Done, Found, Pause, Stage, Steps
 from .smoothed import repeated, smoothed_labels
@@ -54,6 +54,7 @@ class Live:
     engine: Engine
     pace: Pace = field(default_factory=Pace)
     _of: Hashable = None
+    _thin: OrderedDict[int, tuple[Inputs, Inputs]] = field(default_factory=OrderedDict)
     _ready: OrderedDict[Hashable, _Ready] = field(default_factory=OrderedDict)
 
     def steps(self, request: Request) -> Steps:
@@ -78,6 +79,7 @@ class Live:
         if here != self._of:
             self._of, self.pace = here, Pace()
             self._ready.clear()
+            self._thin.clear()
 
     def _source(self, request: Request) -> Source | None:
         source = self.engine.source(request)
@@ -108,9 +110,9 @@ class Live:
                 yield step
 
     def _preview(self, cut: Cut, source: Source) -> Steps:
-        started = time.perf_counter()
         request = cut.request
         ready = self._made_ready(cut, source)
+        started = time.perf_counter()
         built = built_of(request)
         kind = Kind.WEIGHTS if ready.built == built else Kind.SIGMAS
         with warnings.catch_warnings():
@@ -124,6 +126,15 @@ class Live:
         self.pace.note(kind, cut.n_pixels, time.perf_counter() - started)
         yield Found(result)
 
+    def _thin_inputs(self, source: Source, factor: int) -> Inputs:
+        known = self._thin.pop(factor, None)
+        if known is None or known[0] is not source.inputs:
+            known = source.inputs, thinned(source.inputs, source.read, factor)
+        self._thin[factor] = known
+        while len(self._thin) > MAX_KEPT:
+            self._thin.popitem(last=False)
+        return known[1]
+
     def _made_ready(self, cut: Cut, source: Source) -> _Ready:
         """Return a refiner of the pixels of a preview, kept where it is of the same."""
         request, inputs = cut.request, source.inputs
@@ -133,7 +144,7 @@ class Live:
         made_of = (inputs.image, inputs.probabilities, inputs.objects)
         ready = self._ready.pop(key, None)
         if ready is None or ready.made_of[0] is not inputs.image or not _is_of(ready, made_of, strokes):
-            here = cut.of(inputs)
+            here = cut.of(self._thin_inputs(source, cut.factor))
             refiner: Refiner | ObjectRefiner
             if here.objects is not None:
                 refiner = ObjectRefiner(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.region import Region
@@ -18,6 +19,8 @@ FACTORS = (1, 2, 4, 8, 16)
 FEWEST_PIXELS = 3_000
 # Around what is shown, so many reaches are refined too: half of what an exact run needs.
 MARGIN_REACHES = 2.5
+# Around each sample, the image is averaged over so many pixels along each axis at most.
+MOST_AVERAGED = 4
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,37 @@ class Cut:
         """Pixels that are refined."""
         return self.request.read.n_pixels
 
-    def of(self, inputs: Inputs) -> Inputs:
-        """Cut the inputs of the preview out of what has been read; without copying."""
-        index = _index(self.request.read, self.source)
-        n_axes = len(index)
-        # The map's classes are first, the image's channels last.
-        classes = () if inputs.probabilities.ndim == n_axes else (slice(None),)
-        return replace(
-            inputs,
-            image=inputs.image[index],
-            probabilities=inputs.probabilities[(*classes, *index)] if inputs.objects is None else inputs.probabilities,
-            objects=None if inputs.objects is None else inputs.objects[index],
-        )
+    @property
+    def factor(self) -> int:
+        """Every so many pixels of what has been read are refined."""
+        return self.request.read.step // self.source.step
+
+    def of(self, thin: Inputs) -> Inputs:
+        """Cut the inputs of the preview out of what `thinned` gives for its factor; without copying."""
+        return _taken(thin, _index(self.request.read, self.source.coarser(self.factor)))
+
+
+def thinned(inputs: Inputs, source: Region, factor: int) -> Inputs:
+    """Return every so many pixels of what has been read.
+
+    The image is averaged around each sample: its noise would scatter the pixels over so many colours that a quarter of
+    them takes nearly as long as all. The map stays as noisy as it is for the exact run.
+    """
+    if factor == 1:
+        return inputs
+    index = _index(source.coarser(factor), source)
+    return replace(_taken(inputs, index), image=_averaged(inputs.image, index, factor))
+
+
+def _taken(inputs: Inputs, index: tuple[slice, ...]) -> Inputs:
+    # The map's classes are first, the image's channels last.
+    classes = () if inputs.probabilities.ndim == len(index) else (slice(None),)
+    return replace(
+        inputs,
+        image=inputs.image[index],
+        probabilities=inputs.probabilities[(*classes, *index)] if inputs.objects is None else inputs.probabilities,
+        objects=None if inputs.objects is None else inputs.objects[index],
+    )
 
 
 def cuts(request: Request, source: Region) -> list[Cut]:
@@ -79,8 +101,14 @@ def cuts(request: Request, source: Region) -> list[Cut]:
 def _margins(request: Request, step: int) -> tuple[int, int]:
     reaches = [kernel.position_sigma for kernel in request.params.kernels if kernel.weight > 0]
     reach = max((max(sigma) if isinstance(sigma, tuple) else sigma for sigma in reaches), default=0.0)
-    y, x = (int(MARGIN_REACHES * reach / (size * step)) + 1 for size in request.problem.spacing)
+    y, x = (_in_steps(int(MARGIN_REACHES * reach / (size * step)) + 1) for size in request.problem.spacing)
     return y, x
+
+
+def _in_steps(margin: int) -> int:
+    """Return a margin that is no smaller, and seldom another: so a slider of a reach seldom changes what is read."""
+    power = 1 << (margin - 1).bit_length()
+    return 3 * power // 4 if margin <= 3 * power // 4 else power
 
 
 def _index(part: Region, whole: Region) -> tuple[slice, ...]:
@@ -91,3 +119,36 @@ def _index(part: Region, whole: Region) -> tuple[slice, ...]:
         for (first, last), (start, _) in ((part.y, whole.y), (part.x, whole.x))
     ]
     return tuple(along) if whole.z is None else (slice(None), *along)
+
+
+def _averaged(image: NDArray[Any], index: tuple[slice, ...], factor: int) -> NDArray[Any]:
+    """Return the mean of some pixels around each sample; the sample alone where one of them is NaN."""
+    samples = image[index]
+    if image.dtype.kind not in "uif":
+        return samples
+    *before, y, x = index
+    n_rows, n_columns = samples.shape[len(before) : len(before) + 2]
+    ways = range(-(factor // 2), factor - factor // 2, max(1, factor // MOST_AVERAGED))
+    total = np.zeros(samples.shape, np.float32)
+    counts = np.zeros((n_rows, n_columns), np.float32)
+    for down in ways:
+        rows, to_rows = _moved(y, down, n_rows)
+        for right in ways:
+            columns, to_columns = _moved(x, right, n_columns)
+            part = image[(*before, rows, columns)]
+            to = (to_rows.start, to_rows.start + part.shape[len(before)])
+            too = (to_columns.start, to_columns.start + part.shape[len(before) + 1])
+            total[(*before, slice(*to), slice(*too))] += part
+            counts[slice(*to), slice(*too)] += 1
+    counts = counts.reshape(*counts.shape, *[1] * (samples.ndim - len(before) - 2))
+    mean: NDArray[Any] = total / counts
+    return np.where(np.isfinite(mean), mean, samples) if image.dtype.kind == "f" else mean
+
+
+def _moved(along: slice, way: int, count: int) -> tuple[slice, slice]:
+    """Return the slice of the pixels so far behind each sample, and of the samples that have one."""
+    first = along.start + way
+    # Only the first sample may have none before it.
+    left_out = 1 if first < 0 else 0
+    start = first + left_out * along.step
+    return slice(start, along.start + way + count * along.step, along.step), slice(left_out, count)

@@ -16,6 +16,7 @@ from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import FromStrokes, layers_of
 from napari_densecrf.blank import named
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, ObjectStep
+from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.crf.probe import take_probe
 from napari_densecrf.crf.refine import Refiner, Step
 from napari_densecrf.crf.unary import InputWarning
@@ -70,7 +71,7 @@ class Live:
         number = self.pace.finest(kind, [cut.n_pixels for cut in found])
         cut = found[number]
         yield from self._preview(cut, source)
-        yield Pause(self.pace.rest(kind, n_pixels) - (time.perf_counter() - asked))
+        yield Pause(self.pace.rest(kind, n_pixels, time.perf_counter() - asked))
         yield from self._exact(request, kind, cut)
 
     def _keep_pace(self, request: Request) -> None:
@@ -115,7 +116,8 @@ class Live:
         started = time.perf_counter()
         built = built_of(request)
         kind = Kind.WEIGHTS if ready.built == built else Kind.SIGMAS
-        with warnings.catch_warnings():
+        alone = self.pace.alone(kind, cut.n_pixels)
+        with warnings.catch_warnings(), threads_at_most(1 if alone else None):
             # What is wrong with the map is said of the exact result.
             warnings.simplefilter("ignore", InputWarning)
             *_, last = _steps(ready, request)
@@ -123,7 +125,9 @@ class Live:
         assert refinement is not None
         result = result_of(request, ready.inputs, refinement, started)
         result = replace(result, drawn=_drawn(result, source.read.step))
-        self.pace.note(kind, cut.n_pixels, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self.pace.note(kind, cut.n_pixels, seconds)
+        self.pace.note_threads(kind, cut.n_pixels, seconds, alone=alone)
         yield Found(result)
 
     def _thin_inputs(self, source: Source, factor: int) -> Inputs:

@@ -25,7 +25,13 @@ FIXED_S = 0.005
 # How much longer than a frame the size may take that was the last.
 LOYALTY = 1.25
 # A hand rests where no value comes for so long, or for this part of what the exact run takes.
-REST_S, REST_PART = 0.12, 0.25
+REST_S, REST_PART = 0.2, 0.25
+# After a preview at least so long, as the window may have been busy with the one before.
+LEAST_REST_S = 0.03
+# Every so many previews the other number of threads is tried.
+EVERY = 16
+# Fewer pixels than this are never worth a preview.
+QUICK_PIXELS = 65_536
 
 
 class Kind(Enum):
@@ -33,6 +39,14 @@ class Kind(Enum):
 
     WEIGHTS = "weights"
     SIGMAS = "sigmas"
+
+
+@dataclass
+class _Tried:
+    """What runs of one size took on one thread and on all, and how many there were."""
+
+    seconds: dict[bool, float] = field(default_factory=dict)
+    count: int = 0
 
 
 @dataclass
@@ -45,6 +59,25 @@ class Pace:
 
     _known: dict[Kind, dict[int, float]] = field(default_factory=dict)
     _last: dict[Kind, int] = field(default_factory=dict)
+    _tried: dict[tuple[Kind, int], _Tried] = field(default_factory=dict)
+
+    def alone(self, kind: Kind, n_pixels: int) -> bool:
+        """Return whether a preview is to run on one thread: where that was quicker, and now and then to see.
+
+        Where other programs want the cores, threads wait for each other longer than they compute.
+        """
+        tried = self._tried.setdefault((kind, n_pixels), _Tried())
+        tried.count += 1
+        quicker = tried.seconds.get(True, 0.0) < tried.seconds.get(False, 0.0)
+        if len(tried.seconds) < 2:
+            return False in tried.seconds
+        return not quicker if tried.count % EVERY == 0 else quicker
+
+    def note_threads(self, kind: Kind, n_pixels: int, seconds: float, *, alone: bool) -> None:
+        """Take down what a preview took on one thread, or on all."""
+        known = self._tried.setdefault((kind, n_pixels), _Tried()).seconds
+        before = known.get(alone, seconds)
+        known[alone] = before + (seconds - before) / 2
 
     def note(self, kind: Kind, n_pixels: int, seconds: float) -> None:
         """Take down what a run took."""
@@ -83,14 +116,17 @@ class Pace:
         return number
 
     def fits(self, kind: Kind, n_pixels: int) -> bool:
-        """Tell whether a run is known to fit a frame."""
+        """Tell whether a run is known to fit a frame, or small enough for it."""
+        if n_pixels <= QUICK_PIXELS:
+            return True
         seconds = self.expected(kind, n_pixels)
         return seconds is not None and seconds <= frame_seconds(n_pixels)
 
-    def rest(self, kind: Kind, n_pixels: int) -> float:
-        """Return for how many seconds no value has to come before the exact run begins."""
+    def rest(self, kind: Kind, n_pixels: int, passed: float) -> float:
+        """Return for how many seconds more no value has to come, before the exact run of so many pixels begins."""
         seconds = self.expected(kind, n_pixels)
-        return REST_S if seconds is None else min(REST_S, REST_PART * seconds)
+        whole = REST_S if seconds is None else min(REST_S, REST_PART * seconds)
+        return max(min(LEAST_REST_S, whole), whole - passed)
 
 
 def frame_seconds(n_pixels: int) -> float:

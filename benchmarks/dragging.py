@@ -16,8 +16,7 @@ from typing import Any
 import napari
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QElapsedTimer, Qt, QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QElapsedTimer, QEventLoop, Qt, QTimer
 from scipy import ndimage
 from skimage import data, measure
 
@@ -168,13 +167,14 @@ def jump(preview: Any, exact: Any) -> float:
 
 def turn_until(condition: Callable[[], bool]) -> None:
     """Let the window live until a condition holds."""
+    loop, timer = QEventLoop(), QTimer()
     until = time.perf_counter() + WAIT_S
-    while not condition():
-        QApplication.processEvents()
-        QApplication.sendPostedEvents()
-        time.sleep(0.0005)
-        if time.perf_counter() > until:
-            raise TimeoutError
+    timer.setInterval(LOOK_MS)
+    timer.timeout.connect(lambda: loop.quit() if condition() or time.perf_counter() > until else None)
+    timer.start()
+    loop.exec()
+    if not condition():
+        raise TimeoutError
 
 
 def opened(size: int, *, objects: bool) -> tuple[napari.Viewer, Any]:

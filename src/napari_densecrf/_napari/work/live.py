@@ -20,9 +20,10 @@ from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.crf.probe import take_probe
 from napari_densecrf.crf.refine import Refiner, Step
 from napari_densecrf.crf.unary import InputWarning
+from napari_densecrf.params import CRFParams
 
 from .pace import Kind, Pace
-from .preview import Cut, cuts, thinned
+from .preview import Cut, cuts, thinned, widened
 from .reading import Inputs
 from .runner import Done, Found, Pause, Stage, Steps
 from .smoothed import repeated, smoothed_labels
@@ -120,7 +121,7 @@ class Live:
         with warnings.catch_warnings(), threads_at_most(1 if alone else None):
             # What is wrong with the map is said of the exact result.
             warnings.simplefilter("ignore", InputWarning)
-            *_, last = _steps(ready, request)
+            *_, last = _steps(ready, request, widened(request.coupled(request.params), cut.factor))
         refinement, ready.built = last.refinement, built
         assert refinement is not None
         result = result_of(request, ready.inputs, refinement, started)
@@ -199,8 +200,7 @@ def _same(some: NDArray[Any] | None, others: NDArray[Any] | None) -> bool:
     return some is others or (some is not None and others is not None and np.array_equal(some, others))
 
 
-def _steps(ready: _Ready, request: Request) -> Iterator[Step] | Iterator[ObjectStep]:
+def _steps(ready: _Ready, request: Request, params: CRFParams) -> Iterator[Step] | Iterator[ObjectStep]:
     if isinstance(ready.refiner, ObjectRefiner):
-        return ready.refiner.steps(request.params, request.border)
-    params = request.coupled(request.params)
+        return ready.refiner.steps(params, request.border)
     return ready.refiner.steps(ready.inputs.probabilities, params, strokes=request.strokes)

@@ -210,7 +210,10 @@ def main() -> None:
     chosen = parser.parse_args()
     usual = ["w1", "theta_alpha", "border"] if chosen.objects else ["w1", "theta_alpha", "theta_beta", "theta_gamma"]
     print(f"load {os.getloadavg()[0]:.1f}")
-    print("| size | slider | frames a s | results a s | turn p50 | p99 | max ms | to exact ms | full run ms | 1 of n | jump % |")
+    print(
+        "| size | slider | frames a s | results a s | turn p50 | p99 | max ms | to exact ms | full run ms | 1 of n "
+        "| jump % |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for size in chosen.sizes:
         viewer, widget = opened(size, objects=chosen.objects)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ class Overlay:
         both = [[line + aside for line in self.lines], self.lines]
         points = np.concatenate([line for one in both for line in one])
         firsts = np.cumsum([0, *(len(line) for one in both for line in one)])
-        ends = [np.arange(first, last - 1) for first, last in zip(firsts[:-1], firsts[1:], strict=True)]
+        ends = [np.arange(first, last - 1) for first, last in pairwise(firsts)]
         pairs = np.concatenate(ends)[:, None] + np.arange(2)
         colours = np.repeat(np.array([DARK, LIGHT], np.float32), len(points) // 2, axis=0)
         with node.patiently():

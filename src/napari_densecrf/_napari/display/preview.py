@@ -63,9 +63,7 @@ def _placed(
     return values, (offsets[0], offsets[1])
 
 
-def _at_pixel(
-    values: NDArray[Any], axis: int, first: int, step: int, pixel: int
-) -> tuple[NDArray[Any], int]:
+def _at_pixel(values: NDArray[Any], axis: int, first: int, step: int, pixel: int) -> tuple[NDArray[Any], int]:
     """Return labels along an axis, repeated or left out to lie a pixel apart, and the number of the first pixel."""
     if step >= pixel:
         return values.repeat(step // pixel, axis=axis), first // pixel

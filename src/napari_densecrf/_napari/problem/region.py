@@ -72,10 +72,7 @@ class Region:
 
     def common(self, other: Region) -> Region:
         """Return what it has in common with another that it overlaps, along y and x; both begin on its pixels."""
-        y, x = (
-            (max(mine[0], its[0]), min(mine[1], its[1]))
-            for mine, its in ((self.y, other.y), (self.x, other.x))
-        )
+        y, x = ((max(mine[0], its[0]), min(mine[1], its[1])) for mine, its in ((self.y, other.y), (self.x, other.x)))
         return replace(self, y=y, x=x)
 
     def grown(self, margins: tuple[int, int], shape: tuple[int, ...]) -> Region:

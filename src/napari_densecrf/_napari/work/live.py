@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.understand import FromStrokes, layers_of
 from napari_densecrf.blank import named
-from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, ObjectStep
 from napari_densecrf.crf.numba.parallel import threads_at_most
+from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, ObjectStep
 from napari_densecrf.crf.probe import take_probe
 from napari_densecrf.crf.refine import Refiner, Step
 from napari_densecrf.crf.unary import InputWarning
@@ -188,7 +188,9 @@ def _drawn(result: Result, step: int) -> Drawn:
     classes = smoothed_labels(marginals, factor, fine.shape)
     values = result.inputs.values
     as_they_are = values.tolist() == list(range(len(values)))
-    return Drawn(fine, classes.astype(result.labels.dtype) if as_they_are else named(classes, values.astype(result.labels.dtype)))
+    return Drawn(
+        fine, classes.astype(result.labels.dtype) if as_they_are else named(classes, values.astype(result.labels.dtype))
+    )
 
 
 def _is_of(ready: _Ready, made_of: tuple[NDArray[Any] | None, ...], strokes: NDArray[Any] | None) -> bool:

@@ -50,9 +50,7 @@ class ObjectWork:
             self._refiner = ObjectRefiner(
                 image, objects, spacing=request.spacing, channel_axis=inputs.channel_axis, strokes=strokes
             )
-            self.source = Source(
-                request.subject, request.read, replace(inputs, image=image, objects=objects), strokes
-            )
+            self.source = Source(request.subject, request.read, replace(inputs, image=image, objects=objects), strokes)
         elif self.source is not None:
             self.source.subject = request.subject
         return self._refiner

@@ -27,7 +27,7 @@ LOYALTY = 1.25
 # A hand rests where no value comes for so long, or for this part of what the exact run takes.
 REST_S, REST_PART = 0.2, 0.25
 # After a preview at least so long, as the window may have been busy with the one before.
-LEAST_REST_S = 0.03
+LEAST_REST_S = 0.05
 # Every so many previews the other number of threads is tried.
 EVERY = 16
 # Fewer pixels than this are never worth a preview.
@@ -107,13 +107,16 @@ class Pace:
         The one that was returned last may take a little longer, so that it is not left for one slow run.
         """
         frame = frame_seconds(sizes[0])
-        for number, n_pixels in enumerate(sizes):
-            seconds = self.expected(kind, n_pixels)
-            longest = LOYALTY * frame if n_pixels == self._last.get(kind) else frame
-            if n_pixels <= FIRST_PIXELS if seconds is None else seconds <= longest:
-                break
+        fitting = (number for number, n_pixels in enumerate(sizes) if self._suits(kind, n_pixels, frame))
+        number = next(fitting, len(sizes) - 1)
         self._last[kind] = sizes[number]
         return number
+
+    def _suits(self, kind: Kind, n_pixels: int, frame: float) -> bool:
+        seconds = self.expected(kind, n_pixels)
+        if seconds is None:
+            return n_pixels <= FIRST_PIXELS
+        return seconds <= (LOYALTY * frame if n_pixels == self._last.get(kind) else frame)
 
     def fits(self, kind: Kind, n_pixels: int) -> bool:
         """Tell whether a run is known to fit a frame, or small enough for it."""

@@ -89,7 +89,7 @@ def cuts(request: Request, source: Region) -> list[Cut]:
     held = source.common(request.read)
     if held.common(shown) != replace(shown, z=held.z) or source.z != request.read.z:
         return []
-    found = []
+    found: list[Cut] = []
     for factor in FACTORS:
         part = replace(shown, z=request.read.z).coarser(factor)
         read = part.grown(_margins(request, part.step), request.problem.shape).common(held.coarser(factor))

@@ -13,9 +13,7 @@ from napari_densecrf.crf.numba.parallel import parallel_kernel
 SMALLEST = np.float32(1e-6)
 
 
-def smoothed_labels(
-    marginals: NDArray[np.float32], step: int, shape: tuple[int, int]
-) -> NDArray[np.unsignedinteger]:
+def smoothed_labels(marginals: NDArray[np.float32], step: int, shape: tuple[int, int]) -> NDArray[np.unsignedinteger]:
     """Return the most probable class between samples, where the logarithms of the probabilities are linear.
 
     Parameters

@@ -40,7 +40,5 @@ class Source:
 
 def built_of(request: Request) -> Hashable:
     """Return what a refiner has to build for a request: while this is the same, only weights have moved."""
-    sigmas = [
-        (kernel.position_sigma, kernel.intensity_sigma) for kernel in request.params.kernels if kernel.weight > 0
-    ]
+    sigmas = [(kernel.position_sigma, kernel.intensity_sigma) for kernel in request.params.kernels if kernel.weight > 0]
     return tuple(sigmas), request.time_sigma, request.border if request.problem.objects else None

@@ -41,6 +41,7 @@ from napari_densecrf.params import CRFParams
 from .objects import ObjectWork
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
+from .smoothed import smoothed_labels
 from .source import Source, built_of
 from .stroke_maps import StrokeMaps
 
@@ -264,9 +265,7 @@ def read_all(request: Request, stroke_maps: StrokeMaps, placed_maps: PlacedMaps 
     return read(problem, region, placed_maps)
 
 
-def result_of(
-    request: Request, inputs: Inputs, refinement: Refinement | ObjectRefinement, started: float
-) -> Result:
+def result_of(request: Request, inputs: Inputs, refinement: Refinement | ObjectRefinement, started: float) -> Result:
     """Return what goes back to the window for a request that was started at such a `time.perf_counter`."""
     if isinstance(refinement, ObjectRefinement):
         return _result_of_objects(request, inputs, refinement, started)
@@ -358,6 +357,7 @@ def warm_up(n_channels: int) -> Steps:
     yield Stage("preparing", 0.0)
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
+    smoothed_labels(probabilities, 2, (16, 16))
     yield Done(Refiner(pixels, channel_axis=-1).refine(probabilities, CRFParams()))
 
 

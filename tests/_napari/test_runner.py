@@ -179,7 +179,7 @@ def test_compiling_is_told_of_while_it_goes_on(runner, loop):
 
     runner.submit(work, Listener(got.append, progressed=lambda stage, fraction: said.append((stage, fraction))))
     loop.turn_until(lambda: got)
-    assert [stage.partition(": ")[2] for stage, _ in said] == ["step 3 of about 62", "step 4 of about 62"]
+    assert [stage.partition(": ")[2] for stage, _ in said] == ["step 3 of about 85", "step 4 of about 85"]
     assert all(0 < fraction < 0.1 for _, fraction in said)
 
 

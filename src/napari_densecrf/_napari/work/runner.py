@@ -20,8 +20,8 @@ PATIENCE = 0.1
 LONGEST_PATIENCE = 1.0
 # Compiling for so many seconds is told of: to take what is on disk takes less.
 NOTICED = 0.4
-# So many functions are compiled for the first image, and about so many for another kind of image.
-FIRST_FUNCTIONS, MORE_FUNCTIONS = 62, 35
+# At most about so many functions are compiled for the first image, and for another kind of image.
+FIRST_FUNCTIONS, MORE_FUNCTIONS = 85, 45
 
 
 class Working(Protocol):
@@ -227,9 +227,8 @@ class Runner:
         except Exception as error:
             self._tell(request, request.listener.failed, error, last=True)
             return
-        finally:
-            self._has_compiled = self._has_compiled or watch.seconds > NOTICED
         if result is not None:
+            self._has_compiled = self._has_compiled or watch.seconds > NOTICED
             self._tell(request, request.listener.done, result.result, last=True)
 
     def _follow(self, request: _Request) -> Done | None:

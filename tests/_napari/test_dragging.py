@@ -32,7 +32,7 @@ def previews(monkeypatch):
 
 @pytest.fixture
 def start(monkeypatch, previews):
-    monkeypatch.setattr(sessions, "warm_up", lambda n_channels: iter(()))
+    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
     made = []
 
     def start(*layers):

@@ -28,7 +28,7 @@ from napari_densecrf.params import CRFParams
 from . import status, words
 from .contributions.recognised import as_labels, recognise
 from .display.preview import clear_preview, draw_preview
-from .display.result_layer import ResultLayers, name_class_axis
+from .display.result_layer import ResultLayers, name_class_axis, prepare_drawing
 from .display.strokes import bind_keys
 from .problem import choices
 from .problem.extent import Extent
@@ -131,7 +131,7 @@ class Session:
         """Compile in the background, so that the first request has nothing to wait for; look at the layers."""
         n_channels = 3 if any(layer.rgb for layer in choices.images(self.viewer)) else 1
         self.set_status(status.PREPARING)
-        self._submit(lambda: warm_up(n_channels), done=lambda _: None)
+        self._submit(lambda: warm_up(n_channels, prepare_drawing), done=lambda _: None)
         self.layers_changed()
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from napari_densecrf.choose.objects import (
 from napari_densecrf.choose.start import first_params
 from napari_densecrf.choose.suggest import WEAK
 from napari_densecrf.crf.grid import robust_range
-from napari_densecrf.crf.numba.watch import seconds_compiling
+from napari_densecrf.crf.numba.watch import kernel_is_ready, seconds_compiling
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
 from napari_densecrf.crf.refine import Refinement, Refiner
 from napari_densecrf.crf.unary import InputWarning
@@ -364,9 +364,11 @@ def _refiner(request: Request, inputs: Inputs) -> Refiner:
     )
 
 
-def warm_up(n_channels: int) -> Steps:
-    """Compile what images of so many channels need, on a few pixels."""
+def warm_up(n_channels: int, prepare_drawing: Callable[[], None]) -> Steps:
+    """Compile what drawing and images of so many channels need, on a few pixels."""
     yield Stage("preparing", 0.0)
+    prepare_drawing()
+    kernel_is_ready()
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
     smoothed_labels(probabilities, 2, (16, 16))

@@ -27,7 +27,7 @@ from .preview import Cut, cuts, thinned, widened
 from .reading import Inputs
 from .runner import Done, Found, Pause, Stage, Steps
 from .smoothed import repeated, smoothed_labels
-from .source import Source, built_of
+from .source import Source, built_of, numbers_of
 from .worker import Drawn, Engine, Result, result_of
 
 # Coarser and finer ones of what is shown; each is a part of the exact run's size.
@@ -66,7 +66,8 @@ class Live:
         source = self._source(request)
         kind, n_pixels = self._kind(request, source), request.read.n_pixels
         found = cuts(request, source.read) if source is not None else []
-        if source is None or not found or self.pace.fits(kind, n_pixels):
+        same = source is not None and source.done == numbers_of(request) and _same(source.strokes, request.strokes)
+        if source is None or not found or same or self.pace.fits(kind, n_pixels):
             yield from self._exact(request, kind, None)
             return
         number = self.pace.finest(kind, [cut.n_pixels for cut in found])

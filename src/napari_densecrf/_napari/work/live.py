@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from .smoothed import repeated, smoothed_labels
 from .source import Source, built_of, numbers_of
 from .worker import Drawn, Engine, Result, result_of
 
-# Coarser and finer ones of what is shown; each is a part of the exact run's size.
+# Sizes whose pixels stay ready: a preview goes from one to the next and back.
 MAX_KEPT = 3
 
 
@@ -72,7 +73,9 @@ class Live:
             return
         number = self.pace.finest(kind, [cut.n_pixels for cut in found])
         cut = found[number]
-        yield from self._preview(cut, source)
+        # As where no object is in view: what is wrong is said of the exact run.
+        with suppress(ValueError, MemoryError):
+            yield Found(self._preview(cut, source))
         yield Pause(self.pace.rest(kind, n_pixels, time.perf_counter() - asked))
         yield from self._exact(request, kind, cut)
 
@@ -112,7 +115,8 @@ class Live:
             else:
                 yield step
 
-    def _preview(self, cut: Cut, source: Source) -> Steps:
+    def _preview(self, cut: Cut, source: Source) -> Result:
+        """Refine the pixels of a preview."""
         request = cut.request
         ready = self._made_ready(cut, source)
         started = time.perf_counter()
@@ -130,9 +134,10 @@ class Live:
         seconds = time.perf_counter() - started
         self.pace.note(kind, cut.n_pixels, seconds)
         self.pace.note_threads(kind, cut.n_pixels, seconds, alone=alone)
-        yield Found(result)
+        return result
 
     def _thin_inputs(self, source: Source, factor: int) -> Inputs:
+        """Return every so many pixels of what has been read, kept while that is the same."""
         known = self._thin.pop(factor, None)
         if known is None or known[0] is not source.inputs:
             known = source.inputs, thinned(source.inputs, source.read, factor)

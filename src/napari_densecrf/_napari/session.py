@@ -1,8 +1,9 @@
 """What stands between the controls and the work: choices and numbers go in, results come out. No Qt.
 
 A change goes this way: a control calls `choose` or `set_numbers`; `_ask`, once in a turn of the event loop, has
-`problem/request.py: resolve` make a frozen `Request`; the `Runner`'s thread has `work/worker.py: Engine.steps` do it;
-`_take` writes its `Result` and emits `result_written`.
+`problem/request.py: resolve` make a frozen `Request`; the `Runner`'s thread has `work/live.py: Live.steps` do it, with a
+preview first where the exact run takes longer than a frame; `_take` draws that and emits `previewed`, then writes the
+exact `Result` and emits `result_written`.
 """
 
 from __future__ import annotations
@@ -577,6 +578,7 @@ class Session:
             action()
 
     def _draw(self, preview: Result) -> None:
+        """Draw a preview over the result, whose data stay as they are."""
         layer = self.results.of(preview.request.problem.image)
         if layer is not None and preview.drawn is not None:
             draw_preview(layer, preview.drawn.region, preview.drawn.labels)

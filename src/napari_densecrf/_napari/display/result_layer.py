@@ -311,7 +311,7 @@ def colours_of(layer: Labels, values: Any) -> NDArray[np.float32]:
         colormap = deepcopy(colormap)
         colormap.use_selection = False
     given = np.asarray(values)
-    if given.size and 0 <= given.min() and given.max() < 256:
+    if given.size and given.min() >= 0 and given.max() < 256:
         # napari compiles a mapping for each type: that of the result is there already.
         given = given.astype(np.uint8)
     return np.asarray(colormap.map(given), np.float32).reshape(-1, 4)

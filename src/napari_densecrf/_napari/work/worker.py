@@ -44,7 +44,7 @@ from .outlines import border_lengths
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .smoothed import smoothed_labels
-from .source import Source, built_of
+from .source import Source
 from .stroke_maps import StrokeMaps
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
@@ -199,7 +199,7 @@ class Engine:
                 if step.refinement.n_missing and not kept.is_judged:
                     _judge(request, inputs)
                     kept.is_judged = True
-                kept.source.built = built_of(request)
+                kept.source.note(request)
                 yield Done(result_of(request, inputs, step.refinement, started))
 
     def _object_steps(self, request: Request, started: float) -> Steps:
@@ -245,8 +245,9 @@ class Engine:
                 inputs = kept.inputs
             else:
                 inputs = replace(inputs, image=image)
-            built = kept.source.built if kept is not None and same else None
-            source = Source(request.subject, region, inputs, request.strokes, built)
+            source = Source(request.subject, region, inputs, request.strokes)
+            if kept is not None and same:
+                source.built, source.done = kept.source.built, kept.source.done
             kept = _Kept(request.revision, source, refiner)
         self._kept[key] = kept
         self._forget()

@@ -1,7 +1,7 @@
 """What stands between the controls and the work: choices and numbers go in, results come out. No Qt.
 
 A change goes this way: a control calls `choose` or `set_numbers`; `_ask`, once in a turn of the event loop, has
-`problem/request.py: resolve` make a frozen `Request`; the `Runner`'s thread has `work/live.py: Live.steps` do it, with a
+`problem/request.py: resolve` make a frozen `Request`; the `Runner`'s thread has `work/live.py: Live.steps` do it, a
 preview first where the exact run takes longer than a frame; `_take` draws that and emits `previewed`, then writes the
 exact `Result` and emits `result_written`.
 """

@@ -64,7 +64,7 @@ lint: $(VENV)/installed
 
 # The site, in site/; a warning is an error.
 docs: $(VENV)/installed
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(VENV)/installed
 	$(BIN)/mkdocs serve

@@ -5,9 +5,9 @@ python benchmarks/annotation.py [FOLDER ...] [--figure FILE]
 Folders hold image.tif and labels.tif (classes), or image.tif and objects.tif (taken as foreground and background), or
 folders of these. Without a folder: images that are made of scikit-image's, whose truth is known by construction.
 
-The annotator is simulated. A first stroke in each class, then one after the other a stroke in the largest region where the
-result that is shown is wrong: at the place of the region that lies deepest in it, 3 pixels wide, of up to 12 pixels, never
-over the border of its class. Each way of working sees its own result, so the strokes differ after the first ones.
+The annotator is simulated. A first stroke in each class, then one after the other a stroke in the largest region where
+the result that is shown is wrong: at the place that lies deepest in it, 3 pixels wide, up to 12 pixels long, never over
+the border of its class. Each way of working sees its own result, so the strokes differ after the first ones.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def first_strokes(truth: NDArray) -> NDArray[np.intp]:
 
 
 def largest_wrong(truth: NDArray, labels: NDArray) -> tuple[int, int] | None:
-    """Return the deepest place of the largest connected part of one true class that is wrong; None where all are small."""
+    """Return the deepest place of the largest part of a true class that is wrong; None where all are small."""
     best, most = None, FEWEST_WRONG
     for label in range(int(truth.max()) + 1):
         parts, n_parts = ndi.label((labels != label) & (truth == label))
@@ -302,7 +302,7 @@ def strokes_until(values: list[float], goal: float) -> int | None:
 def print_tables(curves: dict[str, dict[str, list[float]]], most: int) -> None:
     """Print the mean IoU after some strokes, and strokes until a goal."""
     n_items = len(next(iter(curves.values())))
-    steps = [n for n in (6, 9, 12, 20, 30, 40) if n <= most]
+    steps = [n for n in (6, 12, 20, 30, 40) if n <= most]
     print(f"\n{n_items} images\n")
     head = [f"IoU after {n}" for n in steps] + [f"strokes to {goal} (reached)" for goal in GOALS]
     print("| way | " + " | ".join(head) + " |\n" + "|---" * (len(head) + 1) + "|")

@@ -49,13 +49,12 @@ class Annotation(Walk):
 def main(folder: Path) -> None:
     """Begin, two strokes, six strokes."""
     walk = Annotation(folder)
-    print([layer.name for layer in walk.viewer.layers], walk.viewer.layers[0].data.shape)
     walk.picture("begin")
     walk.widget.paint_strokes.changed.emit(True)
     walk.widget.strokes.value.brush_size = 9
-    walk.painted([(60, 80, 1), (330, 330, 2)])
+    walk.painted([(200, 200, 1), (374, 427, 2)])
     walk.picture("two")
-    walk.painted([(600, 80, 1), (120, 480, 1), (250, 250, 2), (420, 300, 2)])
+    walk.painted([(374, 335, 1), (470, 427, 1), (325, 420, 2), (418, 440, 2)])
     walk.picture("six", "Correct")
     walk.viewer.close()
 

@@ -43,9 +43,7 @@ class Film:
     @staticmethod
     def _handle(slider: Any, window: Any) -> QPoint:
         """Return where the handle of a slider is in the window."""
-        native = next(
-            child for child in slider.native.findChildren(object) if type(child).__name__.endswith("Slider")
-        )
+        native = next(child for child in slider.native.findChildren(object) if type(child).__name__.endswith("Slider"))
         share = (native.value() - native.minimum()) / (native.maximum() - native.minimum())
         inner = QPoint(round(6 + share * (native.width() - 12)), native.height() // 2)
         return native.mapTo(window, inner)

@@ -27,6 +27,8 @@ LINKS = {
     "CHANGELOG.md": "changelog.md",
     "README.md": "index.md",
 }
+# A letter with a prime: as a superscript the prime would be a dot.
+PRIMED = re.compile(r"<msup><mi>(\w)</mi><m[io]>(?:&#x0?2032;|\u2032)</m[io]></msup>")
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
 
 
@@ -69,4 +71,4 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def formula(latex: str, display: str) -> str:
     """Return a formula as MathML."""
-    return convert(unescape(latex).strip(), display=display)
+    return PRIMED.sub(r"<mi>\1&#x2032;</mi>", convert(unescape(latex).strip(), display=display))

@@ -233,7 +233,7 @@ def draw_bitmap(path: Path) -> None:
     touched, busy = np.zeros(page + 2 * margin, np.uint64), np.zeros(6, np.bool_)
     vertex_bitmap.mark(found.run_keys, counts, first - 64 * margin, touched, busy)
     bits, filled, ranks = np.zeros(page, np.uint64), np.empty(1, np.bool_), np.empty(page, np.uint32)
-    vertex_bitmap.add_ring(steps, touched, busy, margin, bits, filled)
+    vertex_bitmap.add_ring(filled.size, steps, touched, busy, margin, bits, filled)
     n_vertices = vertex_bitmap.rank(bits, filled, ranks)
 
     def spread_out(words: np.ndarray) -> np.ndarray:

@@ -24,13 +24,13 @@ VALUES_A_RUN = 2048
 
 
 # Loops run over whole slices: of an index that may be negative, as Numba sees it, LLVM makes no plain vector load.
-@kernel()
+@inlined()
 def _scale(target, factors):
     for k in range(target.size):
         target[k] *= factors[k]
 
 
-@kernel()
+@inlined()
 def _set_scaled(target, source, factor):
     for k in range(target.size):
         target[k] = factor * source[k]
@@ -43,7 +43,7 @@ def add_scaled(target, source, factor):
         target[k] += factor * source[k]
 
 
-@kernel()
+@inlined()
 def _add_four_scaled(target, sources, factors):
     """Add four rows at once, so that the target is read and written once for them."""
     a, b, c, d = sources
@@ -74,13 +74,13 @@ def _add_lines(lines, first, last, centre, taps, inverse_root, left, right, targ
         add_scaled(target, lines[other, left:right], taps[abs(other - centre)] * inverse_root[other])
 
 
-@kernel()
+@inlined()
 def _add_pair(out, left, right, weight):
     for k in range(out.size):
         out[k] += weight * (left[k] + right[k])
 
 
-@kernel()
+@inlined()
 def _add_four_pairs(out, lefts, rights, weights):
     """Add four taps on both sides at once, so that ``out`` is read and written once for them."""
     a, b, c, d = lefts
@@ -90,7 +90,7 @@ def _add_four_pairs(out, lefts, rights, weights):
         out[k] += near + weights[2] * (c[k] + g[k]) + weights[3] * (d[k] + h[k])
 
 
-@kernel()
+@inlined()
 def _convolve_row(taps, row, n_channels, out):
     """Convolve one row, padded with zeros by the taps' reach on both sides, into ``out`` (n_values,)."""
     size = out.size
@@ -119,7 +119,7 @@ def _convolve_row(taps, row, n_channels, out):
         _add_pair(out, row[left : left + size], row[right : right + size], taps[other])
 
 
-@kernel()
+@inlined()
 def _normalise_row(line_root, inverse_root_x, weight, values, out):
     """Scale a convolved row by ``1 / sqrt(n_i)`` and subtract ``k~(i, i) values_i``, as the sum is over j != i."""
     for k in range(out.size):
@@ -159,7 +159,7 @@ class OnGrid(NamedTuple):
     diagonal_x: NDArray[np.float32]
 
 
-@kernel()
+@inlined()
 def smooth_part(grid, source, line, first, last, values, row, out):
     """Write ``weight * sum_{j != i} k~(i, j) values_j`` for the pixels ``first`` to ``last`` of a line.
 
@@ -192,7 +192,7 @@ def smooth_part(grid, source, line, first, last, values, row, out):
     _normalise_row(line_root, grid.inverse_root_x[first * n_channels : last * n_channels], grid.weight, values, out)
 
 
-@kernel()
+@inlined()
 def total_of_part(grid, line, first, total):
     """Write ``weight * sum_{j != i} k~(i, j)`` for the pixels of a line from ``first`` on."""
     z, y = line // grid.height, line % grid.height
@@ -222,7 +222,7 @@ def _convolve_planes(given, run):
     _convolve_run(taps, inverse_root, values, size * run // n_runs, size * (run + 1) // n_runs, out)
 
 
-@kernel()
+@inlined()
 def _add(target, source):
     for k in range(target.size):
         target[k] += source[k]

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined, kernel
-from napari_densecrf.crf.numba.separate import separate_kernel
+from napari_densecrf.crf.numba.separate import SeparateKernel, separate_kernel
 from napari_densecrf.crf.numba.simd import (
     FOUR,
+    ONE,
     SIXTEEN,
     TWO,
+    lanes_of,
     larger,
     largest_of,
     load,
@@ -151,7 +153,7 @@ class Hearing(NamedTuple):
     report: NDArray[np.float64]
 
 
-@kernel()
+@inlined()
 def _messages_of_one(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Do what `_messages_of_several` does for two labels: all arrays are (n_points,), one vector loop."""
     couple, offset = compatibility.coupling[0, 0], compatibility.offsets[0]
@@ -179,7 +181,7 @@ def _receive(lanes, here, there, lattice_weight, diagonal, received, marginals, 
     return sum_of(shared)
 
 
-@kernel()
+@inlined()
 def _add_to_point(lanes, here, there, rest, messages):
     for k in range(here, there, len(lanes)):
         store(messages, k, plus(load(lanes, messages, k), spread(lanes, rest)))
@@ -193,7 +195,7 @@ def _dot(a, b):
     return total
 
 
-@kernel()
+@inlined()
 def _couple(lanes, here, there, compatibility, total, messages, differences):
     """Write ``K a(l) + sum_l' C(l, l') M(l')`` of a point."""
     offsets = compatibility.offsets
@@ -206,7 +208,7 @@ def _couple(lanes, here, there, compatibility, total, messages, differences):
         store(differences, c, difference)
 
 
-@kernel()
+@inlined()
 def _messages_of_several(lanes, compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Add what the lattice sent, turn messages into ``e_L - e_l``; return ``1/2 sum_i sum_l Q_i(l) e_i(l)``.
 
@@ -228,10 +230,7 @@ def _messages_of_several(lanes, compatibility, lattice_weight, diagonal, receive
     differences = np.empty(n_channels, np.float32)
     for p in range(n_points):
         here, there = p * n_channels, (p + 1) * n_channels
-        if len(lanes) == 4 and n_channels % 16 == 0:
-            shared = _receive(SIXTEEN, here, there, lattice_weight, diagonal[p], received, marginals, messages)
-        else:
-            shared = _receive(lanes, here, there, lattice_weight, diagonal[p], received, marginals, messages)
+        shared = _receive(lanes, here, there, lattice_weight, diagonal[p], received, marginals, messages)
         if compatibility.potts:
             # e_L - e_l = M(l) + sum_l' M(l') - K, and e_L = sum_l' M(l').
             of_last += shared
@@ -245,7 +244,7 @@ def _messages_of_several(lanes, compatibility, lattice_weight, diagonal, receive
     return 0.5 * (of_last + np.float64(costs) - np.float64(_dot(marginals, messages)))
 
 
-@kernel()
+@inlined()
 def _damp(damping, kept, differences):
     """Mix the natural parameters, flat: both hold psi_L - psi_l, so mixing what is added to it is enough."""
     for k in range(differences.size):
@@ -254,7 +253,7 @@ def _damp(damping, kept, differences):
         differences[k] = mixed
 
 
-@kernel()
+@inlined()
 def _sum_of_logs(factors):
     """Return the sum of the logs of (n,) float32 from 1 to 2: of products of sixteen, as a log costs many products."""
     size = factors.size // 16
@@ -269,7 +268,7 @@ def _sum_of_logs(factors):
     return total
 
 
-@kernel()
+@inlined()
 def _sigmoid(unary, differences, marginals, factors):
     """Do what `_softmax` does for two labels, all arrays (n_points,); ``factors`` is scratch.
 
@@ -296,7 +295,7 @@ def _exponentials(flat):
         flat[k] = expf(flat[k])
 
 
-@kernel()
+@inlined()
 def _normalisers(largest, rests, energy):
     """Return the energy less ``log (1 + sum exp z)`` of each point, from its largest z and its sum relative to that."""
     for p in range(largest.size):
@@ -305,7 +304,7 @@ def _normalisers(largest, rests, energy):
     return energy
 
 
-@kernel()
+@inlined()
 def _add_up(unary, differences, z):
     """Write ``z = psi_L - psi_l + e_L - e_l``, flat; tell whether any is too large for exp in a sum."""
     excess = np.int32(0)
@@ -316,7 +315,7 @@ def _add_up(unary, differences, z):
     return excess != 0
 
 
-@kernel()
+@inlined()
 def _lower(lanes, n_channels, z, largest, rests):
     """Take the largest z of each point, or the last label's 0, off all of them; write it, and what is left of the 0."""
     for p in range(largest.size):
@@ -330,7 +329,7 @@ def _lower(lanes, n_channels, z, largest, rests):
             store(z, k, plus(load(lanes, z, k), spread(lanes, rests[p])))
 
 
-@kernel()
+@inlined()
 def _sum_of_point(lanes, here, there, z):
     total = spread(lanes, np.float32(0.0))
     for k in range(here, there, len(lanes)):
@@ -338,7 +337,7 @@ def _sum_of_point(lanes, here, there, z):
     return sum_of(total)
 
 
-@kernel()
+@inlined()
 def _scale_point(lanes, here, there, factor, z, marginals):
     for k in range(here, there, len(lanes)):
         store(marginals, k, times(load(lanes, z, k), spread(lanes, factor)))
@@ -354,7 +353,7 @@ def _divide(lanes, n_channels, exponentials, rests, marginals):
         _scale_point(lanes, here, there, np.float32(1.0) / total, exponentials, marginals)
 
 
-@kernel()
+@inlined()
 def _softmax(lanes, n_channels, unary, differences, marginals, z):
     """Write ``Q = exp z / (1 + sum exp z)``, ``z = psi_L - psi_l + e_L - e_l``; return its own energy.
 
@@ -371,10 +370,7 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
         _lower(lanes, n_channels, z, largest, rests)
         _exponentials(rests)
     _exponentials(z)
-    if len(lanes) == 4 and n_channels % 16 == 0:
-        _divide(SIXTEEN, n_channels, z, rests, marginals)
-    else:
-        _divide(lanes, n_channels, z, rests, marginals)
+    _divide(lanes, n_channels, z, rests, marginals)
     gained = np.float32(0.0)
     if relative:
         for p in range(n_points):
@@ -386,28 +382,23 @@ def _softmax(lanes, n_channels, unary, differences, marginals, z):
     return np.float64(_normalisers(largest, rests, gained))
 
 
-@inlined()
-def _differences(compatibility, lattice_weight, diagonal, received, total, marginals, messages):
+@kernel()
+def _differences(lanes, compatibility, lattice_weight, diagonal, received, total, marginals, messages):
     """Choose between `_messages_of_one` and the vectors of `_messages_of_several`; arrays are flat."""
-    n_channels = messages.size // total.size
-    if n_channels == 1:
+    if len(lanes) == 1:
         return _messages_of_one(compatibility, lattice_weight, diagonal, received, total, marginals, messages)
-    if n_channels == 2:
-        return _messages_of_several(TWO, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
-    return _messages_of_several(FOUR, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
-
-
-@inlined()
-def _marginals(n_channels, unary, differences, marginals, z):
-    """Choose between `_sigmoid` and the vectors of `_softmax`."""
-    if n_channels == 1:
-        return _sigmoid(unary, differences, marginals, z)
-    if n_channels == 2:
-        return _softmax(TWO, n_channels, unary, differences, marginals, z)
-    return _softmax(FOUR, n_channels, unary, differences, marginals, z)
+    return _messages_of_several(lanes, compatibility, lattice_weight, diagonal, received, total, marginals, messages)
 
 
 @kernel()
+def _marginals(lanes, n_channels, unary, differences, marginals, z):
+    """Choose between `_sigmoid` and the vectors of `_softmax`."""
+    if len(lanes) == 1:
+        return _sigmoid(unary, differences, marginals, z)
+    return _softmax(lanes, n_channels, unary, differences, marginals, z)
+
+
+@inlined()
 def _largest_change(old, new):
     """Return the largest ``|new - old|``, flat: compared as integers, whose order is that of floats without a sign."""
     most = np.int32(0)
@@ -417,7 +408,7 @@ def _largest_change(old, new):
 
 
 @inlined()
-def _listen(heard, differences):
+def _listen(lanes, heard, differences):
     """Write ``e_L - e_l`` of the part, flat, before damping; return half of ``sum_i sum_l Q_i(l) e_i(l)``."""
     pixels, grid, part, scratch = heard.pixels, heard.grid, heard.part, heard.scratch
     first, last, n_channels = part.first, part.last, pixels.n_channels
@@ -435,25 +426,55 @@ def _listen(heard, differences):
     if pixels.messages.size:
         add_scaled(differences, pixels.messages[first * n_channels : last * n_channels], np.float32(1.0))
     diagonal = heard.diagonal[first:last]
-    return _differences(heard.compatibility, heard.lattice_weight, diagonal, received, total, old, differences)
+    return _differences(lanes, heard.compatibility, heard.lattice_weight, diagonal, received, total, old, differences)
 
 
-@separate_kernel()
-def update_part(given):
+@inlined()
+def _update_part(lanes, heard):
     """Do one pass over a part of a line, `Hearing`: write its new marginals, and add to the report."""
-    heard = arguments_of(given)
     pixels, report = heard.pixels, heard.report
     begin, end = heard.part.first * pixels.n_channels, heard.part.last * pixels.n_channels
     differences, z = heard.scratch.differences[: end - begin], heard.scratch.z[: end - begin]
     if heard.task == START:
         differences[:] = np.float32(0.0)
     else:
-        report[PAIRWISE] += _listen(heard, differences)
+        report[PAIRWISE] += _listen(lanes, heard, differences)
         if heard.task == MEASURE:
             return
         if pixels.damping > 0:
             _damp(pixels.damping, pixels.kept[begin:end], differences)
     new = pixels.new[begin:end]
-    report[OTHER] += _marginals(pixels.n_channels, pixels.unary[begin:end], differences, new, z)
+    report[OTHER] += _marginals(lanes, pixels.n_channels, pixels.unary[begin:end], differences, new, z)
     if heard.task == UPDATE:
         report[CHANGE] = max(report[CHANGE], np.float64(_largest_change(pixels.old[begin:end], new)))
+
+
+@separate_kernel()
+def _of_two_labels(given):
+    _update_part(ONE, arguments_of(given))
+
+
+@separate_kernel()
+def _of_three_labels(given):
+    _update_part(TWO, arguments_of(given))
+
+
+@separate_kernel()
+def _of_several_labels(given):
+    _update_part(FOUR, arguments_of(given))
+
+
+@separate_kernel()
+def _of_many_labels(given):
+    _update_part(SIXTEEN, arguments_of(given))
+
+
+_UPDATE_PART = {ONE: _of_two_labels, TWO: _of_three_labels, FOUR: _of_several_labels, SIXTEEN: _of_many_labels}
+
+
+def update_part(n_channels: int) -> SeparateKernel:
+    """Return what does one pass over a part of a line, `Hearing`, with so many channels.
+
+    It writes the new marginals, and adds to the report. For each width of vectors it is compiled when it is needed.
+    """
+    return _UPDATE_PART[lanes_of(n_channels)]

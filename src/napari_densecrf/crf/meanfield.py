@@ -14,7 +14,7 @@ For Potts a = -1 and C = 1 + identity: the label's own message and the sum of al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.memory import whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
+from napari_densecrf.crf.numba.simd import lanes_of
 from napari_densecrf.params import CRFParams
 
 from .grid_gaussian import GridGaussian, no_kernel_on_grid
@@ -48,16 +49,52 @@ class MeanFieldState:
         Updates done.
     marginals : (n_points, n_channels) float32
         Of all labels but the last; channels past those are 0. The iteration after the next writes into the same array.
-    free_energy : (iteration + 1,) float64
-        F(Q) from the start on; the last waits for the next state, and is NaN until the end.
+    free_energy : (n_iterations + 1,) float64
+        F(Q) from the start on; NaN where it is not known yet. What Q sends is known one update late.
     largest_change : (n_iterations,) float32
         The most that any probability but the last label's has changed in each update; NaN for those to come.
+    beginning : Beginning
+        Where the iterations began.
     """
 
     iteration: int
     marginals: NDArray[np.float32]
     free_energy: NDArray[np.float64]
     largest_change: NDArray[np.float32]
+    beginning: Beginning
+    _last_energy: Callable[[], float] | None = None
+
+    def whole_free_energy(self) -> NDArray[np.float64]:
+        """Return the free energies with the last, which takes as long as another update. Of the last state only."""
+        assert self._last_energy is not None
+        energies = self.free_energy.copy()
+        energies[-1] = self._last_energy()
+        return energies
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """What no weight and no number of iterations changes, for the next refinement of the same map.
+
+    Parameters
+    ----------
+    unary : Unary
+    lattice : Lattice or _NoLattice
+        That works inside the update.
+    marginals : (n_points, n_channels) float32
+        softmax(-psi). Nobody writes there any more.
+    vertex_values : float32
+        These marginals, splatted and blurred.
+    """
+
+    unary: Unary
+    lattice: Lattice | _NoLattice
+    marginals: NDArray[np.float32]
+    vertex_values: NDArray[np.float32]
+
+    def is_of(self, unary: Unary, lattice: Lattice | _NoLattice) -> bool:
+        """Tell whether this is where these begin."""
+        return self.unary is unary and self.lattice is lattice
 
 
 @inlined()
@@ -205,8 +242,8 @@ class MeanField:
         self._set_lattice(on_lattice, n_points, n_dims)
         self._set_grid(on_grid, n_channels)
         self.messages = whole_empty((n_points, n_channels), np.float32) if self.others else _NO_MESSAGES
-        self.marginals = whole_empty((n_points, n_channels), np.float32)
-        self.spare = whole_empty((n_points, n_channels), np.float32)
+        self.marginals = self.spare = whole_empty((n_points, n_channels), np.float32)
+        self._beginning: Beginning | None = None
         self.kept = np.zeros((n_points, n_channels), np.float32) if params.damping else _NO_MESSAGES
         self.slots = self.lattice.empty_slots(n_channels)
         self.vertex_values = self.lattice.empty_values(n_channels)
@@ -233,9 +270,20 @@ class MeanField:
             weight, self.grid = pair
             self.on_grid = self.grid.on_grid(weight, n_channels)
 
-    def start(self) -> None:
-        """Set Q to softmax(-psi), whose unary energy and entropy are equal."""
-        self._pass(START, self.spare, self.marginals)
+    def start(self, beginning: Beginning | None = None) -> Beginning:
+        """Set Q to softmax(-psi), whose unary energy and entropy are equal; return what it began with.
+
+        Nothing is done where ``beginning`` is of the same energies and the same lattice.
+        """
+        if beginning is None or not beginning.is_of(self.unary, self.lattice):
+            self._pass(START, self.spare, self.marginals)
+            values = self.lattice.empty_values(self.marginals.shape[1])
+            beginning = Beginning(
+                self.unary, self.lattice, self.marginals, self.lattice.gather_and_blur(self.slots, values)
+            )
+            self.spare = whole_empty(self.marginals.shape, np.float32)
+        self._beginning, self.marginals = beginning, beginning.marginals
+        return beginning
 
     def update(self) -> tuple[float, float, float]:
         """Update Q, and report on it.
@@ -250,13 +298,19 @@ class MeanField:
             The most that any probability but the last label's has changed.
         """
         report = self._pass(UPDATE, self.marginals, self.spare)
-        self.marginals, self.spare = self.spare, self.marginals
+        old, self.marginals = self.marginals, self.spare
+        at_beginning = self._beginning is not None and old is self._beginning.marginals
+        self.spare = whole_empty(old.shape, np.float32) if at_beginning else old
         pairwise, other, _ = report.sum(axis=0)
         return float(pairwise), float(other) + self.unary.last_energy, float(report[:, CHANGE].max())
 
+    def forget_spare(self) -> None:
+        """Give back what only another update would need."""
+        self.spare = self.marginals
+
     def pairwise_energy(self) -> float:
         """Return the pairwise energy of the present Q."""
-        return float(self._pass(MEASURE, self.marginals, self.spare)[:, PAIRWISE].sum())
+        return float(self._pass(MEASURE, self.marginals, self.marginals)[:, PAIRWISE].sum())
 
     def _receive_from_others(self) -> None:
         """Set the messages to what all kernels send that do not work inside the update."""
@@ -270,7 +324,10 @@ class MeanField:
         if task != START:
             if self.others:
                 self._receive_from_others()
-            vertex_values = self.lattice.gather_and_blur(self.slots, self.vertex_values)
+            if self._beginning is not None and old is self._beginning.marginals:
+                vertex_values = self._beginning.vertex_values
+            else:
+                vertex_values = self.lattice.gather_and_blur(self.slots, self.vertex_values)
             if self.grid:
                 old_along_z = self.grid.along_z(old.reshape(self.grid.shape[0] * self.grid.shape[1], -1))
         pixels = Pixels(
@@ -293,17 +350,23 @@ class MeanField:
         )
         runs = self.lattice.runs
         report = np.empty((len(runs.run_slots) - 1, 3))
+        update_part_of_these = update_part(pixels.n_channels)
         while True:
-            known = update_part.known
-            update = Pass(self.lattice.corners, runs, on_lattice, self.on_grid, self.compatibility, pixels, known, task)
+            known = update_part_of_these.known
+            common = (runs, on_lattice, self.on_grid, self.compatibility, pixels, known, task)
+            update = Pass(lanes_of(pixels.n_channels), self.lattice.corners, *common)
             update_runs(len(report), update, report)
             if report[0, CHANGE] != NOT_COMPILED:
                 return report
-            update_part.compile_for(sample_of_hearing(update))
+            update_part_of_these.compile_for(sample_of_hearing(update))
 
 
 def iterate(
-    unary: Unary, terms: Sequence[tuple[float, PairwiseTerm]], params: CRFParams, n_dims: int
+    unary: Unary,
+    terms: Sequence[tuple[float, PairwiseTerm]],
+    params: CRFParams,
+    n_dims: int,
+    beginning: Beginning | None = None,
 ) -> Iterator[MeanFieldState]:
     """Yield the state after the start and after each update.
 
@@ -315,6 +378,8 @@ def iterate(
         For compatibility, damping and the number of iterations.
     n_dims : int
         Of features: axes and channels.
+    beginning : Beginning, optional
+        Of the states of another call.
 
     Notes
     -----
@@ -324,12 +389,14 @@ def iterate(
     solver = MeanField(unary, terms, params, n_dims)
     trace = np.full(params.n_iterations + 1, np.nan)
     changes = np.full(params.n_iterations, np.nan, np.float32)
-    solver.start()
+    beginning = solver.start(beginning)
     others = 0.0
     for iteration in range(params.n_iterations):
-        yield MeanFieldState(iteration, solver.marginals, trace, changes)
+        yield MeanFieldState(iteration, solver.marginals, trace, changes, beginning)
         pairwise, of_new, changes[iteration] = solver.update()
         trace[iteration] = pairwise + others
         others = of_new
-    trace[params.n_iterations] = solver.pairwise_energy() + others
-    yield MeanFieldState(params.n_iterations, solver.marginals, trace, changes)
+    solver.forget_spare()
+    yield MeanFieldState(
+        params.n_iterations, solver.marginals, trace, changes, beginning, lambda: solver.pairwise_energy() + others
+    )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +18,11 @@ from napari_densecrf.params import CRFParams, PairwiseKernel
 
 from .grid import Grid, from_image, intensity_sigmas
 from .grid_gaussian import GridGaussian, MaskedGridGaussian
-from .meanfield import compatibility_arrays, iterate, most_probable
+from .last_map import LastMap
+from .meanfield import MeanFieldState, compatibility_arrays, iterate, most_probable
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .probe import Probe, take_probe
-from .unary import InputWarning, check_values, favoured, unary_energies
+from .unary import InputWarning, Unary, check_values, favoured, unary_energies
 
 # What a term is built from: everything of its kernel but the weight.
 _Sigmas = tuple[object, object]
@@ -35,20 +37,30 @@ class Refinement:
     params : CRFParams
     spacing : tuple of float
         Size of a pixel along each spatial axis.
-    free_energy : (n_iterations + 1,) float64
-        F(Q) before the first update and after each; see docs/model.md.
     largest_change : (n_iterations,) float32
         0..1: the most that each update has changed any probability but the last label's.
     """
 
     params: CRFParams
     spacing: tuple[float, ...]
-    free_energy: NDArray[np.float64]
     largest_change: NDArray[np.float32]
+    _last: MeanFieldState = field(repr=False)
     _shape: tuple[int, ...] = field(repr=False)
-    _kept: NDArray[np.float32] = field(repr=False)  # (n_points, n_channels), see MeanFieldState
     _n_labels: int = field(repr=False)
     _valid: NDArray[np.bool_] | None = field(repr=False, default=None)  # (n_points,)
+
+    @cached_property
+    def free_energy(self) -> NDArray[np.float64]:
+        """(n_iterations + 1,) float64: F(Q) before the first update and after each; see docs/model.md.
+
+        The last is measured when this is read for the first time, which takes as long as an update.
+        """
+        return self._last.whole_free_energy()
+
+    @property
+    def _kept(self) -> NDArray[np.float32]:
+        """(n_points, n_channels), see MeanFieldState."""
+        return self._last.marginals
 
     @cached_property
     def labels(self) -> NDArray[np.unsignedinteger]:
@@ -229,6 +241,8 @@ class Refiner:
             check_missing(array, channel_axis, "the image has")
         probe = take_probe(array, channel_axis) if probe is None else probe
         self.terms = Terms(grid, intensities, probe, self._valid)
+        self._was_used = False
+        self._last: LastMap | None = None
 
     def refine(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Refinement:
         """Refine a probability map.
@@ -265,11 +279,7 @@ class Refiner:
 
         Parameters and errors are those of `refine`; only the last step has a refinement.
         """
-        array = as_array(probabilities)
-        if not self._is_part:
-            check_values(array, self.grid)
-        unary = unary_energies(array, self.grid, strokes, self._valid, is_part=self._is_part)
-        unary = favoured(unary, params.label_bias)
+        unary = self._energies(as_array(probabilities), strokes, params.label_bias)
         self.terms.forget_other_pixels(unary.valid)
         if unary.valid is not None and not self._is_part:
             _say_missing(unary.valid)
@@ -283,23 +293,32 @@ class Refiner:
         self.terms.forget_others(params)
         terms = [(kernel.weight, self.terms[kernel]) for kernel in active]
         n_dims = len(self.grid.shape) + self.terms.intensities.shape[1]
-        for state in iterate(unary, terms, params, n_dims):
+        states = iterate(unary, terms, params, n_dims, None if self._last is None else self._last.beginning)
+        for state in states:
+            if self._last is not None:
+                self._last.beginning = state.beginning
             done = len(active) + state.iteration
             if state.iteration < params.n_iterations:
                 yield Step(f"iteration {state.iteration + 1} of {params.n_iterations}", done / n_steps)
             else:
-                grid = self.grid
-                result = Refinement(
-                    params,
-                    grid.spacing,
-                    state.free_energy,
-                    state.largest_change,
-                    grid.shape,
-                    state.marginals,
-                    unary.n_labels,
-                    unary.valid,
-                )
+                spacing, shape = self.grid.spacing, self.grid.shape
+                changes = state.largest_change
+                result = Refinement(params, spacing, changes, state, shape, unary.n_labels, unary.valid)
                 yield Step("done", 1.0, result)
+
+    def _energies(
+        self, probabilities: NDArray[Any], strokes: ArrayLike | None, label_bias: tuple[float, ...] | None
+    ) -> Unary:
+        """Return the unary energies; those of last time where the map is the same."""
+        if self._last is not None and self._last.is_of(probabilities, strokes):
+            return self._last.favoured(label_bias)
+        if not self._is_part:
+            check_values(probabilities, self.grid)
+        unary = unary_energies(probabilities, self.grid, strokes, self._valid, is_part=self._is_part)
+        # From the second map on: who refines only once pays nothing for a next time.
+        self._last = LastMap.of(probabilities, strokes, unary) if self._was_used else None
+        self._was_used = True
+        return favoured(unary, label_bias) if self._last is None else self._last.favoured(label_bias)
 
     @property
     def lattices(self) -> tuple[Lattice, ...]:

@@ -62,12 +62,19 @@ class Unary:
     n_labels : int
     valid : (n_points,) bool, optional
         Pixels that have a value; None = all.
+    mended : bool
+        Whether the map was no map of probabilities everywhere, of which a warning has told.
     """
 
     differences: NDArray[np.float32]
     last_energy: float
     n_labels: int
     valid: NDArray[np.bool_] | None = None
+    mended: bool = False
+
+    def copied(self) -> Unary:
+        """Return the same energies in an array of their own."""
+        return replace(self, differences=self.differences.copy())
 
 
 def probabilities_from_labels(
@@ -236,7 +243,7 @@ def unary_energies(
         _differences(n_blocks, planes, np.float32(SMALLEST_PROBABILITY), differences, last_energies, counts)
         valid = known if valid is None else np.logical_and(valid, known)
     _complain(planes, zero_sum, off_sum)
-    unary = Unary(differences, float(last_energies.sum()), n_labels, valid)
+    unary = Unary(differences, float(last_energies.sum()), n_labels, valid, bool(bad or zero_sum or off_sum))
     given = None if strokes is None else stroke_classes(strokes, grid, n_labels)
     if valid is not None:
         # Of the last label for good: no message is sent for it, as those of the others tell all.
@@ -309,7 +316,7 @@ def _axis_hint(shape: tuple[int, ...], grid: Grid) -> str:
     return ""
 
 
-@kernel()
+@inlined()
 def _add_plane(plane, sums, wrong):
     """Add one label's probabilities to the sums, and note where they are none."""
     for k in range(plane.size):

@@ -21,7 +21,7 @@ from napari_densecrf.crf.lattice.filtering import (
     splat_points,
 )
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import inlined, kernel
+from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.separate import call_separate
 
@@ -61,6 +61,8 @@ class Pass(NamedTuple):
 
     Parameters
     ----------
+    lanes : tuple
+        Of `simd.lanes_of`, for the channels.
     corners : (0, 1, ..., d)
         Whether or not there is a lattice.
     runs : Runs
@@ -72,11 +74,12 @@ class Pass(NamedTuple):
     pixels : Pixels
         Its new marginals are written.
     known : (n, 2) int64
-        ``update_part.known``.
+        Of the `update_part` for these lanes.
     task : int
         START: set the new marginals to softmax(-psi) and splat them; UPDATE; MEASURE: write only the pairwise energy.
     """
 
+    lanes: tuple[int, ...]
     corners: tuple[int, ...]
     runs: Runs
     lattice: OnLattice
@@ -95,7 +98,7 @@ def _pass_over_part(update, blurred, part, scratch, slots, report):
     simplices = simplices_of(update.corners, update.runs, part.first, part.last)
     if update.task != START:
         if slots.size:
-            slice_points(simplices, n_channels, blurred, scratch.received[: end - begin])
+            slice_points(update.lanes, simplices, n_channels, blurred, scratch.received[: end - begin])
         else:
             scratch.received[: end - begin] = np.float32(0.0)
     heard = Hearing(
@@ -112,10 +115,10 @@ def _pass_over_part(update, blurred, part, scratch, slots, report):
     if not call_separate(update.known, heard):
         report[CHANGE] = NOT_COMPILED
     if update.task != MEASURE and slots.size:
-        splat_points(simplices, n_channels, pixels.new[begin:end], slots)
+        splat_points(update.lanes, simplices, n_channels, pixels.new[begin:end], slots)
 
 
-@kernel()
+@inlined()
 def pixels_a_part(n_channels):
     """Return how many pixels the longest part of a line has."""
     return max(1, min(BLOCK, VALUES_A_PART // n_channels))
@@ -141,7 +144,9 @@ def _update_run(update, run, report):
     slots = update.lattice.slots[first_slot * n_channels : last_slot * n_channels]
     blurred = np.empty(slots.size, np.float32)
     if update.task != START:
-        read_slots(runs.slot_vertices[first_slot:last_slot], n_channels, update.lattice.vertex_values, blurred)
+        read_slots(
+            update.lanes, runs.slot_vertices[first_slot:last_slot], n_channels, update.lattice.vertex_values, blurred
+        )
     slots[:] = np.float32(0.0)
     report[:] = 0.0
     length = pixels_a_part(n_channels)

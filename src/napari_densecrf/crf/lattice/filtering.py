@@ -4,8 +4,9 @@ Points come in runs, fixed stretches of them in their order. A run splats into s
 that it touches, so that no two threads write to one place. Then each vertex sums its slots in their order, so that the
 result does not depend on the number of threads.
 
-All values have their channels innermost, as many as `simd.padded` gives: one channel is plain scalar code, two are a
-vector, more go through vectors of sixteen where that divides them, else of four.
+All values have their channels innermost, as many as `simd.padded` gives. Kernels get the ``lanes`` for them, of
+`simd.lanes_of`: one channel is plain scalar code, more go through vectors. ``len(lanes)`` of an argument is a constant
+for Numba, which leaves out the other branch while compiling.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
-from napari_densecrf.crf.numba.simd import FOUR, ONE, SIXTEEN, TWO, load, plus, prefetch, spread, store, times
+from napari_densecrf.crf.numba.simd import lanes_of, load, plus, prefetch, spread, store, times
 
 # Vertices that a thread gathers or blurs at once.
 VERTICES_A_RUN = 2048
@@ -111,20 +112,16 @@ def _splat_lanes(lanes, simplices, n_channels, values, slots):
 
 
 @kernel()
-def splat_points(simplices, n_channels, values, slots):
+def splat_points(lanes, simplices, n_channels, values, slots):
     """Add values (n * n_channels,) to the slots of their run, flat too: slots += S values."""
-    if n_channels == 1:
+    if len(lanes) == 1:
         vertices, weights = simplices.vertices, simplices.weights
         for p in range(len(vertices)):
             value = values[p]
             for r in range(len(simplices.corners)):
                 slots[vertices[p, r]] += weights[p, r] * value
-    elif n_channels == 2:
-        _splat_lanes(TWO, simplices, n_channels, values, slots)
-    elif n_channels % 16 == 0:
-        _splat_lanes(SIXTEEN, simplices, n_channels, values, slots)
     else:
-        _splat_lanes(FOUR, simplices, n_channels, values, slots)
+        _splat_lanes(lanes, simplices, n_channels, values, slots)
 
 
 @kernel()
@@ -150,9 +147,9 @@ def _slice_lanes(lanes, simplices, n_channels, slots, values):
 
 
 @kernel()
-def slice_points(simplices, n_channels, slots, values):
+def slice_points(lanes, simplices, n_channels, slots, values):
     """Write values (n * n_channels,) from the slots of their run, flat too: values = S^T slots."""
-    if n_channels == 1:
+    if len(lanes) == 1:
         vertices, weights = simplices.vertices, simplices.weights
         for p in range(len(vertices)):
             total = np.float32(0.0)
@@ -160,30 +157,21 @@ def slice_points(simplices, n_channels, slots, values):
             for r in range(len(simplices.corners)):
                 total += weights[p, r] * slots[vertices[p, r]]
             values[p] = total
-    elif n_channels == 2:
-        _slice_lanes(TWO, simplices, n_channels, slots, values)
-    elif n_channels % 16 == 0:
-        _slice_lanes(SIXTEEN, simplices, n_channels, slots, values)
     else:
-        _slice_lanes(FOUR, simplices, n_channels, slots, values)
+        _slice_lanes(lanes, simplices, n_channels, slots, values)
 
 
 @kernel()
-def read_slots(slot_vertices, n_channels, vertex_values, slots):
+def read_slots(lanes, slot_vertices, n_channels, vertex_values, slots):
     """Copy the values of a run's vertices into its slots, both flat."""
-    if n_channels == 1:
+    if len(lanes) == 1:
         for k in range(slot_vertices.size):
             slots[k] = vertex_values[slot_vertices[k]]
-    elif n_channels % 4 == 0:
-        for k in range(slot_vertices.size):
-            there = np.int64(slot_vertices[k]) * n_channels
-            for c in range(0, n_channels, 4):
-                store(slots, k * n_channels + c, load(FOUR, vertex_values, there + c))
     else:
         for k in range(slot_vertices.size):
             there = np.int64(slot_vertices[k]) * n_channels
-            for c in range(n_channels):
-                slots[k * n_channels + c] = vertex_values[there + c]
+            for c in range(0, n_channels, len(lanes)):
+                store(slots, k * n_channels + c, load(lanes, vertex_values, there + c))
 
 
 @kernel()
@@ -193,40 +181,40 @@ def part_of_run(run, length, size):
 
 
 @inlined()
-def _splat_run(corners, runs, run, values, slots):
+def _splat_run(lanes, corners, runs, run, values, slots):
     first, last = part_of_run(run, runs.points_a_run, len(runs.vertices))
     n_channels = values.shape[1]
     slots[:] = np.float32(0.0)
     here = values[first:last].reshape((last - first) * n_channels)
-    splat_points(simplices_of(corners, runs, first, last), n_channels, here, slots.reshape(slots.size))
+    splat_points(lanes, simplices_of(corners, runs, first, last), n_channels, here, slots.reshape(slots.size))
 
 
 @inlined()
-def _slice_run(corners, runs, run, vertex_values, values):
+def _slice_run(lanes, corners, runs, run, vertex_values, values):
     first, last = part_of_run(run, runs.points_a_run, len(runs.vertices))
     slot_vertices = runs.slot_vertices[runs.run_slots[run] : runs.run_slots[run + 1]]
     n_channels = values.shape[1]
     slots = np.empty(slot_vertices.size * n_channels, np.float32)
-    read_slots(slot_vertices, n_channels, vertex_values.reshape(vertex_values.size), slots)
+    read_slots(lanes, slot_vertices, n_channels, vertex_values.reshape(vertex_values.size), slots)
     here = values[first:last].reshape((last - first) * n_channels)
-    slice_points(simplices_of(corners, runs, first, last), n_channels, slots, here)
+    slice_points(lanes, simplices_of(corners, runs, first, last), n_channels, slots, here)
 
 
 @parallel_kernel()
 def splat_runs(given, run):
     """Write a run's slots of (n_slots, n_channels) = S values (n_points, n_channels)."""
-    corners, runs, values, slots = arguments_of(given)
-    _splat_run(corners, runs, run, values, slots[runs.run_slots[run] : runs.run_slots[run + 1]])
+    lanes, corners, runs, values, slots = arguments_of(given)
+    _splat_run(lanes, corners, runs, run, values, slots[runs.run_slots[run] : runs.run_slots[run + 1]])
 
 
 @parallel_kernel()
 def slice_runs(given, run):
     """Write a run's values (n_points, n_channels) = S^T of those of the vertices, (n_vertices + 1, n_channels)."""
-    corners, runs, vertex_values, values = arguments_of(given)
-    _slice_run(corners, runs, run, vertex_values, values)
+    lanes, corners, runs, vertex_values, values = arguments_of(given)
+    _slice_run(lanes, corners, runs, run, vertex_values, values)
 
 
-@kernel()
+@inlined()
 def _blur_one(up, down, side, source, here, target):
     """Do what `blur_axis` does for one channel and the vertices of ``up``, whose values are ``here``.
 
@@ -249,20 +237,16 @@ def _blur_lanes(lanes, up, down, vertices, side, n_channels, source, target):
             store(target, here + c, plus(load(lanes, source, here + c), times(sides, beside)))
 
 
-@inlined()
-def blur_axis(up, down, first, last, side, source, target):
+@kernel()
+def blur_axis(lanes, up, down, first, last, side, source, target):
     """Blur vertices ``first`` to ``last`` along one axis: v + side * (v one step up + v one step down)."""
     n_channels = source.shape[1]
     flat_source = source.reshape(source.size)
     flat_target = target.reshape(target.size)
-    if n_channels == 1:
+    if len(lanes) == 1:
         _blur_one(up[first:last], down[first:last], side, flat_source, flat_source[first:last], flat_target[first:last])
-    elif n_channels == 2:
-        _blur_lanes(TWO, up, down, (first, last), side, n_channels, flat_source, flat_target)
-    elif n_channels % 16 == 0:
-        _blur_lanes(SIXTEEN, up, down, (first, last), side, n_channels, flat_source, flat_target)
     else:
-        _blur_lanes(FOUR, up, down, (first, last), side, n_channels, flat_source, flat_target)
+        _blur_lanes(lanes, up, down, (first, last), side, n_channels, flat_source, flat_target)
 
 
 @serial_kernel()
@@ -309,32 +293,29 @@ def _gather_lanes(lanes, first_slots, later, slots, first, n_channels, values):
 
 
 @inlined()
-def _gather_run(first_slots, later, slots, first, values):
+def _gather_run(lanes, first_slots, later, slots, first, values):
     n_channels = values.shape[1]
     flat_slots = slots.reshape(slots.size)
     flat_values = values.reshape(values.size)
-    if n_channels % 4 == 0:
-        _gather_lanes(FOUR, first_slots, later, flat_slots, first, n_channels, flat_values)
-    else:
-        _gather_lanes(ONE, first_slots, later, flat_slots, first, n_channels, flat_values)
+    _gather_lanes(lanes, first_slots, later, flat_slots, first, n_channels, flat_values)
 
 
 @parallel_kernel()
 def _gather_and_blur(given, piece):
     """Do one step of `gather_and_blur` for a run of vertices."""
-    slot_lists, neighbours, side, slots, values, scratch = arguments_of(given)
+    lanes, slot_lists, neighbours, side, slots, values, scratch = arguments_of(given)
     n_axes, n_vertices = neighbours.up.shape
     n_runs = slot_lists.later_starts.size - 1
     step, run = piece // n_runs, piece % n_runs
     first, last = part_of_run(run, VERTICES_A_RUN, n_vertices)
     if step == 0:
         later = slot_lists.later[slot_lists.later_starts[run] : slot_lists.later_starts[run + 1]]
-        _gather_run(slot_lists.first[first:last], later, slots, first, values)
+        _gather_run(lanes, slot_lists.first[first:last], later, slots, first, values)
         return
     source = values if step % 2 else scratch
     target = scratch if step % 2 else values
     axis = (step - 1) % n_axes
-    blur_axis(neighbours.up[axis], neighbours.down[axis], first, last, side, source, target)
+    blur_axis(lanes, neighbours.up[axis], neighbours.down[axis], first, last, side, source, target)
 
 
 def gather_and_blur(
@@ -353,4 +334,5 @@ def gather_and_blur(
     after an odd number of blurs.
     """
     n_runs = slot_lists.later_starts.size - 1
-    _gather_and_blur(n_runs, slot_lists, neighbours, side, slots, values, scratch, n_steps=1 + n_blurs)
+    lanes = lanes_of(values.shape[1])
+    _gather_and_blur(n_runs, lanes, slot_lists, neighbours, side, slots, values, scratch, n_steps=1 + n_blurs)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import inlined, kernel
+from napari_densecrf.crf.numba.compile import inlined
 from napari_densecrf.crf.numba.memory import sparse_empty, whole_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
-from napari_densecrf.crf.numba.simd import padded
+from napari_densecrf.crf.numba.simd import ONE, lanes_of, padded
 
 from .blur import FINE, Blur
 from .features import grid_features, key_strides
@@ -37,7 +37,7 @@ BLOCK = 512
 NO_SUM = np.float32(1e-30)
 
 
-@kernel()
+@inlined()
 def _measure_points(row_sums, inverse_roots, diagonal):
     """Write ``1 / sqrt(n_i)`` and ``k~(i, i)`` of some points, from their row sums and ``k(i, i)``."""
     for p in range(inverse_roots.size):
@@ -57,18 +57,18 @@ def _normalise_run(corners, runs, run, vertex_sums, slots, diagonal):
     sums = np.empty(slot_vertices.size, np.float32)
     # As int64: Numba compiles kernels anew for the constants themselves.
     n_channels, ones = np.int64(1), np.ones(BLOCK, np.float32)
-    read_slots(slot_vertices, n_channels, vertex_sums, sums)
+    read_slots(ONE, slot_vertices, n_channels, vertex_sums, sums)
     row_sums, inverse_roots = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     slots[:] = np.float32(0.0)
     for first in range(begin, end, BLOCK):
         last = min(first + BLOCK, end)
         simplices = simplices_of(corners, runs, first, last)
-        slice_points(simplices, n_channels, sums, row_sums)
+        slice_points(ONE, simplices, n_channels, sums, row_sums)
         _measure_points(row_sums, inverse_roots[: last - first], diagonal[first:last])
         for p in range(last - first):
             for r in range(len(corners)):
                 simplices.weights[p, r] *= inverse_roots[p]
-        splat_points(simplices, n_channels, ones, slots)
+        splat_points(ONE, simplices, n_channels, ones, slots)
 
 
 @parallel_kernel()
@@ -225,7 +225,7 @@ class Lattice:
     def splat(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_slots + 1, n_channels): S values, run by run, and a 0."""
         slots = self.empty_slots(values.shape[1])
-        splat_runs(self.n_runs, self.corners, self.runs, values, slots)
+        splat_runs(self.n_runs, lanes_of(values.shape[1]), self.corners, self.runs, values, slots)
         return slots
 
     def empty_values(self, n_channels: int) -> NDArray[np.float32]:
@@ -251,7 +251,7 @@ class Lattice:
     def slice(self, vertex_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n_points, n_channels): S^T of the vertices' values."""
         values = whole_empty((self.n_points, vertex_values.shape[1]), np.float32)
-        slice_runs(self.n_runs, self.corners, self.runs, vertex_values, values)
+        slice_runs(self.n_runs, lanes_of(values.shape[1]), self.corners, self.runs, vertex_values, values)
         return values
 
     def normalise(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

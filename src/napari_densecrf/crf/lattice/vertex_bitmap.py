@@ -147,7 +147,7 @@ def number(given, run):
     _number_keys(run_keys[run, : last - first], first_key, bits, ranks, slot_vertices[first:last])
 
 
-@kernel()
+@inlined()
 def _list_places(bits, filled, pages, places):
     """Write the places of the vertices of some pages within the box, and return how many there are."""
     count = 0

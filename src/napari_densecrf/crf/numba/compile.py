@@ -14,6 +14,8 @@ from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.core.typing import Signature
 
+from .watch import compiling
+
 # No GIL, so that a window stays alive; on disk, so that compiling is met once; numpy's division, as Python's check for
 # zero keeps loops from becoming vector code; and only those liberties with floats that cost no accuracy and still give
 # the same bits every time: fused multiply-add, sums in the order of the vector lanes, no care for the sign of 0. No
@@ -102,8 +104,19 @@ inlined = partial(_compiled, inline="always")
 def reached_by_address(function: Callable[..., None], signature: Signature, **options: Any) -> CFunc:
     """Compile a function that other code calls by the address of what is returned; see addresses.py."""
     options = {name: value for name, value in {**_OPTIONS, **options}.items() if not name.startswith("no")}
+
+    def compiled(*, cache: bool) -> CFunc:
+        made: CFunc = nb.cfunc(signature, cache=cache, **options)(function)
+        return made
+
+    with compiling():
+        return _kept_on_disk(function, compiled)
+
+
+def _kept_on_disk(function: Callable[..., None], compiled: Callable[..., CFunc]) -> CFunc:
+    """Compile a function, or take it from the disk; keep it there where that can be written."""
     try:
-        return nb.cfunc(signature, cache=True, **options)(function)
+        return compiled(cache=True)
     except NumbaError:
         raise
     except Exception:
@@ -111,8 +124,8 @@ def reached_by_address(function: Callable[..., None], signature: Signature, **op
         with suppress(Exception):
             FunctionCache(function).flush()
     try:
-        return nb.cfunc(signature, cache=True, **options)(function)
+        return compiled(cache=True)
     except Exception as error:
         # No folder for it, or a full disk: all works without.
         _say_uncached(error)
-        return nb.cfunc(signature, **options)(function)
+        return compiled(cache=False)

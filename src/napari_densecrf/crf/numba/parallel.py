@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from .addresses import address_of, call_with, number_of_type, type_number
 from .compile import reached_by_address, serial_kernel
+from .watch import kernel_is_ready
 
 # A thread that waits for the others spins for some microseconds, then sleeps. By default GNU OpenMP spins long: where
 # other programs or the window want the cores, it takes them from the very thread it waits for, and 512 x 512 took 5 to
@@ -96,7 +97,9 @@ def _address_of_drive() -> int:
         parallel = ParallelOptions({"prange": True, **dict.fromkeys(_UNUSED, False)})
         signature = types.void(*[types.int64] * 4)
         _compiled_drive.append(reached_by_address(_drive, signature, parallel=parallel))
-    return int(_compiled_drive[0].address)
+    address: int | None = _compiled_drive[0].address
+    assert address is not None
+    return address
 
 
 class ParallelKernel:
@@ -142,6 +145,7 @@ class ParallelKernel:
         compiled = reached_by_address(self._function, types.void(types.CPointer(given), types.int64))
         self._compiled.append(compiled)
         self._known = np.concatenate([self._known, [[type_number(given), compiled.address]]])
+        kernel_is_ready()
 
 
 def parallel_kernel() -> Callable[[Callable[[Any, int], None]], ParallelKernel]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .addresses import address_of, call_with, number_of_type, type_number
 from .compile import inlined, reached_by_address
+from .watch import kernel_is_ready
 
 
 @inlined()
@@ -57,6 +58,7 @@ class SeparateKernel:
         compiled = reached_by_address(self._function, types.void(types.CPointer(given_type)))
         self._compiled.append(compiled)
         self.known = np.concatenate([self.known, [[type_number(given_type), compiled.address]]])
+        kernel_is_ready()
 
 
 def separate_kernel() -> Callable[[Callable[[Any], None]], SeparateKernel]:

@@ -17,6 +17,13 @@ from numba.np.arrayobj import make_array
 ONE, TWO, FOUR, SIXTEEN = (0,), (0,) * 2, (0,) * 4, (0,) * 16
 
 
+def lanes_of(n_channels: int) -> tuple[int, ...]:
+    """Return the lanes that go through so many channels. Kernels are compiled for these, when they are needed."""
+    if n_channels <= 2:
+        return ONE if n_channels == 1 else TWO
+    return FOUR if n_channels % 16 else SIXTEEN
+
+
 def padded(n_channels: int) -> int:
     """Return how many channels are kept for so many: as many as fill vectors, by `FOUR` at least past two."""
     return n_channels if n_channels <= 2 else -(-n_channels // 4) * 4

@@ -50,7 +50,7 @@ class Band(NamedTuple):
     reach: float
 
 
-@kernel()
+@inlined()
 def _along_lines(mask, wanted, step, squares):
     """Write the squared distance along x to the nearest pixel of the line that is as wanted."""
     depth, height, width = mask.shape
@@ -71,7 +71,7 @@ def _along_lines(mask, wanted, step, squares):
                     squares[z, y, x] = min(squares[z, y, x], away * away)
 
 
-@kernel()
+@inlined()
 def _lower_to(target, source, more):
     for k in range(target.size):
         target[k] = min(target[k], source[k] + more)

@@ -110,7 +110,7 @@ def own_lines(pairs: Pairs, shape: tuple[int, int, int]) -> OwnLines:
     return OwnLines(starts, boxes, spans, offsets)
 
 
-@kernel()
+@inlined()
 def _along_x(taps, values, out):
     """Convolve one line."""
     size = values.size
@@ -121,7 +121,7 @@ def _along_x(taps, values, out):
         add_scaled(out[: size - t], values[t:], taps[t])
 
 
-@kernel()
+@inlined()
 def _add_line(spans, offsets, here, there, factor, values, out):
     """Add one line to another where both have values."""
     left, right = max(spans[here, 0], spans[there, 0]), min(spans[here, 1], spans[there, 1])

@@ -23,7 +23,7 @@ MOST_ROUNDS = 4
 OTHER, OWN, REACHED = 0, 1, 2
 
 
-@kernel()
+@inlined()
 def _box_of(pixels, labels, number, height, width):
     """Return the box of an object's pixels among its pairs: first and last z, y, x; empty where it has none."""
     z0, y0, x0 = np.int64(2**31), np.int64(2**31), np.int64(2**31)
@@ -107,7 +107,7 @@ def _look_at(number, pixels, labels, certain, before, height, width, for_holes, 
     return n_pieces
 
 
-@kernel()
+@inlined()
 def _find_holes(number, labels, before, base, shape, height, width, marks, stack, filled):
     """Mark background within one object that was no background before."""
     depth = labels.size // (height * width)

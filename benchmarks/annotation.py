@@ -329,7 +329,7 @@ def draw(curves: dict[str, dict[str, list[float]]], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
+    figure, (axes, bars) = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained", width_ratios=[3, 2])
     colours = {
         "forest alone": "#444444",
         "forest and CRF": "#0072b2",
@@ -338,14 +338,30 @@ def draw(curves: dict[str, dict[str, list[float]]], file: Path) -> None:
         "random walker": "#d55e00",
         "CRF from strokes alone": "#cc79a7",
     }
-    for name, colour in colours.items():
-        if name in curves:
-            mean = np.mean(list(curves[name].values()), axis=0)
-            axes.plot(mean, color=colour, lw=2.5 if name.startswith("forest and CRF") else 1.8, label=name)
-    axes.set(xlabel="strokes", ylabel=f"mean IoU, {len(next(iter(curves.values())))} images", xlim=(3, None))
+    shown = [name for name in colours if name in curves]
+    n_items = len(curves[shown[0]])
+    for k, name in enumerate(shown):
+        by_item = curves[name]
+        width = 2.5 if name.startswith("forest and CRF") else 1.8
+        axes.plot(np.mean(list(by_item.values()), axis=0), color=colours[name], lw=width, label=name)
+        most = len(next(iter(by_item.values()))) - 1
+        for at, goal in enumerate(GOALS):
+            counts = [strokes_until(values, goal) for values in by_item.values()]
+            middle = np.median([most + 1 if n is None else n for n in counts])
+            place = at + (k - (len(shown) - 1) / 2) * 0.13
+            is_reached = middle <= most
+            bars.bar(place, min(middle, most), 0.12, color=colours[name], alpha=1.0 if is_reached else 0.35)
+            bars.text(
+                place, min(middle, most) + 0.5, f"{middle:g}" if is_reached else f">{most}", ha="center", fontsize=6
+            )
+    axes.set(xlabel="strokes", ylabel=f"mean IoU, mean of {n_items} images", xlim=(3, None), ylim=(0.4, None))
+    axes.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    bars.set(ylabel="strokes, median of the images", xlabel="to reach a mean IoU of")
+    bars.set_xticks(range(len(GOALS)), [str(goal) for goal in GOALS])
+    for panel in (axes, bars):
+        panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)
 
 

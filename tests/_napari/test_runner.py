@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hand_loop import HandLoop
-from napari_densecrf._napari.work.runner import Done, Listener, Runner
+from napari_densecrf._napari.work.runner import Done, Found, Listener, Pause, Runner, Stage
 from napari_densecrf.crf.refine import Step
 
 WAIT_S = 10
@@ -120,3 +120,40 @@ def test_an_error_is_told(runner, loop):
     loop.turn_until(lambda: bool(told))
     assert str(told[0]) == "no"
     assert not runner.busy
+
+
+def test_work_says_where_it_gives_way(runner, loop):
+    got = []
+    begun, gate = threading.Event(), threading.Event()
+
+    def steps():
+        begun.set()
+        gate.wait(5)
+        yield Stage("must be done", 0.0, gives_way=False)
+        yield Found("preview")
+        yield Stage("may wait", 0.5, gives_way=True)
+        got.append("too late")
+        yield Done("old")
+
+    runner.submit(steps, Listener(got.append, found=got.append), "image")
+    assert begun.wait(5)
+    runner.submit(gated("new", threading.Event(), gate), Listener(got.append), "image")
+    gate.set()
+    loop.turn_until(lambda: "new" in got and not runner.busy)
+    assert got == ["preview", "new"]
+
+
+def test_a_pause_ends_when_something_newer_comes_and_else_by_itself(runner, loop):
+    got, paused = [], threading.Event()
+
+    def steps(name, seconds):
+        yield Found(name)
+        paused.set()
+        yield Pause(seconds)
+        yield Done(f"exact {name}")
+
+    runner.submit(lambda: steps("first", 60.0), Listener(got.append, found=got.append), "image")
+    assert paused.wait(5)
+    runner.submit(lambda: steps("second", 0.01), Listener(got.append, found=got.append), "image")
+    loop.turn_until(lambda: len(got) == 3 and not runner.busy)
+    assert got == ["first", "second", "exact second"]

@@ -297,17 +297,17 @@ def test_the_reach_is_drawn_in_true_size_and_goes_after_a_second(dock, qtbot):
     widget.smoothness_position_sigma.value = 7.0
     assert drawing.shown == 3
     # VisPy has x first.
-    circle = drawing._nodes[0].pos
+    circle = drawing.lines[0]
     np.testing.assert_allclose(np.ptp(circle, axis=0), (14, 14), rtol=1e-2)
     np.testing.assert_allclose(circle[:-1].mean(axis=0), viewer.scene.camera.center[:-3:-1], atol=0.1)
     # The mouse may be over the canvas without having moved there: napari has it at the origin.
     viewer.mouse_over_canvas, viewer.cursor.position = True, (0, 30, 12)
     widget.smoothness_position_sigma.value = 7.5
-    np.testing.assert_allclose(drawing._nodes[0].pos[:-1].mean(axis=0), viewer.scene.camera.center[:-3:-1], atol=0.1)
+    np.testing.assert_allclose(drawing.lines[0][:-1].mean(axis=0), viewer.scene.camera.center[:-3:-1], atol=0.1)
     for move in list(viewer.mouse_move_callbacks):
         move(viewer, None)
     widget.smoothness_position_sigma.value = 8.0
-    np.testing.assert_allclose(drawing._nodes[0].pos[:-1].mean(axis=0), (12, 30), atol=0.1)
+    np.testing.assert_allclose(drawing.lines[0][:-1].mean(axis=0), (12, 30), atol=0.1)
     qtbot.waitUntil(lambda: drawing.shown == 0, timeout=5000)
     assert [layer.name for layer in viewer.layers] == names
 
@@ -324,8 +324,8 @@ def test_the_first_ellipse_has_nothing_to_build(dock, qtbot, monkeypatch):
     widget.live.value = False
     settle(qtbot, widget)
     drawing = next(one for one in widget.sections[0].parts if hasattr(one, "drawing")).drawing
-    qtbot.waitUntil(lambda: bool(drawing._nodes) and not drawing._timer.isActive(), timeout=WAIT_MS)
-    assert len(built) >= len(drawing._nodes) == 6
+    qtbot.waitUntil(lambda: drawing.is_prepared, timeout=WAIT_MS)
+    assert built
     assert drawing.shown == 0
     built.clear()
     before = viewer.screenshot(flash=False)

@@ -27,6 +27,7 @@ from napari_densecrf.params import CRFParams
 
 from . import status, words
 from .contributions.recognised import as_labels, recognise
+from .display.preview import clear_preview, draw_preview
 from .display.result_layer import ResultLayers, name_class_axis
 from .display.strokes import bind_keys
 from .problem import choices
@@ -39,6 +40,7 @@ from .problem.view import View, whole_slice
 from .recipes import project
 from .recipes.provenance import Fingerprints, provenance
 from .status import Status
+from .work.live import Live
 from .work.loop import Loop
 from .work.reading import keep_names, names_kept, read_strokes
 from .work.runner import Listener, Runner, Work
@@ -70,6 +72,7 @@ class Session:
     inputs_changed = Signal(object, description="What was understood: a `Problem` or a `Misfit`.")
     continued = Signal(str, list, description="A project goes on: its path, and sentences on what has changed.")
     result_written = Signal(Result)
+    previewed = Signal(Result, description="What is drawn until the exact result is there, or again in its place.")
     status_changed = Signal(Status)
     progressed = Signal(str, float, description="Stage and fraction of what runs.")
     busy_changed = Signal(bool, description="Whether something long enough to be cancelled runs.")
@@ -83,7 +86,11 @@ class Session:
         self.measured: Measured | None = None
         self.problem: Problem | None = None
         self.result: Result | None = None
+        # What is drawn in place of the result, until the exact one is there; it is written nowhere.
+        self.preview: Result | None = None
+        self._wait_for_exact: list[Callable[[], object]] = []
         self.engine = Engine()
+        self._live = Live(self.engine)
         self.results = ResultLayers(viewer)
         self.is_closed = False
         # Projects that were saved or continued here.
@@ -429,7 +436,7 @@ class Session:
                 self._submit(lambda: measure(problem, region, volume=volume), done=self._take_measured, long=False)
             elif self.chosen.live or forced:
                 self._continued = None
-                self._refine(self._completed(request))
+                self._refine(self._completed(request), live=not forced)
             elif not self.results.has(problem.image, request.region.index):
                 self._say_not_live(problem)
         except Misfit as misfit:
@@ -442,9 +449,11 @@ class Session:
         extent = [] if layer is None else [str(self.results.extent(layer))]
         self.set_status(replace(status.NOT_LIVE, words=" · ".join([status.NOT_LIVE.words, *extent])))
 
-    def _refine(self, request: Request) -> None:
+    def _refine(self, request: Request, *, live: bool = False) -> None:
         self._remarks.clear()
-        self._submit(lambda: self.engine.steps(request), done=self._take, subject=request.subject)
+        # A preview is drawn on a flat picture.
+        steps = self._live.steps if live and self.viewer.dims.ndisplay == 2 else self.engine.steps
+        self._submit(lambda: steps(request), done=self._take, subject=request.subject)
 
     def _submit(
         self,
@@ -473,6 +482,7 @@ class Session:
 
     def _stop(self) -> None:
         self._runner.cancel()
+        self._drop_preview()
         self.busy_changed.emit(False)
 
     # --- what comes back -------------------------------------------------------------------------------------------
@@ -481,6 +491,18 @@ class Session:
     def result_layer(self) -> Labels | None:
         """The layer of the result that was last written, if it is still there."""
         return None if self.result is None else self.results.of(self.result.request.problem.image)
+
+    @property
+    def shown(self) -> Result | None:
+        """What is seen: the result, or a preview of the next."""
+        return self.preview or self.result
+
+    def when_exact(self, action: Callable[[], object]) -> None:
+        """Do something with the result: at once, or where a preview is drawn, when its exact result is there."""
+        if self.preview is None:
+            action()
+        else:
+            self._wait_for_exact.append(action)
 
     @property
     def is_writing(self) -> bool:
@@ -530,9 +552,12 @@ class Session:
             self._fingerprints.add(self.results.fingerprints(layer), self.result)
 
     def _take(self, result: Result) -> None:
-        """Write a result, if its layers are still there."""
+        """Write a result, or draw a preview, if its layers are still there."""
         image = result.request.problem.image
         if not all(layer in self.viewer.layers for layer in layers_of(result.request.problem)):
+            return
+        if result.request.is_preview:
+            self._draw(result)
             return
         with self.writing():
             if self.result is not None and self.result.request.problem.image is not image:
@@ -543,10 +568,32 @@ class Session:
             if self.chosen.leading == UNSAID:
                 # What the user has said of the axes may still be said otherwise.
                 name_class_axis(result.request.problem)
-            self.result = result
+            self.result, self.preview = result, None
             self._tidying.start()
             self.say_result(extent)
             self.result_written.emit(result)
+        waiting, self._wait_for_exact = self._wait_for_exact, []
+        for action in waiting:
+            action()
+
+    def _draw(self, preview: Result) -> None:
+        layer = self.results.of(preview.request.problem.image)
+        if layer is not None and preview.drawn is not None:
+            draw_preview(layer, preview.drawn.region, preview.drawn.labels)
+            self.preview = preview
+            self._tidying.start()
+            self.set_status(status.preview(preview))
+            self.previewed.emit(preview)
+
+    def _drop_preview(self) -> None:
+        """Show the result again, where none will come in place of a preview."""
+        self._wait_for_exact.clear()
+        if self.preview is None:
+            return
+        self.preview, layer = None, self.result_layer
+        if layer is not None and self.result is not None:
+            clear_preview(layer)
+            self.previewed.emit(self.result)
 
     def say_result(self, extent: Extent | None = None) -> None:
         """Say in the status line what is shown, also after something else was said there."""
@@ -556,6 +603,7 @@ class Session:
             self.set_status(status.refined(self.result, self._remarks, extent))
 
     def _take_error(self, error: Exception) -> None:
+        self._drop_preview()
         self.busy_changed.emit(False)
         if isinstance(error, Misfit):
             self._say_misfit(error)

@@ -85,6 +85,12 @@ def lost(result: Result) -> list[Lost]:
     ]
 
 
+def preview(result: Result) -> Status:
+    """Return what is said of a preview, which the exact result soon takes the place of."""
+    said = [words.PREVIEW, *_changes(result)]
+    return Status(" · ".join(said), Light.AMBER, " · ".join(_details(result)))
+
+
 def failed(error: Exception) -> Status:
     """Return what is said of an error; only of a kind that nobody expects, its type too."""
     expected = isinstance(error, (ValueError, MemoryError))

@@ -67,7 +67,7 @@ class DenseCRFWidget(Container):
     """
 
     refined = Signal(Labels, description="A result has been written into this Labels layer.")
-    result_shown = Signal(Result, description="A result has been written.")
+    result_shown = Signal(Result, description="A result has been written, or a preview of one is drawn.")
     failed = Signal(str, description="A request could not be done; the sentence that the user sees.")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -145,6 +145,7 @@ class DenseCRFWidget(Container):
         session.status_changed.connect(self._show_status)
         session.busy_changed.connect(partial(setattr, self.cancel, "enabled"))
         session.result_written.connect(self._on_result)
+        session.previewed.connect(self.result_shown.emit)
         session.failed.connect(self._on_failure)
 
     def _on_choice(self, choice: str, value: object) -> None:

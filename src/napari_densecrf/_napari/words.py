@@ -499,6 +499,7 @@ COMPUTING = "computing …"
 NOTHING_YET = "Nothing to refine yet"
 NOT_LIVE = "Not live: Update refines"
 CANCELLED = "Cancelled"
+PREVIEW = "preview"
 VISIBLE_ONLY = "the visible part only"
 NO_VALUE_HERE = "no pixel here has a value, and none gets a label"
 

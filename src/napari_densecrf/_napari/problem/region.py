@@ -64,6 +64,17 @@ class Region:
         (y0, y1), (x0, x1) = self.y, self.x
         return replace(self, y=(y0 - y0 % step, y1), x=(x0 - x0 % step, x1), step=step)
 
+    def coarser(self, factor: int) -> Region:
+        """Return it with a step so many times as large, less the pixels before the first that this step has."""
+        step = factor * self.step
+        (y0, y1), (x0, x1) = self.y, self.x
+        return replace(self, y=(y0 + -y0 % step, y1), x=(x0 + -x0 % step, x1), step=step)
+
+    def common(self, other: Region) -> Region:
+        """Return what it has in common with another that it overlaps, along y and x; both begin on its pixels."""
+        y, x = ((max(mine[0], its[0]), min(mine[1], its[1])) for mine, its in ((self.y, other.y), (self.x, other.x)))
+        return replace(self, y=y, x=x)
+
     def grown(self, margins: tuple[int, int], shape: tuple[int, ...]) -> Region:
         """Return it with margins in pixels of its step, within the slice."""
         (y0, y1), (x0, x1) = self.y, self.x

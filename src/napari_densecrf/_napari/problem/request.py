@@ -14,7 +14,7 @@ from napari_densecrf.params import CRFParams
 
 from .region import Region
 from .understand import FromStrokes, Map, Misfit, Problem, layers_of, layers_of_map, understand
-from .view import SLAB_VOXELS, WHOLE_PIXELS, View, margins, slab_margin, visible_part, whole_slice
+from .view import SLAB_VOXELS, WHOLE_PIXELS, View, margins, shown_of, slab_margin, visible_part, whole_slice
 
 ONE_BY_ONE, VOLUME, FILM = "One by one", "As a volume", "Coupled in time"
 AUTO, WHOLE, VISIBLE = "Automatic", "Whole slice", "Visible part"
@@ -94,6 +94,10 @@ class Request:
         Where the slices of the read region are frames that are coupled in time: the reach of the kernels, in frames.
     border : float
         How far the borders of objects may be off.
+    shown : Region, optional
+        What of the region is on the canvas: all that a preview has to show.
+    is_preview : bool
+        Whether it is a preview of another request: of fewer pixels, for the moment.
     """
 
     problem: Problem
@@ -105,6 +109,8 @@ class Request:
     extras: frozenset[str] = frozenset()
     time_sigma: float | None = None
     border: float = 1.0
+    shown: Region | None = None
+    is_preview: bool = False
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -198,7 +204,8 @@ def _resolved(problem: Problem, chosen: Chosen, numbers: Numbers, view: View) ->
         read = read.slab(around, problem.shape[-3])
     params = numbers.params_for(problem.n_balanced)
     time_sigma = numbers.time_sigma if is_film else None
-    return Request(problem, region, read, params, time_sigma=time_sigma, border=numbers.border)
+    shown = shown_of(problem, view, region)
+    return Request(problem, region, read, params, time_sigma=time_sigma, border=numbers.border, shown=shown)
 
 
 def is_joined(problem: Problem, chosen: Chosen) -> bool:

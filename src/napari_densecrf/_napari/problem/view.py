@@ -92,6 +92,18 @@ def visible_part(problem: Problem, view: View, depth: int = 1) -> Region:
     return part.at_step(step)
 
 
+def shown_of(problem: Problem, view: View, region: Region) -> Region:
+    """Return what of a region is on the canvas, on the region's pixels; all of it where nothing is."""
+    low, high = _shown_box(problem, view)
+    step, sides = region.step, []
+    for first, last, (begin, end) in zip(low, high, (region.y, region.x), strict=True):
+        inner = max(begin, int(first) // step * step), min(end, int(last) + 2)
+        if inner[0] >= inner[1]:
+            return region
+        sides.append(inner)
+    return replace(region, y=sides[0], x=sides[1])
+
+
 def _shown_box(problem: Problem, view: View) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lowest and the highest (y, x) of the image's data on the canvas.
 

@@ -119,7 +119,7 @@ class BeforeAfter(Toggled):
 
     def _compare(self) -> None:
         """Show the layer that stands in for the result, or the result."""
-        result, layers = self.session.result, self.session.viewer.layers
+        result, layers = self.session.shown, self.session.viewer.layers
         if not (self.active or self.held) or not self.in_2d:
             self._line.clear()
             self._give_back()
@@ -182,7 +182,7 @@ class BeforeAfter(Toggled):
         self._line.draw([on_canvas(problem, region.index, ends)])
 
     def _near(self, position: ArrayLike) -> bool:
-        last = self.session.result
+        last = self.session.shown
         if last is None or self.column is None:
             return False
         viewer, problem = self.session.viewer, last.request.problem
@@ -203,7 +203,7 @@ class BeforeAfter(Toggled):
             return
         yield
         while event.type == "mouse_move":
-            last = self.session.result
+            last = self.session.shown
             if last is not None:
                 x0, x1 = last.request.region.x
                 self.column = float(np.clip(pixel_at(last.request.problem, event.position)[1], x0, x1))

@@ -114,6 +114,10 @@ class Correct(Section):
         set_text(self.controls["stroke_classes"], said)
 
     def _freeze(self, *_: object) -> None:
+        """Copy the result, once it is exact."""
+        self.session.when_exact(self._freeze_exact)
+
+    def _freeze_exact(self) -> None:
         """Copy the result into an ordinary layer that can be edited, and that says how it was made."""
         layer = self.session.results.of(self.session.chosen.image)
         if layer is None:

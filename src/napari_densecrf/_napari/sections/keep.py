@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,8 @@ class Keep(Section):
         self.controls["continue_project"].changed.connect(self._continue_offered)
         self.session.chosen_changed.connect(self._offer)
         self.session.continued.connect(self._say_continued)
-        self.controls["copy_python"].changed.connect(lambda: self._copy(python_script))
-        self.controls["copy_command"].changed.connect(lambda: self._copy(shell_command))
+        self.controls["copy_python"].changed.connect(lambda: self._copy_exact(python_script))
+        self.controls["copy_command"].changed.connect(lambda: self._copy_exact(shell_command))
         self.controls["restore"].changed.connect(self._restore)
 
     # --- projects --------------------------------------------------------------------------------------------------
@@ -177,6 +178,9 @@ class Keep(Section):
         return self.fold.button.window()
 
     # --- copying and restoring -------------------------------------------------------------------------------------
+
+    def _copy_exact(self, write: Callable[[Result, Labels | None], str]) -> None:
+        self.session.when_exact(partial(self._copy, write))
 
     def _copy(self, write: Callable[[Result, Labels | None], str]) -> None:
         """Put a recipe onto the clipboard, or why there is none: never what was copied before."""

@@ -43,8 +43,9 @@ class Companion(Toggled):
         """Change what says how the values look and what they mean."""
 
     def connect(self) -> None:
-        """Listen to removed layers too."""
+        """Listen to previews and to removed layers too."""
         super().connect()
+        self.session.previewed.connect(self._on_result)
         self.listen(self.session.viewer.layers.events.removed, self._on_removed)
 
     def start(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_densecrf._napari.display.drawing import Drawing
+from napari_densecrf._napari.display.drawing import Overlay
 from napari_densecrf._napari.display.placement import centre_of_view, on_canvas, pixel_at
 from napari_densecrf._napari.problem.understand import Problem
 from napari_densecrf._napari.problem.view import whole_slice
@@ -22,8 +22,6 @@ SHOWN_MS = 1000
 ANGLES = np.linspace(0, 2 * np.pi, 97)
 # From here to both sides the mark of the centre goes, in parts of the radius.
 TICK = 0.08
-# The ellipse and the two strokes of the cross.
-N_LINES = 3
 
 
 class Radii(Section):
@@ -34,14 +32,14 @@ class Radii(Section):
     session : Session
     influence : PixelInfluence
         Knows the pixel that is kept. Where its layer is about to be drawn, the ellipse waits for it: the canvas is
-        drawn once for both.
+        drawn once for both. For labels it waits too, see `Overlay`.
     """
 
     def __init__(self, session: Session, influence: PixelInfluence) -> None:
         super().__init__(session)
         self._influence = influence
         self._waiting: float | None = None
-        self.drawing = Drawing(session.viewer)
+        self.drawing = Overlay(session.viewer)
         self._timer = session.loop.timer(SHOWN_MS, self.drawing.clear)
         self._numbers = session.numbers
         # Before the mouse has moved, napari has it at the origin.
@@ -51,7 +49,7 @@ class Radii(Section):
         """Listen to the sliders of the reaches, and for the mouse."""
         self.session.numbers_changed.connect(self._on_numbers)
         self._influence.drawn.connect(self._draw_waiting)
-        self.session.result_written.connect(lambda _: self.drawing.prepare(N_LINES))
+        self.session.result_written.connect(lambda _: self.drawing.prepare())
         self.session.viewer.mouse_move_callbacks.append(self._on_move)
 
     def close(self) -> None:

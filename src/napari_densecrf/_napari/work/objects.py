@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,26 @@ from napari_densecrf.crf.objects.refine import ObjectRefiner, ObjectStep
 from napari_densecrf.door.missing import same_pixels
 
 from .reading import Inputs
+from .source import Source, built_of
 
 
 @dataclass
 class ObjectWork:
     """Keeps the last refiner, as long as what it was made of stays. Used by the worker thread alone."""
 
+    source: Source | None = None
     _key: Hashable = None
     _made_of: tuple[NDArray[Any] | None, ...] = ()
     _refiner: ObjectRefiner | None = None
 
     def steps(self, request: Request, inputs: Inputs) -> Iterator[ObjectStep]:
         """Refine the objects of a request; the last step has the refinement."""
-        yield from self.refiner(request, inputs).steps(request.params, request.border)
+        refiner = self.refiner(request, inputs)
+        assert self.source is not None
+        for step in refiner.steps(request.params, request.border):
+            if step.refinement is not None:
+                self.source.built = built_of(request)
+            yield step
 
     def refiner(self, request: Request, inputs: Inputs) -> ObjectRefiner:
         """Return a refiner of what has been read."""
@@ -43,6 +50,9 @@ class ObjectWork:
             self._refiner = ObjectRefiner(
                 image, objects, spacing=request.spacing, channel_axis=inputs.channel_axis, strokes=strokes
             )
+            self.source = Source(request.subject, request.read, replace(inputs, image=image, objects=objects), strokes)
+        elif self.source is not None:
+            self.source.subject = request.subject
         return self._refiner
 
 

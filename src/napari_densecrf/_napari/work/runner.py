@@ -31,10 +31,26 @@ class Working(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """The plain `Working`."""
+    """The plain `Working`.
+
+    Parameters
+    ----------
+    stage : str
+    fraction : float
+    gives_way : bool, optional
+        Whether a newer request about the same subject takes over here; None = the runner's patience tells.
+    """
 
     stage: str
     fraction: float
+    gives_way: bool | None = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A time to wait, in seconds, in which a newer request takes over."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class Done:
     result: Any
 
 
-Steps: TypeAlias = "Iterator[Working | Found | Done]"
+Steps: TypeAlias = "Iterator[Working | Pause | Found | Done]"
 Work: TypeAlias = Callable[[], Steps]
 
 
@@ -95,8 +111,9 @@ class Runner:
     """Runs requests one after the other in a thread of its own, and tells listeners of them in the window's.
 
     There is room for one waiting request: a newer one takes its place. The running one stops at its next step where
-    the newer is about another subject. Where both are about the same, as while a slider is dragged, it may finish if
-    that takes but a moment, so that there is something to see; and never two give way in a row.
+    the newer is about another subject. Where both are about the same, as while a slider is dragged, the work may say
+    at each step whether it gives way. Where it does not, it may finish if that takes but a moment, so that there is
+    something to see; and never two give way in a row.
 
     Parameters
     ----------
@@ -142,6 +159,7 @@ class Runner:
             self._newest += 1
             self._oldest_wanted = self._newest
             self._waiting = None
+            self._changed.notify()
 
     def close(self) -> None:
         """Cancel, and end the thread at its next step."""
@@ -205,14 +223,34 @@ class Runner:
                 return step
             if not self._wanted(request):
                 return None
-            if self._waiting is not None and time.monotonic() - started > self._patience():
-                self._gave_way = True
-                return None
             if isinstance(step, Found):
                 self._tell(request, request.listener.found, step.value)
+            elif isinstance(step, Pause):
+                with self._changed:
+                    self._changed.wait_for(partial(self._is_over, request), step.seconds)
+                if self._is_over(request):
+                    return None
+            elif self._is_to_give_way(step, started):
+                return None
             else:
                 self._tell(request, request.listener.progressed, step.stage, step.fraction)
         return None
+
+    def _is_over(self, request: _Request) -> bool:
+        """Tell whether there is something newer, or nothing to wait for any more."""
+        return self._waiting is not None or not self._wanted(request)
+
+    def _is_to_give_way(self, step: Working, started: float) -> bool:
+        """Tell whether the request that waits takes over at a step."""
+        if self._waiting is None:
+            return False
+        said = step.gives_way if isinstance(step, Stage) else None
+        if said is not None:
+            return said
+        if time.monotonic() - started > self._patience():
+            self._gave_way = True
+            return True
+        return False
 
     def _wanted(self, request: _Request) -> bool:
         return request.number >= self._oldest_wanted and not self._closed

@@ -42,6 +42,8 @@ from .objects import ObjectWork
 from .outlines import border_lengths
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
+from .smoothed import smoothed_labels
+from .source import Source, built_of
 from .stroke_maps import StrokeMaps
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
@@ -81,6 +83,8 @@ class Result:
         the classes are background and objects; from one object to another is from objects to objects.
     borders : (2, n_classes) int64, optional
         How long the border of each class is in the map and in the result, as `border_lengths` counts it.
+    drawn : Drawn, optional
+        With a preview alone.
     """
 
     request: Request
@@ -93,6 +97,22 @@ class Result:
     confidence: NDArray[np.float16] | None = None
     changes: NDArray[Any] | None = None
     borders: NDArray[np.int64] | None = None
+    drawn: Drawn | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """How the labels of a preview are drawn: on the pixels of the exact result.
+
+    Parameters
+    ----------
+    region : Region
+    labels : (height, width) array
+        The values of the result layer.
+    """
+
+    region: Region
+    labels: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -142,9 +162,14 @@ class _Kept:
     """A region that stays ready: what was read of it, and its refiner."""
 
     revision: Hashable
-    inputs: Inputs
+    source: Source
     refiner: Refiner
     is_judged: bool = False
+
+    @property
+    def inputs(self) -> Inputs:
+        """What was read."""
+        return self.source.inputs
 
 
 @dataclass
@@ -173,7 +198,8 @@ class Engine:
                 if step.refinement.n_missing and not kept.is_judged:
                     _judge(request, inputs)
                     kept.is_judged = True
-                yield Done(_result(request, inputs, step.refinement, started))
+                kept.source.built = built_of(request)
+                yield Done(result_of(request, inputs, step.refinement, started))
 
     def _object_steps(self, request: Request, started: float) -> Steps:
         inputs = read_all(request, self._stroke_maps, self._placed_maps)
@@ -184,7 +210,7 @@ class Engine:
             if step.refinement is None:
                 yield step
             else:
-                yield Done(_result_of_objects(request, inputs, step.refinement, started))
+                yield Done(result_of(request, inputs, step.refinement, started))
 
     def object_refiner(self, request: Request) -> ObjectRefiner:
         """Return a refiner of the objects of a request."""
@@ -193,6 +219,14 @@ class Engine:
     def inputs(self, request: Request) -> Inputs:
         """Return what the layers hold of the read region."""
         return self._ready(request).inputs
+
+    def source(self, request: Request) -> Source | None:
+        """Return what was read last for a request of the same subject, if it is still there."""
+        if request.problem.objects:
+            source = self.objects.source
+            return source if source is not None and source.subject == request.subject else None
+        kept = (kept.source for kept in reversed(self._kept.values()))
+        return next((source for source in kept if source.subject == request.subject), None)
 
     def _ready(self, request: Request) -> _Kept:
         """Return what the layers hold now and a refiner of that image, kept where it has not changed."""
@@ -205,7 +239,14 @@ class Engine:
             same = kept is not None and same_pixels(inputs.image, kept.inputs.image)
             refiner = kept.refiner if kept is not None and same else _refiner(request, inputs)
             image = kept.inputs.image if kept is not None and same else np.array(inputs.image)
-            kept = _Kept(request.revision, replace(inputs, image=image), refiner)
+            if kept is not None and same and _same_map(inputs, kept.inputs):
+                # The same object, by which previews know that nothing has changed.
+                inputs = kept.inputs
+            else:
+                inputs = replace(inputs, image=image)
+            built = kept.source.built if kept is not None and same else None
+            source = Source(request.subject, region, inputs, request.strokes, built)
+            kept = _Kept(request.revision, source, refiner)
         self._kept[key] = kept
         self._forget()
         return kept
@@ -228,7 +269,14 @@ def read_all(request: Request, stroke_maps: StrokeMaps, placed_maps: PlacedMaps 
     return read(problem, region, placed_maps)
 
 
-def _result(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:
+def result_of(request: Request, inputs: Inputs, refinement: Refinement | ObjectRefinement, started: float) -> Result:
+    """Return what goes back to the window for a request that was started at such a `time.perf_counter`."""
+    if isinstance(refinement, ObjectRefinement):
+        return _result_of_objects(request, inputs, refinement, started)
+    return _result_of_classes(request, inputs, refinement, started)
+
+
+def _result_of_classes(request: Request, inputs: Inputs, refinement: Refinement, started: float) -> Result:
     inner = request.region.within(request.read)
     values = inputs.values.astype(inputs.dtype)
     classes = refinement.labels[inner]
@@ -289,6 +337,13 @@ def _most_probable(
     return most
 
 
+def _same_map(inputs: Inputs, kept: Inputs) -> bool:
+    """Tell whether the map and its classes are as they were; one in memory is a view, which follows by itself."""
+    one, other = inputs.probabilities, kept.probabilities
+    same = one.__array_interface__ == other.__array_interface__ or same_pixels(one, other)
+    return same and inputs.names == kept.names and np.array_equal(inputs.values, kept.values)
+
+
 def _in_memory(problem: Problem) -> bool:
     return all(isinstance(data, np.ndarray) for layer in layers_of(problem) for data in levels_of(layer))
 
@@ -308,6 +363,7 @@ def warm_up(n_channels: int) -> Steps:
     yield Stage("preparing", 0.0)
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
+    smoothed_labels(probabilities, 2, (16, 16))
     yield Done(Refiner(pixels, channel_axis=-1).refine(probabilities, CRFParams()))
 
 

@@ -1,0 +1,137 @@
+"""How fine a preview may be: what the last runs took, and what fits the time of a frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+# A preview takes no longer than this, so that with the window's own work some 15 a second are seen.
+FRAME_S = 0.05
+# Small slices are followed more closely: 25 a second.
+SMALL_FRAME_S = 0.035
+SMALL_PIXELS = 300_000
+# As long as nothing has been measured, so many pixels are tried.
+FIRST_PIXELS = 120_000
+# Where only runs that build nothing are known, one that builds takes so many times as long.
+BUILDING = 3.0
+# Of a run that was slower than the ones before, or faster, so much counts.
+SLOWER, FASTER = 0.3, 0.7
+# With each run of fewer pixels, so much stays of what more pixels once took.
+FORGETTING = 0.97
+# The part of a run that does not grow with its pixels, at most.
+FIXED_S = 0.005
+# How much longer than a frame the size may take that was the last.
+LOYALTY = 1.25
+# A hand rests where no value comes for so long, or for this part of what the exact run takes.
+REST_S, REST_PART = 0.2, 0.25
+# After a preview at least so long, as the window may have been busy with the one before.
+LEAST_REST_S = 0.05
+# Every so many previews the other number of threads is tried.
+EVERY = 16
+# Fewer pixels than this are never worth a preview.
+QUICK_PIXELS = 65_536
+
+
+class Kind(Enum):
+    """What a run has to do."""
+
+    WEIGHTS = "weights"
+    SIGMAS = "sigmas"
+
+
+@dataclass
+class _Tried:
+    """What runs of one size took on one thread and on all, and how many there were."""
+
+    seconds: dict[bool, float] = field(default_factory=dict)
+    count: int = 0
+
+
+@dataclass
+class Pace:
+    """Remembers what runs took, by their kind and their number of pixels.
+
+    Sizes that have not been tried are taken to cost as much a pixel as the nearest that has. What a size once took is
+    forgotten bit by bit while only smaller ones are run: one that was too slow in a busy moment is tried again.
+    """
+
+    _known: dict[Kind, dict[int, float]] = field(default_factory=dict)
+    _last: dict[Kind, int] = field(default_factory=dict)
+    _tried: dict[tuple[Kind, int], _Tried] = field(default_factory=dict)
+
+    def alone(self, kind: Kind, n_pixels: int) -> bool:
+        """Return whether a preview is to run on one thread: where that was quicker, and now and then to see.
+
+        Where other programs want the cores, threads wait for each other longer than they compute.
+        """
+        tried = self._tried.setdefault((kind, n_pixels), _Tried())
+        tried.count += 1
+        quicker = tried.seconds.get(True, 0.0) < tried.seconds.get(False, 0.0)
+        if len(tried.seconds) < 2:
+            return False in tried.seconds
+        return not quicker if tried.count % EVERY == 0 else quicker
+
+    def note_threads(self, kind: Kind, n_pixels: int, seconds: float, *, alone: bool) -> None:
+        """Take down what a preview took on one thread, or on all."""
+        known = self._tried.setdefault((kind, n_pixels), _Tried()).seconds
+        before = known.get(alone, seconds)
+        known[alone] = before + (seconds - before) / 2
+
+    def note(self, kind: Kind, n_pixels: int, seconds: float) -> None:
+        """Take down what a run took."""
+        known = self._known.setdefault(kind, {})
+        before = known.get(n_pixels)
+        if before is not None:
+            part = SLOWER if seconds > before else FASTER
+            seconds = before + part * (seconds - before)
+        for size in known:
+            if size > n_pixels:
+                known[size] *= FORGETTING
+        known[n_pixels] = seconds
+
+    def expected(self, kind: Kind, n_pixels: int) -> float | None:
+        """Return how many seconds a run will take; None where nothing like it is known."""
+        known = self._known.get(kind)
+        if not known:
+            weights = self.expected(Kind.WEIGHTS, n_pixels) if kind is Kind.SIGMAS else None
+            return None if weights is None else BUILDING * weights
+        nearest = min(known, key=lambda size: abs(math.log(size / n_pixels)))
+        fixed = min(FIXED_S, known[nearest])
+        return fixed + (known[nearest] - fixed) * n_pixels / nearest
+
+    def finest(self, kind: Kind, sizes: Sequence[int]) -> int:
+        """Return which of some numbers of pixels, the largest first, fits a frame: the last where none does.
+
+        The one that was returned last may take a little longer, so that it is not left for one slow run.
+        """
+        frame = frame_seconds(sizes[0])
+        fitting = (number for number, n_pixels in enumerate(sizes) if self._suits(kind, n_pixels, frame))
+        number = next(fitting, len(sizes) - 1)
+        self._last[kind] = sizes[number]
+        return number
+
+    def _suits(self, kind: Kind, n_pixels: int, frame: float) -> bool:
+        seconds = self.expected(kind, n_pixels)
+        if seconds is None:
+            return n_pixels <= FIRST_PIXELS
+        return seconds <= (LOYALTY * frame if n_pixels == self._last.get(kind) else frame)
+
+    def fits(self, kind: Kind, n_pixels: int) -> bool:
+        """Tell whether a run is known to fit a frame, or small enough for it."""
+        if n_pixels <= QUICK_PIXELS:
+            return True
+        seconds = self.expected(kind, n_pixels)
+        return seconds is not None and seconds <= frame_seconds(n_pixels)
+
+    def rest(self, kind: Kind, n_pixels: int, passed: float) -> float:
+        """Return for how many seconds more no value has to come, before the exact run of so many pixels begins."""
+        seconds = self.expected(kind, n_pixels)
+        whole = REST_S if seconds is None else min(REST_S, REST_PART * seconds)
+        return max(min(LEAST_REST_S, whole), whole - passed)
+
+
+def frame_seconds(n_pixels: int) -> float:
+    """Return the time of a frame for a slice of so many pixels."""
+    return SMALL_FRAME_S if n_pixels <= SMALL_PIXELS else FRAME_S

@@ -7,6 +7,7 @@ import pytest
 
 from hand_loop import HandLoop
 from napari_densecrf._napari.work.runner import Done, Found, Listener, Pause, Runner, Stage
+from napari_densecrf.crf.numba.watch import compiling, kernel_is_ready
 from napari_densecrf.crf.refine import Step
 
 WAIT_S = 10
@@ -157,3 +158,65 @@ def test_a_pause_ends_when_something_newer_comes_and_else_by_itself(runner, loop
     runner.submit(lambda: steps("second", 0.01), Listener(got.append, found=got.append), "image")
     loop.turn_until(lambda: len(got) == 3 and not runner.busy)
     assert got == ["first", "second", "exact second"]
+
+
+def slow_kernel(seconds):
+    """Do what compiling a kernel does, as the runner sees it."""
+    with compiling():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+    kernel_is_ready()
+
+
+def test_compiling_is_told_of_while_it_goes_on(runner, loop):
+    said, got = [], []
+
+    def work():
+        for _ in range(4):
+            slow_kernel(0.15)
+        yield Done("result")
+
+    runner.submit(work, Listener(got.append, progressed=lambda stage, fraction: said.append((stage, fraction))))
+    loop.turn_until(lambda: got)
+    assert [stage.partition(": ")[2] for stage, _ in said] == ["step 3 of about 85", "step 4 of about 85"]
+    assert all(0 < fraction < 0.1 for _, fraction in said)
+
+
+def test_who_waits_is_told_of_what_the_one_before_compiles(runner, loop):
+    said, begun, gate = [], threading.Event(), threading.Event()
+
+    def warming_up():
+        begun.set()
+        gate.wait(5)
+        slow_kernel(0.5)
+        yield Done(None)
+
+    got = []
+    runner.submit(warming_up, Listener())
+    assert begun.wait(5)
+    runner.submit(lambda: iter([Done("new")]), Listener(got.append, progressed=lambda stage, _: said.append(stage)))
+    gate.set()
+    loop.turn_until(lambda: got)
+    assert said
+
+
+def test_cancel_ends_work_between_two_kernels(runner, loop):
+    compiled, begun, gate = [], threading.Event(), threading.Event()
+
+    def work():
+        for number in range(3):
+            compiled.append(number)
+            begun.set()
+            gate.wait(5)
+            slow_kernel(0.01)
+        yield Done("result")
+
+    got = []
+    runner.submit(work, Listener(got.append, failed=got.append))
+    assert begun.wait(5)
+    runner.cancel()
+    gate.set()
+    loop.turn_until(lambda: not runner.busy)
+    assert compiled == [0]
+    assert not got

@@ -27,7 +27,7 @@ SAMPLE = {
     "row": {"id": 17, "area_before": 120, "area_after": 98, "border_moved": 0.4, "held": True}, "place": 3,
     "how": "the image changes at the borders 80% as much as at the edges beside them", "n_objects": 40,
     "n_refined": 1, "n_other": 2, "doubt": "4 labels, each of one piece, are taken as objects", "share": 0.12,
-    "step": 4,
+    "step": 4, "n_steps": 12, "about": 62,
     "growth": 0.02, "n_held": 3, "other": "cells", "looks_like": "it looks like a mask; convert it to Labels",
     "largest": 2**63, "most": 2**62, "n_labels": 500,
     "background": 255, "n_bytes": 2**34, "before": 0.84, "after": 0.91, "setting": "stronger", "n_pixels": 4191,

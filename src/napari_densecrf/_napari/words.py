@@ -494,7 +494,14 @@ def paint_objects(background: int) -> str:
 
 # --- the status line -----------------------------------------------------------------------------------------------
 
-PREPARING = "Preparing: the first run compiles, which takes up to a minute …"
+PREPARING = "Preparing: the first use takes up to half a minute, once …"
+
+
+def preparing(n_steps: int, about: int) -> str:
+    """Say how far compiling is."""
+    return f"Preparing, once for this kind of image: step {n_steps} of about {about}"
+
+
 COMPUTING = "computing …"
 NOTHING_YET = "Nothing to refine yet"
 NOT_LIVE = "Not live: Update refines"

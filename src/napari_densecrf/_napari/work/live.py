@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -28,7 +27,7 @@ from .reading import Inputs
 from .runner import Done, Found, Pause, Stage, Steps
 from .smoothed import repeated, smoothed_labels
 from .source import Source, built_of
-from .worker import Drawn, Engine, Result, result_of
+from .worker import Drawn, Engine, Result, result_of, working_seconds
 
 # Coarser and finer ones of what is shown; each is a part of the exact run's size.
 MAX_KEPT = 3
@@ -61,7 +60,7 @@ class Live:
 
     def steps(self, request: Request) -> Steps:
         """Do a request: `Found` with the `Result` of a preview, and `Done` with the exact one."""
-        asked = time.perf_counter()
+        asked = working_seconds()
         self._keep_pace(request)
         source = self._source(request)
         kind, n_pixels = self._kind(request, source), request.read.n_pixels
@@ -72,7 +71,7 @@ class Live:
         number = self.pace.finest(kind, [cut.n_pixels for cut in found])
         cut = found[number]
         yield from self._preview(cut, source)
-        yield Pause(self.pace.rest(kind, n_pixels, time.perf_counter() - asked))
+        yield Pause(self.pace.rest(kind, n_pixels, working_seconds() - asked))
         yield from self._exact(request, kind, cut)
 
     def _keep_pace(self, request: Request) -> None:
@@ -97,11 +96,11 @@ class Live:
 
     def _exact(self, request: Request, kind: Kind, cut: Cut | None) -> Steps:
         """Run exactly; with a preview that was shown, give way to a newer one that would be there sooner."""
-        started = time.perf_counter()
+        started = working_seconds()
         successor = 0.0 if cut is None else self.pace.expected(kind, cut.n_pixels) or 0.0
         expected = self.pace.expected(kind, request.read.n_pixels)
         for step in self.engine.steps(request):
-            seconds = time.perf_counter() - started
+            seconds = working_seconds() - started
             if isinstance(step, Done):
                 self.pace.note(kind, request.read.n_pixels, seconds)
                 yield step
@@ -114,7 +113,7 @@ class Live:
     def _preview(self, cut: Cut, source: Source) -> Steps:
         request = cut.request
         ready = self._made_ready(cut, source)
-        started = time.perf_counter()
+        started = working_seconds()
         built = built_of(request)
         kind = Kind.WEIGHTS if ready.built == built else Kind.SIGMAS
         alone = self.pace.alone(kind, cut.n_pixels)
@@ -126,7 +125,7 @@ class Live:
         assert refinement is not None
         result = result_of(request, ready.inputs, refinement, started)
         result = replace(result, drawn=_drawn(result, source.read.step))
-        seconds = time.perf_counter() - started
+        seconds = working_seconds() - started
         self.pace.note(kind, cut.n_pixels, seconds)
         self.pace.note_threads(kind, cut.n_pixels, seconds, alone=alone)
         yield Found(result)

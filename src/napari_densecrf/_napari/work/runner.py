@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
+from napari_densecrf._napari import words
+from napari_densecrf.crf.numba.watch import Watch, watching
+
 from .loop import Loop
 
 # For so many seconds a request may finish though a newer one of its kind waits; the second where one gave way before.
 PATIENCE = 0.1
 LONGEST_PATIENCE = 1.0
+# Compiling for so many seconds is told of: to take what is on disk takes less.
+NOTICED = 0.4
+# At most about so many functions are compiled for the first image, and for another kind of image.
+FIRST_FUNCTIONS, MORE_FUNCTIONS = 85, 45
 
 
 class Working(Protocol):
@@ -100,6 +107,10 @@ class Listener:
     warned: Callable[[str], object] = _ignore
 
 
+class _Unwanted(Exception):
+    """Ends work between two kernels, when nobody wants it any more."""
+
+
 @dataclass(frozen=True)
 class _Request:
     number: int
@@ -137,6 +148,7 @@ class Runner:
         self._running = False
         self._undelivered = 0
         self._gave_way = False
+        self._has_compiled = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
@@ -197,21 +209,26 @@ class Runner:
             del request
 
     def _run(self, request: _Request) -> None:
+        watch = Watch(partial(self._tell_compiled, request), partial(self._end_unwanted, request))
         try:
             caught: list[warnings.WarningMessage] = []
-            if self._warns:
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always")
+            with watching(watch):
+                if self._warns:
+                    with warnings.catch_warnings(record=True) as caught:
+                        warnings.simplefilter("always")
+                        result = self._follow(request)
+                else:
                     result = self._follow(request)
-            else:
-                result = self._follow(request)
             for warning in caught:
                 if issubclass(warning.category, UserWarning):
                     self._tell(request, request.listener.warned, str(warning.message))
+        except _Unwanted:
+            return
         except Exception as error:
             self._tell(request, request.listener.failed, error, last=True)
             return
         if result is not None:
+            self._has_compiled = self._has_compiled or watch.seconds > NOTICED
             self._tell(request, request.listener.done, result.result, last=True)
 
     def _follow(self, request: _Request) -> Done | None:
@@ -235,6 +252,20 @@ class Runner:
             else:
                 self._tell(request, request.listener.progressed, step.stage, step.fraction)
         return None
+
+    def _tell_compiled(self, request: _Request, watch: Watch) -> None:
+        """Say how far compiling is to whoever waits for it: the next request, where this one is not wanted."""
+        if watch.seconds < NOTICED:
+            return
+        one = request if self._wanted(request) else self._waiting
+        if one is not None:
+            about = max(MORE_FUNCTIONS if self._has_compiled else FIRST_FUNCTIONS, watch.n_functions)
+            said = words.preparing(watch.n_functions, about)
+            self._tell(one, one.listener.progressed, said, watch.n_functions / about)
+
+    def _end_unwanted(self, request: _Request) -> None:
+        if not self._wanted(request):
+            raise _Unwanted
 
     def _is_over(self, request: _Request) -> bool:
         """Tell whether there is something newer, or nothing to wait for any more."""

@@ -31,6 +31,7 @@ from napari_densecrf.choose.objects import (
 from napari_densecrf.choose.start import first_params
 from napari_densecrf.choose.suggest import WEAK
 from napari_densecrf.crf.grid import robust_range
+from napari_densecrf.crf.numba.watch import seconds_compiling
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
 from napari_densecrf.crf.refine import Refinement, Refiner
 from napari_densecrf.crf.unary import InputWarning
@@ -183,7 +184,7 @@ class Engine:
 
     def steps(self, request: Request) -> Steps:
         """Do a request; the last step is `Done` with its `Result`."""
-        started = time.perf_counter()
+        started = working_seconds()
         yield Stage("reading", 0.0)
         if request.problem.objects:
             yield from self._object_steps(request, started)
@@ -269,8 +270,13 @@ def read_all(request: Request, stroke_maps: StrokeMaps, placed_maps: PlacedMaps 
     return read(problem, region, placed_maps)
 
 
+def working_seconds() -> float:
+    """Return the time on a clock that stands still while this thread compiles."""
+    return time.perf_counter() - seconds_compiling()
+
+
 def result_of(request: Request, inputs: Inputs, refinement: Refinement | ObjectRefinement, started: float) -> Result:
-    """Return what goes back to the window for a request that was started at such a `time.perf_counter`."""
+    """Return what goes back to the window for a request that was started at such `working_seconds`."""
     if isinstance(refinement, ObjectRefinement):
         return _result_of_objects(request, inputs, refinement, started)
     return _result_of_classes(request, inputs, refinement, started)
@@ -280,7 +286,7 @@ def _result_of_classes(request: Request, inputs: Inputs, refinement: Refinement,
     inner = request.region.within(request.read)
     values = inputs.values.astype(inputs.dtype)
     classes = refinement.labels[inner]
-    elapsed_ms = 1e3 * (time.perf_counter() - started)
+    elapsed_ms = 1e3 * (working_seconds() - started)
     foreground = inputs.probabilities.shape == refinement.labels.shape
     said = _most_probable(inputs.probabilities, inner, foreground=foreground).astype(classes.dtype)
     missing = classes == no_label(classes.dtype) if refinement.n_missing else None
@@ -308,7 +314,7 @@ def _result_of_objects(request: Request, inputs: Inputs, refinement: ObjectRefin
     said, labels = inputs.objects[inner], refinement.labels[inner].astype(inputs.dtype, copy=False)
     pairs = 2 * (said != 0).astype(np.uint8) + (labels != 0)
     counts = np.bincount(pairs.ravel(), minlength=4).reshape(2, 2)
-    elapsed_ms = 1e3 * (time.perf_counter() - started)
+    elapsed_ms = 1e3 * (working_seconds() - started)
     result = Result(request, inputs, refinement, labels, said, counts, elapsed_ms)
     if CONFIDENCE in request.extras:
         result = replace(result, confidence=np.round(100 * refinement.confidence[inner]).astype(np.float16))

@@ -44,6 +44,7 @@ class _Here(threading.local):
     watch: Watch | None = None
     depth = 0
     since = 0.0
+    seconds = 0.0
 
 
 _here = _Here()
@@ -69,11 +70,17 @@ def compiling() -> Iterator[None]:
         yield
     finally:
         _here.depth -= 1
+        seconds = time.perf_counter() - _here.since if _here.depth == 0 else 0.0
+        _here.seconds += seconds
         if _here.watch is not None:
             _here.watch.n_functions += 1
-            if _here.depth == 0:
-                _here.watch.seconds += time.perf_counter() - _here.since
+            _here.watch.seconds += seconds
             _here.watch.told(_here.watch)
+
+
+def seconds_compiling() -> float:
+    """Return for how long this thread has compiled since it began, on the clock: no part of what it was asked for."""
+    return _here.seconds
 
 
 def kernel_is_ready() -> None:

@@ -24,7 +24,7 @@ P = np.stack([np.where(ROUGH, 0.3, 0.7), np.where(ROUGH, 0.7, 0.3)]).astype(np.f
 
 @pytest.fixture
 def start(monkeypatch):
-    monkeypatch.setattr(sessions, "warm_up", lambda n_channels: iter(()))
+    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
     made = []
 
     def start(*layers):

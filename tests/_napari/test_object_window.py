@@ -45,7 +45,7 @@ def cells(shape=(60, 80), n=12, depth=None, seed=0, dtype=np.int32):
 @pytest.fixture
 def start(monkeypatch):
     """Return a function that starts a session on an image and labels and waits for what they give."""
-    monkeypatch.setattr(sessions, "warm_up", lambda n_channels: iter(()))
+    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
     made = []
 
     def start(image, labels, **place):

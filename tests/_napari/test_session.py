@@ -22,7 +22,7 @@ from napari_densecrf.numbers import Numbers
 def start(monkeypatch):
     """Return a function that starts a session on layers and waits for what they give."""
     # Compiling is for the window; here each test compiles what it needs.
-    monkeypatch.setattr(sessions, "warm_up", lambda n_channels: iter(()))
+    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
     made = []
 
     def start(*layers):

@@ -1,8 +1,9 @@
 """What stands between the controls and the work: choices and numbers go in, results come out. No Qt.
 
 A change goes this way: a control calls `choose` or `set_numbers`; `_ask`, once in a turn of the event loop, has
-`problem/request.py: resolve` make a frozen `Request`; the `Runner`'s thread has `work/worker.py: Engine.steps` do it;
-`_take` writes its `Result` and emits `result_written`.
+`problem/request.py: resolve` make a frozen `Request`; the `Runner`'s thread has `work/live.py: Live.steps` do it, with
+a preview first where the exact run takes longer than a frame; `_take` draws that and emits `previewed`, then writes the
+exact `Result` and emits `result_written`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from napari_densecrf.params import CRFParams
 from . import status, words
 from .contributions.recognised import as_labels, recognise
 from .display.preview import clear_preview, draw_preview
-from .display.result_layer import ResultLayers, name_class_axis
+from .display.result_layer import ResultLayers, name_class_axis, prepare_drawing
 from .display.strokes import bind_keys
 from .problem import choices
 from .problem.extent import Extent
@@ -131,7 +132,7 @@ class Session:
         """Compile in the background, so that the first request has nothing to wait for; look at the layers."""
         n_channels = 3 if any(layer.rgb for layer in choices.images(self.viewer)) else 1
         self.set_status(status.PREPARING)
-        self._submit(lambda: warm_up(n_channels), done=lambda _: None)
+        self._submit(lambda: warm_up(n_channels, prepare_drawing), done=lambda _: None)
         self.layers_changed()
 
     def close(self) -> None:
@@ -577,6 +578,7 @@ class Session:
             action()
 
     def _draw(self, preview: Result) -> None:
+        """Draw a preview over the result, whose data stay as they are."""
         layer = self.results.of(preview.request.problem.image)
         if layer is not None and preview.drawn is not None:
             draw_preview(layer, preview.drawn.region, preview.drawn.labels)

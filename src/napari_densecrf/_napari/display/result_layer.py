@@ -21,6 +21,8 @@ from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
+from napari_densecrf.crf.numba.parallel import one_at_a_time
+from napari_densecrf.crf.numba.watch import compiling
 
 from .sparse import filled
 
@@ -308,7 +310,11 @@ def colours_of(layer: Labels, values: Any) -> NDArray[np.float32]:
     if colormap.use_selection:
         colormap = deepcopy(colormap)
         colormap.use_selection = False
-    return np.asarray(colormap.map(np.asarray(values)), np.float32).reshape(-1, 4)
+    given = np.asarray(values)
+    if given.size and given.min() >= 0 and given.max() < 256:
+        # napari compiles a mapping for each type: that of the result is there already.
+        given = given.astype(np.uint8)
+    return np.asarray(colormap.map(given), np.float32).reshape(-1, 4)
 
 
 def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelColormap:
@@ -321,6 +327,12 @@ def class_colours(names: list[str], values: NDArray[np.int64]) -> DirectLabelCol
     if clear:
         colours[int(values[0])] = "transparent"
     return DirectLabelColormap(color_dict=colours)
+
+
+def prepare_drawing() -> None:
+    """Let napari compile what draws the labels of a result: it would do so in the window's thread, and hold it up."""
+    with one_at_a_time, compiling():
+        Labels(np.zeros((2, 2), np.uint8), colormap=DirectLabelColormap(color_dict={None: "transparent", 1: "white"}))
 
 
 def write(layer: Layer, problem: Problem, region: Region, values: NDArray[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,10 +27,10 @@ from .preview import Cut, cuts, thinned, widened
 from .reading import Inputs
 from .runner import Done, Found, Pause, Stage, Steps
 from .smoothed import repeated, smoothed_labels
-from .source import Source, built_of
+from .source import Source, built_of, numbers_of
 from .worker import Drawn, Engine, Result, result_of, working_seconds
 
-# Coarser and finer ones of what is shown; each is a part of the exact run's size.
+# Sizes whose pixels stay ready: a preview goes from one to the next and back.
 MAX_KEPT = 3
 
 
@@ -65,12 +66,15 @@ class Live:
         source = self._source(request)
         kind, n_pixels = self._kind(request, source), request.read.n_pixels
         found = cuts(request, source.read) if source is not None else []
-        if source is None or not found or self.pace.fits(kind, n_pixels):
+        same = source is not None and source.done == numbers_of(request) and _same(source.strokes, request.strokes)
+        if source is None or not found or same or self.pace.fits(kind, n_pixels):
             yield from self._exact(request, kind, None)
             return
         number = self.pace.finest(kind, [cut.n_pixels for cut in found])
         cut = found[number]
-        yield from self._preview(cut, source)
+        # As where no object is in view: what is wrong is said of the exact run.
+        with suppress(ValueError, MemoryError):
+            yield Found(self._preview(cut, source))
         yield Pause(self.pace.rest(kind, n_pixels, working_seconds() - asked))
         yield from self._exact(request, kind, cut)
 
@@ -110,7 +114,8 @@ class Live:
             else:
                 yield step
 
-    def _preview(self, cut: Cut, source: Source) -> Steps:
+    def _preview(self, cut: Cut, source: Source) -> Result:
+        """Refine the pixels of a preview."""
         request = cut.request
         ready = self._made_ready(cut, source)
         started = working_seconds()
@@ -128,9 +133,10 @@ class Live:
         seconds = working_seconds() - started
         self.pace.note(kind, cut.n_pixels, seconds)
         self.pace.note_threads(kind, cut.n_pixels, seconds, alone=alone)
-        yield Found(result)
+        return result
 
     def _thin_inputs(self, source: Source, factor: int) -> Inputs:
+        """Return every so many pixels of what has been read, kept while that is the same."""
         known = self._thin.pop(factor, None)
         if known is None or known[0] is not source.inputs:
             known = source.inputs, thinned(source.inputs, source.read, factor)

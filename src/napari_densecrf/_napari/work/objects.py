@@ -15,7 +15,7 @@ from napari_densecrf.crf.objects.refine import ObjectRefiner, ObjectStep
 from napari_densecrf.door.missing import same_pixels
 
 from .reading import Inputs
-from .source import Source, built_of
+from .source import Source
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ObjectWork:
         assert self.source is not None
         for step in refiner.steps(request.params, request.border):
             if step.refinement is not None:
-                self.source.built = built_of(request)
+                self.source.note(request)
             yield step
 
     def refiner(self, request: Request, inputs: Inputs) -> ObjectRefiner:

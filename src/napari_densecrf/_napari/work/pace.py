@@ -14,7 +14,7 @@ SMALL_FRAME_S = 0.035
 SMALL_PIXELS = 300_000
 # As long as nothing has been measured, so many pixels are tried.
 FIRST_PIXELS = 120_000
-# Where only runs that build nothing are known, one that builds takes so many times as long.
+# A run that builds takes so many times as long as one that does not, where only one of the two is known.
 BUILDING = 3.0
 # Of a run that was slower than the ones before, or faster, so much counts.
 SLOWER, FASTER = 0.3, 0.7
@@ -93,13 +93,16 @@ class Pace:
 
     def expected(self, kind: Kind, n_pixels: int) -> float | None:
         """Return how many seconds a run will take; None where nothing like it is known."""
-        known = self._known.get(kind)
+        known, factor = self._known.get(kind), 1.0
         if not known:
-            weights = self.expected(Kind.WEIGHTS, n_pixels) if kind is Kind.SIGMAS else None
-            return None if weights is None else BUILDING * weights
+            # As far as those of the other kind tell.
+            other, factor = (Kind.WEIGHTS, BUILDING) if kind is Kind.SIGMAS else (Kind.SIGMAS, 1 / BUILDING)
+            known = self._known.get(other)
+        if not known:
+            return None
         nearest = min(known, key=lambda size: abs(math.log(size / n_pixels)))
         fixed = min(FIXED_S, known[nearest])
-        return fixed + (known[nearest] - fixed) * n_pixels / nearest
+        return factor * (fixed + (known[nearest] - fixed) * n_pixels / nearest)
 
     def finest(self, kind: Kind, sizes: Sequence[int]) -> int:
         """Return which of some numbers of pixels, the largest first, fits a frame: the last where none does.

@@ -29,6 +29,8 @@ class Source:
         Those of that request.
     built : hashable
         What `built_of` gives for the last request that was done; None before.
+    done : hashable
+        What `numbers_of` gives for it.
     """
 
     subject: Hashable
@@ -36,6 +38,16 @@ class Source:
     inputs: Inputs
     strokes: NDArray[Any] | None = None
     built: Hashable = None
+    done: Hashable = None
+
+    def note(self, request: Request) -> None:
+        """Take down that a request has been done."""
+        self.built, self.done, self.strokes = built_of(request), numbers_of(request), request.strokes
+
+
+def numbers_of(request: Request) -> Hashable:
+    """Return what sliders change of a request."""
+    return request.params, request.border, request.time_sigma
 
 
 def built_of(request: Request) -> Hashable:

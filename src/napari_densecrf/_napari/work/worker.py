@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from napari_densecrf.choose.objects import (
 from napari_densecrf.choose.start import first_params
 from napari_densecrf.choose.suggest import WEAK
 from napari_densecrf.crf.grid import robust_range
-from napari_densecrf.crf.numba.watch import seconds_compiling
+from napari_densecrf.crf.numba.watch import kernel_is_ready, seconds_compiling
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
 from napari_densecrf.crf.refine import Refinement, Refiner
 from napari_densecrf.crf.unary import InputWarning
@@ -44,7 +44,7 @@ from .outlines import border_lengths
 from .reading import Inputs, PlacedMaps, inputs_of, probe, read, read_image, read_map_layers
 from .runner import Done, Stage, Steps
 from .smoothed import smoothed_labels
-from .source import Source, built_of
+from .source import Source
 from .stroke_maps import StrokeMaps
 
 # Slices that stay ready to be refined again, until their pixels together pass the second number.
@@ -199,7 +199,7 @@ class Engine:
                 if step.refinement.n_missing and not kept.is_judged:
                     _judge(request, inputs)
                     kept.is_judged = True
-                kept.source.built = built_of(request)
+                kept.source.note(request)
                 yield Done(result_of(request, inputs, step.refinement, started))
 
     def _object_steps(self, request: Request, started: float) -> Steps:
@@ -245,8 +245,9 @@ class Engine:
                 inputs = kept.inputs
             else:
                 inputs = replace(inputs, image=image)
-            built = kept.source.built if kept is not None and same else None
-            source = Source(request.subject, region, inputs, request.strokes, built)
+            source = Source(request.subject, region, inputs, request.strokes)
+            if kept is not None and same:
+                source.built, source.done = kept.source.built, kept.source.done
             kept = _Kept(request.revision, source, refiner)
         self._kept[key] = kept
         self._forget()
@@ -364,9 +365,11 @@ def _refiner(request: Request, inputs: Inputs) -> Refiner:
     )
 
 
-def warm_up(n_channels: int) -> Steps:
-    """Compile what images of so many channels need, on a few pixels."""
+def warm_up(n_channels: int, prepare_drawing: Callable[[], None]) -> Steps:
+    """Compile what drawing and images of so many channels need, on a few pixels."""
     yield Stage("preparing", 0.0)
+    prepare_drawing()
+    kernel_is_ready()
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
     smoothed_labels(probabilities, 2, (16, 16))

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=()
 for need in "$@"; do
     case "$need" in
-        xvfb) command -v Xvfb >/dev/null || packages+=(xvfb) ;;
+        xvfb) [ "$(uname -s)" != Linux ] || command -v Xvfb >/dev/null || packages+=(xvfb) ;;
         g++) command -v g++ >/dev/null || packages+=(g++) ;;
         qt)
             [ "$(uname -s)" = Linux ] || continue

@@ -47,7 +47,7 @@ def no_label(dtype: DTypeLike, values: Iterable[int] = ()) -> int:
 
 
 def without(number: int, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels, masked where they are a number: of pixels that have none. It may be one that their type lacks."""
+    """Return labels, masked where they equal the number for no label, which their type may be too small for."""
     masked: NDArray[Any] = np.ma.masked_where(labels == number, labels)
     return masked
 

@@ -125,7 +125,7 @@ class Numbers:
         return replace(self.params, label_bias=self.favours if known else None)
 
     def favouring(self, index: int, n_classes: int, by: float) -> Numbers:
-        """Return them with one of two or more classes favoured by so much more."""
+        """Return the numbers with one of the classes favoured more, by this much."""
         if n_classes == 2:
             return self.changed(balance=self.balance + (by if index else -by))
         favours = list(self.favours) if len(self.favours) == n_classes else [0.0] * n_classes
@@ -142,7 +142,7 @@ class Numbers:
         return max((sigma for weight, sigma in kernels if weight), default=0.0)
 
     def changed(self, **values: Any) -> Numbers:
-        """Return them with others in their place."""
+        """Return the numbers with some of them replaced."""
         return replace(self, **values)
 
     def in_units(self, units: Units, digits: int = DIGITS) -> Numbers:
@@ -156,12 +156,12 @@ class Numbers:
         return self.changed(**{name: getattr(self, name) / unit for name, unit in _units(units).items()})
 
     def shortened(self, digits: int = DIGITS) -> Numbers:
-        """Return them with so many digits, as people read and type them."""
+        """Return the numbers rounded to this many digits, as people read and type them."""
         names = [name for name in NAMES if name != "n_iterations"]
         return self.changed(**{name: _short(getattr(self, name), digits) for name in names})
 
     def updated(self, values: Mapping[str, Any]) -> Numbers:
-        """Return relative numbers with others in their place; what is no number, or cannot be meant, is left out."""
+        """Return relative numbers with some of them replaced; what is no number, or makes no sense, is left out."""
         usable = {name: value for name, value in values.items() if name in NAMES and _is_usable(name, value)}
         favours = values.get("favours")
         if isinstance(favours, (list, tuple)) and all(_is_usable("balance", favour) for favour in favours):

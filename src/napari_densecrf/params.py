@@ -42,7 +42,7 @@ class PairwiseKernel:
     intensity_sigma: Sigma | None = None
 
     def __post_init__(self) -> None:
-        """Bring the numbers to plain floats and refuse what cannot be meant."""
+        """Turn the numbers into plain floats, and refuse those that make no sense."""
         weight = _number("weight", self.weight)
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"weight is {weight!r}: expected a finite number that is not negative")
@@ -85,7 +85,7 @@ class CRFParams:
     label_bias: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Freeze what came and refuse what cannot be meant."""
+        """Freeze the values, and refuse those that make no sense."""
         kernels = tuple(self.kernels)
         for kernel in kernels:
             if not isinstance(kernel, PairwiseKernel):

@@ -36,8 +36,8 @@ THRESHOLDS = (-0.3, 0.3, -0.6, 0.6, -0.9, 0.9, -1.2, 1.2, -1.6, 1.6, -2.0, 2.0)
 # looked at whole; of a larger one parts of the second together, and as many again in boxes around strokes.
 LARGEST_WHOLE, LARGEST = 1 << 18, 1 << 16
 N_BOXES = 8
-# What pixels that change are told by: the map's own probabilities and what they look like, each as good as so many
-# strokes.
+# Two more witnesses judge the pixels that change: the map's own probabilities, and what the pixels look like. Each
+# counts as this many strokes.
 MAP_STROKES, LOOKS_STROKES = 5.0, 5.0
 # Standard deviations below the mean gain that must still be a gain, in mean IoU, over what the image alone supports.
 N_SIGMAS, SMALLEST_GAIN = 1.5, 0.005

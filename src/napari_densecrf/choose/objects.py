@@ -28,7 +28,8 @@ APPEARANCE_WEIGHT, POSITION_SIGMA = 3.0, 6.0
 # Of the contrast of the typical object; and of the noise around it, where that is more.
 INTENSITY_SIGMA, NOISE_SIGMA = 0.12, 0.6
 SMOOTHNESS_WEIGHT, SMOOTHNESS_SIGMA = 0.5, 1.0
-# Contrasts of fewer standard deviations need more smoothness, in proportion; down to the second, which bounds it.
+# A contrast of fewer standard deviations than the first number needs more smoothness, in proportion. Below the second
+# number it does not grow further.
 CLEAR_SEPARATION, LEAST_SEPARATION = 6.0, 0.5
 # How far across a border the edge is looked for, and in what steps.
 LOOK, STEP = 6.0, 0.5

@@ -20,7 +20,8 @@ N_PARTS = 4
 # Sigmas, in pixels, of the window in which a class has one look, and of the blur that calms a pixel's own.
 NEIGHBOURHOOD = 12.0
 CALMING = 0.7
-# Where no sure pixel of a class is near, its look everywhere takes over: its weight beside a window full of them.
+# Where no sure pixel of a class is near, the look of the class in the whole image counts, with this weight; a window
+# full of sure pixels has weight 1.
 EVERYWHERE = 1e-4
 # Looks that are nearer than this, in robust ranges, count as alike.
 INDISTINCT = 0.01
@@ -29,7 +30,7 @@ INDISTINCT = 0.01
 LIMIT_CONTRAST = 0.25
 # Mean likeness of the pixels that change, from which on the image does not support the change: see `Effect`.
 LIMIT_LIKENESS = 0.5
-# Length of all borders, after over before, above which the image's noise is being printed into the labels.
+# Length of all borders after, divided by before. Above this, the labels have begun to follow the noise of the image.
 LIMIT_ROUGHNESS = 1.0
 # A pixel is lost in doubt where its likeness is above this; the largest share of a class that may be lost so. Where the
 # mean likeness is above it, too, less may be lost, and half as much where that reaches LIMIT_LIKENESS.

@@ -26,7 +26,7 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class Along:
-    """Where the pixels of an image lie among those of its map, along one axis: at ``scale * i + offset``.
+    """Where the pixels of an image lie among those of its map, along one axis: pixel i lies at ``scale * i + offset``.
 
     Parameters
     ----------

@@ -202,7 +202,7 @@ def _floats(seen: Look) -> Values:
     sample, low, high = seen.sample, float(seen.low), float(seen.high)
     total = _common_sum(sample) if seen.has_classes and len(sample) > 1 else None
     if seen.values.tolist() == [0, 1] and not (seen.has_classes and len(sample) > 1):
-        # Refined, they would stay what they are: nothing is as sure as that.
+        # Refining would change nothing: all pixels are certain.
         return _labels(seen, name_of(seen.dtype))
     if seen.values.tolist() == [0, 1] and total == 1 and np.isin((sample > 0).sum(axis=0), (0, 1)).all():
         return Values(Kind.ONE_HOT, True, "holds one 1 a pixel along the classes, and 0 otherwise")
@@ -264,7 +264,7 @@ def _one_plane_of_integers(seen: Look) -> Values:
     high, top, dtype = int(seen.high), seen.top, name_of(seen.dtype)
     fits = _is_unsigned(seen.dtype) and high >= REACHED * top
     if high == 0:
-        # Whatever it is, all of it is background.
+        # All of it is background, whatever kind it is.
         return Values(Kind.PROBABILITIES, False, "holds only 0", top)
     # A few numbers are probabilities only where none of them is 0 or 1: of labels that were spread, the last is.
     if len(seen.values) <= FEW_VALUES and not (fits and 0 < seen.low < high < top):

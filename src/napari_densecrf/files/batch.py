@@ -30,7 +30,7 @@ SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
 # Of objects, in the place of the areas of classes.
 OBJECT_HEADS = ("objects", "area before", "area after", "held")
-# A cell of a table that begins so is taken for a formula.
+# Programs for tables take a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -164,7 +164,7 @@ def _one_a_pixel(contents: Contents, order: str, shape: tuple[int, ...], axes: s
 
 
 def _axis_without_objects(image: tuple[int, ...], objects: tuple[int, ...]) -> int | None:
-    """Return the axis that an image has more than its objects: its channels; the last, where it may be several."""
+    """Return the axis that the image has and its objects do not: its channels. Where several fit, the last."""
     axes = [axis for axis in range(len(image)) if image[:axis] + image[axis + 1 :] == objects]
     return axes[-1] if len(image) == len(objects) + 1 == 3 and axes else None
 

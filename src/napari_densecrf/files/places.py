@@ -209,7 +209,7 @@ def _locked(file: IO[str]) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            # A byte that nobody reads, far behind the text.
+            # A locked byte cannot be read, so it is one far behind the text.
             file.seek(1 << 20)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         else:
@@ -348,7 +348,7 @@ class _Identities:
             resolved = real(path)
             spelling = os.path.normcase(resolved)
             if self._folds_case(resolved.parent):
-                # Such systems do not tell the two ways apart to write an accent either.
+                # Such systems also treat the two ways to write an accent as one.
                 spelling = unicodedata.normalize("NFC", spelling.casefold())
             self._known[path] = (spelling,)
             with suppress(OSError):

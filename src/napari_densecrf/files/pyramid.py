@@ -101,7 +101,7 @@ def _level(group: Any, name: str, shape: Sequence[int], target: Target) -> Any:
     names = [letter.lower() for letter in target.axes] if group.metadata.zarr_format == 3 else None
     return group.create_array(
         name, shape=tuple(shape), chunks=chunks, dtype=target.dtype, chunk_key_encoding=keys, dimension_names=names,
-        # A run that was killed while it finished may have left a level.
+        # A run that was killed in its last step may have left a level.
         overwrite=True,
     )  # fmt: skip
 

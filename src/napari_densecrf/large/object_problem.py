@@ -33,7 +33,7 @@ SAMPLE_POINTS, LEAST_SAMPLE_POINTS = 2**21, 2**18
 # Where objects are is looked for in so many windows along an axis, of so many pixels, and in so many frames.
 WINDOWS, WINDOW = 8, 128
 MOST_FRAMES = 9
-# The smooth field of contrasts ends after so many of its sigmas.
+# The smooth field of contrasts is cut off after this many of its sigmas.
 FIELD_SIGMAS = 3.0
 
 

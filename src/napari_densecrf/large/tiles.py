@@ -43,7 +43,7 @@ _one_tile = threading.Lock()
 
 
 def _after_fork_in_child() -> None:
-    """Make the lock anew, which a thread may hold that the child has not."""
+    """Make the lock anew: a thread that the child does not have may hold it."""
     global _one_tile
     _one_tile = threading.Lock()
 

@@ -19,7 +19,7 @@ GIB = 2**30
 EDGE = 0.36
 BASE = 3.0
 LEAST_HALO_SIGMAS = 3.0
-# Iterations for which that holds; more carry news farther.
+# Iterations for which that holds. With more, a change at the edge reaches farther.
 USUAL_ITERATIONS = 5
 # The fixed cost of a tile, in points.
 TILE_OVERHEAD = 20_000

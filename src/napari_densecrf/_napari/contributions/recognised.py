@@ -49,7 +49,7 @@ def recognise(layer: Layer) -> dict[str, Any] | None:
     if not made and STROKES_KEY not in metadata:
         metadata.pop(METADATA_KEY)
     if isinstance(layer, Image):
-        # Marked, so that it is not taken for the image or the map meanwhile.
+        # Marked, so that in the meantime nobody takes it for the image or the map.
         layer.metadata[METADATA_KEY] = {}
         return {**said, "metadata": metadata, "name": layer.name}
     for name in SETTABLE:

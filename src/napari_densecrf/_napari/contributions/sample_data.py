@@ -25,7 +25,7 @@ CELL_STROKES: dict[str, list[Box]] = {
 
 # The part of the section that is shown, in which nuclei lie apart, and in clusters.
 NUCLEI = (slice(192, 448), slice(150, 406))
-# Rough objects are found on pixels of so many pixels, and smaller ones of these are dropped.
+# Rough objects are found on an image that is coarser by this factor; those of fewer coarse pixels are dropped.
 QUARTER, SMALLEST = 4, 6
 
 

@@ -19,7 +19,7 @@ STROKES = ((4.0, (0.0, 0.0, 0.0, 0.6)), (2.0, (1.0, 1.0, 1.0, 1.0)))
 DARK, LIGHT = (0.0, 0.0, 0.0, 0.8), (1.0, 1.0, 1.0, 1.0)
 OVERLAY_WIDTH = 2.0
 ON_TOP = 1_000_000
-# So far from all pixels a line is drawn, and not seen.
+# Where lines are prepared: far from all pixels, so that nobody sees them.
 FAR = np.full((2, 2), 1e6, np.float32)
 # Time for the canvas to be drawn once.
 FRAME_MS = 60

@@ -14,9 +14,9 @@ from napari_densecrf.numbers import IN_PIXELS, MOST_DAMPING, MOST_ITERATIONS, NA
 
 from .log_slider import LinearSlider, LogSlider
 
-# Log-odds: past them, only what the map is all but sure of resists.
+# Log-odds. At this end of the slider, only pixels that the map is almost sure of keep their class.
 MOST_BALANCE = 4.0
-# What a combo calls, with itself, for what it offers.
+# A combo calls this with itself, to get its choices.
 Offer = Callable[[object], Sequence[Any]]
 # The controls that choose, and the fields of `Chosen` that they show.
 CHOICES = {

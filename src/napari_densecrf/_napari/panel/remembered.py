@@ -11,9 +11,9 @@ from napari_densecrf._napari.session import Session
 
 from .panel import Fold
 
-# How one works, with whatever image. Not what belongs to the images that are open: the layers, and whether slices make
-# a volume, which of the next image would mean something else. Nor what is a look of a moment: the swipe and the map
-# that is held, which hide the result, the pixel that is kept, and the other side's numbers.
+# Habits, which suit any image. Left out is what belongs to the images that are open: the layers, and whether slices
+# make a volume. Left out is also what one looks at for a moment: the swipe and the map that is held, which hide the
+# result, the pixel that is kept, and the numbers of the other side (A | B).
 TOGGLES = ("live", "region", "influence", "confidence", "changes", "areas")
 # Drags and clicks come by dozens: one file for all.
 PATIENCE_MS = 300

@@ -42,7 +42,7 @@ class Preset:
 
 
 def _built_in(name: str, numbers: Numbers, source: str) -> Preset:
-    # Over how many frames of a film labels hold each other is no matter of what they show.
+    # The reach in time depends on the film, not on what it shows.
     return Preset(name, {key: value for key, value in numbers.as_dict().items() if key != "time_sigma"}, source)
 
 

@@ -28,7 +28,7 @@ from .layer_frames import LayerFrames
 
 # A job may take this share of the memory that is free.
 MEMORY_SHARE = 0.8
-# More than a point of a tile takes but for many classes or channels.
+# Bytes. A point of a tile takes less, except with many classes or channels.
 TILE_POINT_BYTES = 300
 
 

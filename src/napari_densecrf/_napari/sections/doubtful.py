@@ -23,17 +23,17 @@ from napari_densecrf.crf.objects.refine import ObjectRefinement
 
 from .section import Section
 
-# A pixel is in doubt where its class is less than so much more probable than the next.
+# A pixel is in doubt where the probabilities of its two likeliest classes differ by less than this.
 DOUBT = 0.5
 # Of objects, whose confidence is the probability of the label that won.
 LEAST_SURE = 0.75
 # Places of fewer pixels than this are not worth a stroke, and more than the second number nobody visits.
 FEWEST_PIXELS, MOST_PLACES = 25, 50
-# A place is one that has been visited where it is so many pixels of the region away, or nearer.
+# A place counts as visited where one that was visited is this near, in pixels of the region.
 NEAR = 12
 # A place with its surroundings fills so much of the canvas; and at least so many pixels are seen.
 FILLED, LEAST_SEEN = 0.3, 120
-# So long its frame is drawn.
+# How long the frame around a place is drawn.
 FRAME_MS = 4000
 
 

@@ -34,7 +34,7 @@ ALONE = "This pixel stands alone: θβ is below the noise."
 GLOW = Colormap([[1, 0.1, 0, 0], [1, 0.35, 0, 0.7], [1, 1, 0.4, 1]], name="glow")
 # The pixels that look alike pull by thousands, each with a hundredth of what a neighbour does.
 GAMMA = 0.3
-# While mouse or slider move fewer anchors do, in half the time; so long after the last move it is as exact as it gets.
+# While the mouse or a slider moves, fewer anchors are used, in half the time. This long after the last move, all are.
 REST_MS = 150
 # How often the words below the toggle may change; each time takes as long as a third of drawing the layer.
 WORDS_MS = 100

@@ -22,9 +22,10 @@ from .doubtful import unsure
 CENTRE = 4
 # What has no strength begins with, in pixels and 255ths of the range.
 WEAK = Numbers(0.75, 6.0, 12.5, 0.5, 1.0)
-# By how much a strength or a reach is multiplied, and a contrast; log-odds for a class.
+# Factors for strengths and reaches, and for the contrast; log-odds for a class.
 TIMES, CONTRAST_TIMES, FAVOUR = 2.0, 1.6, 0.5
-# The square that is tried on: so much of the visible part, but no fewer pixels, and no more: nine take a while.
+# The square on which settings are tried: this share of the visible part, and the least and the largest side. Nine
+# results take a while.
 SHARE, LEAST_SIDE, MOST_SIDE = 0.5, 96, 256
 # Margins around it, in reaches: it is looked at, not kept.
 REACHES = 2

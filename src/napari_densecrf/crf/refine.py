@@ -241,7 +241,6 @@ class Refiner:
             check_missing(array, channel_axis, "the image has")
         probe = take_probe(array, channel_axis) if probe is None else probe
         self.terms = Terms(grid, intensities, probe, self._valid)
-        self._was_used = False
         self._last: LastMap | None = None
 
     def refine(self, probabilities: ArrayLike, params: CRFParams, *, strokes: ArrayLike | None = None) -> Refinement:
@@ -315,9 +314,7 @@ class Refiner:
         if not self._is_part:
             check_values(probabilities, self.grid)
         unary = unary_energies(probabilities, self.grid, strokes, self._valid, is_part=self._is_part)
-        # From the second map on: who refines only once pays nothing for a next time.
-        self._last = LastMap.of(probabilities, strokes, unary) if self._was_used else None
-        self._was_used = True
+        self._last = LastMap.of(probabilities, strokes, unary)
         return favoured(unary, label_bias) if self._last is None else self._last.favoured(label_bias)
 
     @property

@@ -57,6 +57,8 @@ class LastMap:
 
     def favoured(self, label_bias: tuple[float, ...] | None) -> Unary:
         """Return the energies with a bias: the same object as last time where the bias is the same."""
+        if label_bias is None:
+            return self.unary
         if self._favoured is None or self._favoured[0] != label_bias:
             self._favoured = label_bias, favoured(self.unary.copied(), label_bias)
         return self._favoured[1]

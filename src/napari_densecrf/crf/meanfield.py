@@ -277,10 +277,8 @@ class MeanField:
         """
         if beginning is None or not beginning.is_of(self.unary, self.lattice):
             self._pass(START, self.spare, self.marginals)
-            values = self.lattice.empty_values(self.marginals.shape[1])
-            beginning = Beginning(
-                self.unary, self.lattice, self.marginals, self.lattice.gather_and_blur(self.slots, values)
-            )
+            values = self.lattice.gather_and_blur(self.slots, self.vertex_values).copy()
+            beginning = Beginning(self.unary, self.lattice, self.marginals, values)
             self.spare = whole_empty(self.marginals.shape, np.float32)
         self._beginning, self.marginals = beginning, beginning.marginals
         return beginning

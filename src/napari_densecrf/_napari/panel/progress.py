@@ -7,7 +7,7 @@ from typing import Any
 from magicgui.widgets import ProgressBar
 from napari.utils import progress
 
-from napari_densecrf._napari import status
+from napari_densecrf._napari import status, words
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.status import Light, Status
 
@@ -54,7 +54,7 @@ class Progress:
         if self._session.idle:
             return
         self._bar.visible = True
-        self._session.set_status(status.COMPUTING)
+        self._session.set_status(self._status(status.COMPUTING.words))
         bar = progress(total=100, desc="Dense CRF")
         # Making it ran the event loop: the request may be done, or another bar be there.
         if self._napari_bar is None and self._is_wanted:
@@ -66,9 +66,14 @@ class Progress:
         percent = round(100 * fraction)
         if self._bar.visible and (percent == 0 or abs(percent - self._bar.value) >= STEP_PERCENT):
             self._bar.value = percent
-            self._session.set_status(Status(stage, Light.AMBER))
+            self._session.set_status(self._status(stage))
             if self._napari_bar is not None:
                 self._napari_bar.update(percent - self._napari_bar.n)
+
+    def _status(self, stage: str) -> Status:
+        """Return what is said while something runs: also that a preview is on the canvas, as long as it is."""
+        said = stage if self._session.preview is None else f"{words.PREVIEW} · {stage}"
+        return Status(said, Light.AMBER)
 
     def _close_napari_bar(self) -> None:
         if self._napari_bar is not None:

@@ -1,5 +1,6 @@
 """What is compiled while somebody waits: counted, and a place to stop."""
 
+import numba as nb
 import numpy as np
 import pytest
 
@@ -86,7 +87,7 @@ def test_a_separate_kernel_is_called_with_its_own_types_only():
     values, out, done = np.arange(4.0), np.zeros(1), np.ones(1, np.bool_)
     call_it(1, write_sum.known, values, out, done)
     assert not done[0]
-    write_sum.compile_for((values, out))
+    write_sum.compile_for(nb.typeof((values, out)))
     call_it(1, write_sum.known, values, out, done)
     assert done[0]
     assert out[0] == 6
@@ -94,4 +95,4 @@ def test_a_separate_kernel_is_called_with_its_own_types_only():
     call_it(1, write_sum.known, values.astype(np.float32), out, done)
     assert not done[0]
     with pytest.raises(RuntimeError, match="other types"):
-        write_sum.compile_for((values, out))
+        write_sum.compile_for(nb.typeof((values, out)))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
+from napari_densecrf.crf.numba.by_type import CompiledByType
 from napari_densecrf.crf.numba.compile import inlined, kernel
-from napari_densecrf.crf.numba.separate import SeparateKernel, separate_kernel
+from napari_densecrf.crf.numba.separate import separate_kernel
 from napari_densecrf.crf.numba.simd import (
     FOUR,
     ONE,
@@ -472,7 +473,7 @@ def _of_many_labels(given):
 _UPDATE_PART = {ONE: _of_two_labels, TWO: _of_three_labels, FOUR: _of_several_labels, SIXTEEN: _of_many_labels}
 
 
-def update_part(n_channels: int) -> SeparateKernel:
+def update_part(n_channels: int) -> CompiledByType:
     """Return what does one pass over a part of a line, `Hearing`, with so many channels.
 
     It writes the new marginals, and adds to the report. For each width of vectors it is compiled when it is needed.

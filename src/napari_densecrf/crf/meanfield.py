@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -356,7 +357,7 @@ class MeanField:
             update_runs(len(report), update, report)
             if report[0, CHANGE] != NOT_COMPILED:
                 return report
-            update_part_of_these.compile_for(sample_of_hearing(update))
+            update_part_of_these.compile_for(nb.typeof(sample_of_hearing(update)))
 
 
 def iterate(

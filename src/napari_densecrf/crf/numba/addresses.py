@@ -3,7 +3,8 @@
 Numba copies what a compiled function calls into the caller, and compiles it there anew. That is what small kernels
 want. A large one called from several places, or from a parallel loop, which alone goes through LLVM four times, is
 better reached by its address: the caller then holds a call and nothing else. What is given goes as one tuple, through
-memory. Its type is part of the types on both sides, so that two that do not fit are refused while compiling.
+memory. Each type has a number, by which a function for it is found (by_type.py): none is called with what it was not
+compiled for.
 """
 
 from __future__ import annotations

@@ -26,11 +26,10 @@ import numpy as np
 from numba import types
 from numba.core.ccallback import CFunc
 from numba.core.cpu_options import ParallelOptions
-from numpy.typing import NDArray
 
-from .addresses import address_of, call_with, number_of_type, type_number
+from .addresses import address_of, call_with
+from .by_type import CompiledByType, known_address
 from .compile import reached_by_address, serial_kernel
-from .watch import kernel_is_ready
 
 # A thread that waits for the others spins for some microseconds, then sleeps. By default GNU OpenMP spins long: where
 # other programs or the window want the cores, it takes them from the very thread it waits for, and 512 x 512 took 5 to
@@ -81,12 +80,10 @@ def _drive(function, given, n_steps, n_pieces):
 @serial_kernel()
 def _launch(drive, known, n_steps, n_pieces, given):
     """Drive the function that is known for the type of what is given; tell whether there is one."""
-    wanted = number_of_type(given)
-    for k in range(len(known)):
-        if known[k, 0] == wanted:
-            call_with(drive, (known[k, 1], address_of(given), n_steps, n_pieces))
-            return True
-    return False
+    address = known_address(known, given)
+    if address:
+        call_with(drive, (address, address_of(given), n_steps, n_pieces))
+    return address != 0
 
 
 _compiled_drive: list[CFunc] = []
@@ -117,10 +114,7 @@ class ParallelKernel:
     """
 
     def __init__(self, function: Callable[[Any, int], None]) -> None:
-        self._function = function
-        self._compiled: list[CFunc] = []
-        # The number of a type and the address of the function that is compiled for it.
-        self._known: NDArray[np.int64] = np.empty((0, 2), np.int64)
+        self._by_type = CompiledByType(function, n_more=1)
         update_wrapper(self, function)
 
     def __call__(self, n_pieces: int, *given: Any, n_steps: int = 1) -> None:
@@ -137,15 +131,8 @@ class ParallelKernel:
                 'threads of OpenMP are not forked: start processes with multiprocessing.get_context("spawn")'
             )
         with one_at_a_time:
-            if not _launch(_address_of_drive(), self._known, n_steps, n_pieces, given):
-                self._compile(nb.typeof(given))
-                _launch(_address_of_drive(), self._known, n_steps, n_pieces, given)
-
-    def _compile(self, given: types.Type) -> None:
-        compiled = reached_by_address(self._function, types.void(types.CPointer(given), types.int64))
-        self._compiled.append(compiled)
-        self._known = np.concatenate([self._known, [[type_number(given), compiled.address]]])
-        kernel_is_ready()
+            while not _launch(_address_of_drive(), self._by_type.known, n_steps, n_pieces, given):
+                self._by_type.compile_for(nb.typeof(given))
 
 
 def parallel_kernel() -> Callable[[Callable[[Any, int], None]], ParallelKernel]:

@@ -55,3 +55,8 @@ class HandLoop:
                 self._actions.get(timeout=0.005)()
             except queue.Empty:
                 continue
+
+
+def rest(session):
+    """Do what is due until a session has nothing left to do."""
+    session.loop.turn_until(lambda: session.idle)

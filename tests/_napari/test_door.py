@@ -7,7 +7,7 @@ from napari.layers import Image, Labels
 from scipy import ndimage
 
 import napari_densecrf as ndc
-from hand_loop import HandLoop
+from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.understand import CHANNELS, SLICES, FromStrokes, Misfit, Problem
@@ -44,10 +44,6 @@ def start(monkeypatch):
     for session in made:
         session.close()
         session._runner.join(5)
-
-
-def rest(session):
-    session.loop.turn_until(lambda: session.idle)
 
 
 def add(session, layer):

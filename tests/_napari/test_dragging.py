@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, picture, result_of, settle
-from hand_loop import HandLoop
+from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari import words
 from napari_densecrf._napari.display.preview import _placed
@@ -51,10 +51,6 @@ def start(monkeypatch, previews):
     yield start
     for session in made:
         session.close()
-
-
-def rest(session):
-    session.loop.turn_until(lambda: session.idle)
 
 
 def layers(shape=(61, 82), n_labels=2):

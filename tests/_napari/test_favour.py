@@ -6,15 +6,11 @@ from napari.layers import Image
 from numpy.testing import assert_array_equal
 
 from driving import picture
-from hand_loop import HandLoop
+from hand_loop import HandLoop, rest
 from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.session import USER, Session
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
-
-
-def rest(session):
-    session.loop.turn_until(lambda: session.idle)
 
 
 @pytest.fixture

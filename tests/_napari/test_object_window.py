@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from scipy import ndimage as ndi
 
 import napari_densecrf as ndc
-from hand_loop import HandLoop
+from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem.request import VOLUME
 from napari_densecrf._napari.problem.understand import CLASSES, METADATA_KEY, OBJECTS, Misfit
@@ -64,10 +64,6 @@ def start(monkeypatch):
     yield start
     for session in made:
         session.close()
-
-
-def rest(session):
-    session.loop.turn_until(lambda: session.idle)
 
 
 def test_many_labels_of_one_piece_are_objects(start):

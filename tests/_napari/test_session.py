@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from driving import picture
-from hand_loop import HandLoop
+from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem.request import VISIBLE
 from napari_densecrf._napari.problem.understand import Misfit, Problem
@@ -40,10 +40,6 @@ def start(monkeypatch):
         session.close()
         session._runner.join(5)
         assert not session._runner.alive
-
-
-def rest(session):
-    session.loop.turn_until(lambda: session.idle)
 
 
 def layers(shape=(40, 50), n_labels=2):

@@ -1,6 +1,7 @@
 """Objects in the window: recognised, live, corrected, kept, applied."""
 
 import shlex
+import warnings
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from napari_densecrf._napari.recipes.command import shell_command
 from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.runs.objects import start_with_objects
 from napari_densecrf._napari.sections.choose import suggesting
+from napari_densecrf._napari.sections.correct import frozen_copy
 from napari_densecrf._napari.sections.objects import table
 from napari_densecrf._napari.session import USER, Session
 from napari_densecrf._napari.status import Light
@@ -301,3 +303,29 @@ def test_two_classes_have_a_balance(start):
     exec(python_script(session.result, None), names)
     assert_array_equal(names["labels"], session.result.labels)
     session.close()
+
+
+def test_contours_are_put_aside_in_3d(start):
+    image, rough = cells((60, 80), depth=4)
+    session = start(image, rough)
+    layer, dims = session.result_layer, session.viewer.dims
+    width = layer.contour
+    assert width > 0
+    # napari draws before others hear of the turn, and says once that it draws no contours.
+    with pytest.warns(UserWarning, match="Contours are not displayed"):
+        dims.ndisplay = 3
+    assert layer.contour == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frozen = frozen_copy(layer)
+        session.results.contours.add(frozen, like=layer)
+        session.viewer.add_layer(frozen)
+        # A layer that comes while the view is in 3D.
+        session.viewer.layers.remove(layer)
+        session.update()
+        rest(session)
+        anew = session.result_layer
+        assert anew is not layer
+        assert anew.contour == 0
+    dims.ndisplay = 2
+    assert frozen.contour == anew.contour == width

@@ -148,6 +148,7 @@ class Session:
         for signal, react in self._reactions():
             signal.disconnect(react)
         self._revisions.close()
+        self.results.close()
 
     @property
     def idle(self) -> bool:

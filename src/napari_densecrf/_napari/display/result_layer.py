@@ -24,12 +24,11 @@ from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.numba.parallel import one_at_a_time
 from napari_densecrf.crf.numba.watch import compiling
 
+from . import contours
 from .sparse import filled
 
 AnyLayer = TypeVar("AnyLayer", bound=Layer)
 OPACITY = 0.6
-# Screen pixels are too thin, and thick lines hide what they are about.
-CONTOUR = 2
 # Slices of more pixels get a result of several resolutions, of which napari draws only what it shows.
 SINGLE_SCALE_PIXELS = 4096 * 4096
 COARSEST = 1024
@@ -106,9 +105,19 @@ class ResultLayers(OneLayer[Labels]):
     """The refined labels, one layer for each image."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__(viewer, result_layer)
+        super().__init__(viewer, self._new)
+        self.contours = contours.Contours(viewer)
         # Index of each slice that has been refined, and what it has been refined with.
         self._visited: weakref.WeakKeyDictionary[Labels, dict[tuple[int, ...], Hashable]] = weakref.WeakKeyDictionary()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.contours.close()
+
+    def _new(self, result: Result) -> Labels:
+        layer = result_layer(result)
+        self.contours.add(layer)
+        return layer
 
     def write(self, result: Result, made: dict[str, Any], strokes: Labels | None) -> Extent:
         """Write a result into its layer, with how it was made; return how much of the layer has been refined.
@@ -213,7 +222,7 @@ def result_layer(result: Result) -> Labels:
     paint_like(labels, problem.map, inputs)
     if problem.objects:
         # The image must be seen where a border is judged.
-        labels.contour = CONTOUR
+        labels.contour = contours.WIDTH
         labels.opacity = 1.0
     labels.editable = False
     return labels

@@ -155,6 +155,7 @@ class BeforeAfter(Toggled):
             self._give_back()
             for name in ("colormap", "features", "opacity", "blending", "contour"):
                 setattr(layer, name, getattr(shown, name))
+            self.session.results.contours.add(layer, like=shown)
             self._hidden = shown
             shown.visible = False
         reveal(layer, True)

@@ -128,6 +128,7 @@ class Correct(Section):
         active, frozen = layers.selection.active, frozen_copy(layer)
         # Hidden, as it looks just like the result that it is a copy of.
         frozen.visible = False
+        self.session.results.contours.add(frozen, like=layer)
         self.session.viewer.add_layer(frozen)
         layers.selection.active = active
         set_text(self.controls["frozen"], words.frozen(frozen.name, self.session.results.extent(layer)))

@@ -34,6 +34,8 @@ ALIKE_NEIGHBOURS, PATCHES_EACH = 0.6, 1.5
 NO_NUMBER = "has no value where it was looked at"
 # Interpolation overshoots by as much; sums along the classes that are off by such a factor are only said.
 OVERSHOOT, MOST_OFF = 0.3, 2.0
+# Of integers, which a picture is made of as well, sums may be off by so much.
+MOST_OFF_AS_INTEGERS = 0.2
 
 
 class Kind(Enum):
@@ -256,7 +258,10 @@ def _planes_of_integers(seen: Look) -> Values:
     if total is not None:
         return Values(Kind.SCALED, True, f"sums to {total:g} along the classes, of {dtype} up to {top}", total)
     if high >= REACHED * top and _is_unsigned(seen.dtype):
-        return Values(Kind.PROBABILITIES, False, _sums(sample / top), top)
+        # Rounding and neglect move the sums a little; the planes of a picture have nothing to do with one another.
+        off = np.abs(sample.sum(axis=0, dtype=np.float64) / top - 1) > MOST_OFF_AS_INTEGERS
+        kind = Kind.PICTURE if off.mean() > 1 - MOST_PIXELS else Kind.PROBABILITIES
+        return Values(kind, False, _sums(sample / top), top)
     return Values(Kind.SCALED, False, f"goes up to {high} of {top}, and sums to nothing in common", _next_scale(high))
 
 

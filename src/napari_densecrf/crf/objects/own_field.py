@@ -16,71 +16,16 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.grid_gaussian import GridGaussian, MaskedGridGaussian
 from napari_densecrf.crf.numba.addresses import arguments_of
-from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
+from napari_densecrf.crf.numba.compile import kernel, serial_kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
-from napari_densecrf.crf.numba.vectormath import expf, logf
 from napari_densecrf.crf.pairwise import LatticeGaussian, PairwiseTerm
 
 from .distances import MOST_CHUNKS
 from .own_lines import OwnLines, Taps, own_lines, send_on_lines
+from .own_update import BLOCK, CHANGE, update_marginals
 from .own_vertices import OwnVertices, own_vertices, send_on_lattice
 from .pairs import Pairs
 from .source import chunks
-
-BLOCK = 1024
-# The columns of a report: energy of what was sent to the old marginals; energy of the new ones without it; change.
-PAIRWISE, OTHER, CHANGE = range(3)
-
-
-@kernel()
-def _exponential(value):
-    return expf(value) if value < np.float32(0.0) else np.float32(1.0)
-
-
-@inlined()
-def _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, report):
-    """Update the marginals of the open pixel ``n``; ``z`` has room for its candidates."""
-    pixel = pairs.open_pixels[n]
-    first, last = pairs.open_starts[n], pairs.open_starts[n + 1]
-    none = np.float32(-np.inf)
-    own = pairs.background[pixel]
-    most = own + background_received[pixel] if own > none else none
-    sent = background_q[pixel] * background_received[pixel]
-    for e in range(first, last):
-        pair = pairs.open_pairs[e]
-        z[e - first] = pairs.log_p[pair] + bias + received[pair]
-        most = max(most, z[e - first])
-        sent += q[pair] * received[pair]
-    # One of the exponents is 0: its exponential is known, and most pixels have two candidates.
-    new = _exponential(own + background_received[pixel] - most) if own > none else np.float32(0.0)
-    total = new
-    for k in range(last - first):
-        z[k] = _exponential(z[k] - most)
-        total += z[k]
-    inverse = np.float32(1.0) / total
-    new *= inverse
-    change = abs(new - background_q[pixel])
-    gained = new * background_received[pixel]
-    background_q[pixel] = new
-    for e in range(first, last):
-        pair = pairs.open_pairs[e]
-        new = z[e - first] * inverse
-        change = max(change, abs(new - q[pair]))
-        gained += new * received[pair]
-        q[pair] = new
-    report[PAIRWISE] -= np.float64(0.5) * sent
-    # sum_l Q (psi + log Q), where log Q(l) is what the exponent was, less this logarithm.
-    report[OTHER] += gained - most - logf(total)
-    report[CHANGE] = max(report[CHANGE], np.float64(change))
-
-
-@parallel_kernel()
-def _update(given, block):
-    """Update the marginals of a block of the open pixels."""
-    pairs, received, background_received, bias, q, background_q, most_candidates, reports = arguments_of(given)
-    z = np.empty(most_candidates, np.float32)
-    for n in range(block * BLOCK, min((block + 1) * BLOCK, pairs.open_pixels.size)):
-        _update_pixel(n, pairs, received, background_received, bias, q, background_q, z, reports[block])
 
 
 @serial_kernel()
@@ -218,7 +163,6 @@ class OwnField:
     ) -> None:
         self.pairs, self.terms, self.ways, self.shape = pairs, terms, ways, shape
         self.bias, self.damping = np.float32(bias), np.float32(damping)
-        self._most_candidates = int(np.diff(pairs.open_starts).max(initial=0))
         self.q = np.empty(pairs.pixels.size, np.float32)
         self.background = np.empty((pairs.background.size, 1), np.float32)
         self.received = np.zeros(pairs.pixels.size, np.float32)
@@ -230,7 +174,7 @@ class OwnField:
         return self._update()[1]
 
     def update(self) -> tuple[float, float, float]:
-        """Send, and update Q; return what `_update` does."""
+        """Send, and update Q; return the energies and the change, see `_update`."""
         self.send()
         return self._update()
 
@@ -240,7 +184,7 @@ class OwnField:
         self.received[:] = 0.0
         self.background_received[:] = 0.0
         pairs = self.pairs
-        common = (pairs.starts, pairs.pixels, pairs.is_open, self.ways.split)
+        common = (pairs.starts, pairs.pixels, self.ways.split)
         for weight, term in self.terms:
             term.add_messages(self.background, weight, self.background_received)
             if isinstance(term, LatticeGaussian):
@@ -281,7 +225,7 @@ class OwnField:
         """Return the pairwise energy of the old Q, the rest of the energy of the new, and the largest change."""
         n_blocks = -(-self.pairs.open_pixels.size // BLOCK)
         reports = np.zeros((n_blocks, 3))
-        _update(
+        update_marginals(
             n_blocks,
             self.pairs,
             self.received,
@@ -289,7 +233,6 @@ class OwnField:
             self.bias,
             self.q,
             self.background.ravel(),
-            self._most_candidates,
             reports,
         )
         pairwise, other, _ = reports.sum(axis=0)

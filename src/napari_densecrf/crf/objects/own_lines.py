@@ -145,21 +145,24 @@ def _across(taps, n_outer, n_middle, n_inner, step, spans, offsets, values, out)
 
 
 @inlined()
-def _send_within(taps, box, spans, offsets, height, width, pixels, is_open, weight, q, messages):
+def _send_within(taps, box, spans, offsets, height, width, pixels, weight, q, messages):
     """Add what the pairs of one object send: ``w sum_{j != i} k~(i, j) Q_j(l)``."""
     n_lines = len(spans)
     values, out = np.zeros(offsets[n_lines], np.float32), np.empty(offsets[n_lines], np.float32)
     roots, places = np.empty(pixels.size, np.float32), np.empty(pixels.size, np.int32)
+    # The pixels come line by line: divisions are for the first of each.
+    line_end = np.int64(0)
     for n in range(pixels.size):
-        line = np.int64(pixels[n]) // width
-        x = np.int64(pixels[n]) - line * width
-        z, y = line // height, line % height
-        own = (z - box[0]) * box[3] + y - box[1]
-        places[n] = offsets[own] + x - spans[own, 0]
-        if taps.roots.size:
-            roots[n] = taps.roots[pixels[n]]
-        else:
-            roots[n] = taps.root_z[z] * taps.root_y[y] * taps.root_x[x]
+        pixel = np.int64(pixels[n])
+        if pixel >= line_end:
+            line = pixel // width
+            line_start, line_end = line * width, (line + 1) * width
+            z, y = line // height, line % height
+            own = (z - box[0]) * box[3] + y - box[1]
+            first, root = offsets[own] - spans[own, 0], taps.root_z[z] * taps.root_y[y]
+        x = pixel - line_start
+        places[n] = first + x
+        roots[n] = taps.roots[pixel] if taps.roots.size else root * taps.root_x[x]
         values[places[n]] = roots[n] * q[n]
     for line in range(n_lines):
         here = slice(offsets[line], offsets[line + 1])
@@ -170,8 +173,7 @@ def _send_within(taps, box, spans, offsets, height, width, pixels, is_open, weig
         _across(taps.z, 1, box[2], box[3], box[3], spans, offsets, values, out)
         result = out
     for n in range(pixels.size):
-        if is_open[pixels[n]]:
-            messages[n] += weight * roots[n] * (result[places[n]] - roots[n] * q[n])
+        messages[n] += weight * roots[n] * (result[places[n]] - roots[n] * q[n])
 
 
 @parallel_kernel()
@@ -184,10 +186,10 @@ def send_on_lines(given, chunk):
     lines : OwnLines
     height, width : int
         Of the image.
-    starts, pixels, is_open, split, weight, q, messages
+    starts, pixels, split, weight, q, messages
         As `send_on_lattice` has them.
     """
-    taps, lines, height, width, starts, pixels, is_open, split, weight, q, messages = arguments_of(given)
+    taps, lines, height, width, starts, pixels, split, weight, q, messages = arguments_of(given)
     for k in range(split[chunk], split[chunk + 1]):
         first, last = starts[k], starts[k + 1]
         first_line, last_line = lines.starts[k], lines.starts[k + 1]
@@ -199,7 +201,6 @@ def send_on_lines(given, chunk):
             height,
             width,
             pixels[first:last],
-            is_open,
             weight,
             q[first:last],
             messages[first:last],

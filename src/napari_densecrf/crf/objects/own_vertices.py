@@ -22,6 +22,10 @@ from .distances import MOST_CHUNKS
 from .pairs import Pairs
 from .source import chunks
 
+# Most pairs share their vertices and the ring around these with others: there is room for so many vertices a pair, and
+# where that does not do, for more. As many more are left free in each chunk as one pair can ever need.
+VERTICES_A_PAIR = (2, 8)
+
 
 class OwnVertices(NamedTuple):
     """The vertices that each object has of a lattice.
@@ -42,18 +46,16 @@ class OwnVertices(NamedTuple):
 
 
 @kernel()
-def _vertex_of(runs, pixel, corner):
-    """Return the number of a pixel's vertex within the image's lattice."""
-    run = pixel // runs.points_a_run
-    return np.int64(runs.slot_vertices[runs.run_slots[run] + np.int64(runs.vertices[pixel, corner])])
-
-
-@kernel()
 def _add_ring(neighbours, n_touched, names, own):
-    """Name the neighbours of the touched vertices that have no number yet; return how many there are in all."""
+    """Name the neighbours of the touched vertices that have no number yet.
+
+    Returns how many there are in all, or -1 where ``names`` has no room for them.
+    """
     n_axes, n_vertices = neighbours.up.shape
     count = n_touched
     for k in range(n_touched):
+        if count + 2 * n_axes > names.size:
+            return -1
         for axis in range(n_axes):
             for beside in (neighbours.up[axis, names[k]], neighbours.down[axis, names[k]]):
                 if beside < n_vertices and own[beside] < 0:
@@ -64,68 +66,75 @@ def _add_ring(neighbours, n_touched, names, own):
 
 
 @inlined()
-def _number(corners, runs, neighbours, pixels, of_pairs, names, own):
-    """Give the vertices of one object numbers, and return how many; ``own`` is -1 everywhere, before and after."""
+def _number(corners, runs, pixels, of_pairs, names, own):
+    """Name the vertices that one object touches, and number them; return how many, or -1 where there is no room."""
     count = 0
+    # The pixels come run by run: divisions are for the first of each.
+    run_end = np.int64(0)
     for n in range(pixels.size):
+        if count + len(corners) > names.size:
+            return -1
+        pixel = np.int64(pixels[n])
+        if pixel >= run_end:
+            run = pixel // runs.points_a_run
+            run_end, first_slot = (run + 1) * runs.points_a_run, runs.run_slots[run]
         for r in range(len(corners)):
-            vertex = _vertex_of(runs, np.int64(pixels[n]), r)
+            vertex = runs.slot_vertices[first_slot + np.int64(runs.vertices[pixel, r])]
             if own[vertex] < 0:
                 own[vertex] = count
                 names[count] = vertex
                 count += 1
             of_pairs[n, r] = own[vertex]
-    count = _add_ring(neighbours, count, names, own)
-    for k in range(count):
-        own[names[k]] = -1
     return count
-
-
-@inlined()
-def _link(corners, runs, neighbours, pixels, of_pairs, names, own, links):
-    """Write the links of one object whose pairs have been numbered; see `OwnVertices`."""
-    n_axes, n_vertices = neighbours.up.shape
-    count = 0
-    for n in range(pixels.size):
-        for r in range(len(corners)):
-            # Numbers were given in this very order.
-            if of_pairs[n, r] == count:
-                vertex = _vertex_of(runs, np.int64(pixels[n]), r)
-                own[vertex] = count
-                names[count] = vertex
-                count += 1
-    count = _add_ring(neighbours, count, names, own)
-    for axis in range(n_axes):
-        up, down = axis * count, (n_axes + axis) * count
-        for k in range(count):
-            above, below = neighbours.up[axis, names[k]], neighbours.down[axis, names[k]]
-            links[up + k] = own[above] if above < n_vertices and own[above] >= 0 else count
-            links[down + k] = own[below] if below < n_vertices and own[below] >= 0 else count
-    for k in range(count):
-        own[names[k]] = -1
 
 
 @parallel_kernel()
 def _number_all(given, chunk):
-    """Give the vertices of every object numbers, chunk by chunk."""
-    corners, runs, neighbours, starts, pixels, split, of_pairs, counts = arguments_of(given)
-    n_vertices = neighbours.up.shape[1]
-    own, names = np.full(n_vertices, -1, np.int32), np.empty(n_vertices, np.uint32)
+    """Name and number the vertices of every object, chunk by chunk; a count of -1 tells that a chunk has no room."""
+    corners, runs, neighbours, starts, pixels, split, of_pairs, room, names, counts = arguments_of(given)
+    own = np.full(neighbours.up.shape[1], -1, np.int32)
+    free = names[room[chunk] : room[chunk + 1]]
     for k in range(split[chunk], split[chunk + 1]):
         first, last = starts[k], starts[k + 1]
-        counts[k] = _number(corners, runs, neighbours, pixels[first:last], of_pairs[first:last], names, own)
+        counts[k] = _number(corners, runs, pixels[first:last], of_pairs[first:last], free, own)
+        if counts[k] >= 0:
+            counts[k] = _add_ring(neighbours, counts[k], free, own)
+        if counts[k] < 0:
+            return
+        for name in free[: counts[k]]:
+            own[name] = -1
+        free = free[counts[k] :]
+
+
+@inlined()
+def _link(neighbours, names, own, links):
+    """Write the links of one object whose vertices have these names; see `OwnVertices`. ``own`` stays -1 everywhere."""
+    n_axes, n_vertices = neighbours.up.shape
+    for k in range(names.size):
+        own[names[k]] = k
+    links[:] = names.size
+    for axis in range(n_axes):
+        up, down = axis * names.size, (n_axes + axis) * names.size
+        for k in range(names.size):
+            above = neighbours.up[axis, names[k]]
+            if above < n_vertices and own[above] >= 0:
+                links[up + k] = own[above]
+                links[down + own[above]] = k
+    for name in names:
+        own[name] = -1
 
 
 @parallel_kernel()
 def _link_all(given, chunk):
     """Write the links of every object, chunk by chunk."""
-    corners, runs, neighbours, starts, pixels, split, of_pairs, own_starts, links = arguments_of(given)
-    n_vertices = neighbours.up.shape[1]
-    own, names = np.full(n_vertices, -1, np.int32), np.empty(n_vertices, np.uint32)
+    neighbours, split, room, names, own_starts, links = arguments_of(given)
+    n_axes, n_vertices = neighbours.up.shape
+    own = np.full(n_vertices, -1, np.int32)
     for k in range(split[chunk], split[chunk + 1]):
-        first, last = starts[k], starts[k + 1]
-        here = links[2 * len(corners) * own_starts[k] : 2 * len(corners) * own_starts[k + 1]]
-        _link(corners, runs, neighbours, pixels[first:last], of_pairs[first:last], names, own, here)
+        first, last = own_starts[k], own_starts[k + 1]
+        begin = room[chunk] + first - own_starts[split[chunk]]
+        here = links[2 * n_axes * first : 2 * n_axes * last]
+        _link(neighbours, names[begin : begin + last - first], own, here)
 
 
 def own_vertices(lattice: Lattice, pairs: Pairs) -> OwnVertices:
@@ -139,12 +148,19 @@ def own_vertices(lattice: Lattice, pairs: Pairs) -> OwnVertices:
     """
     corners, runs, neighbours = lattice.corners, lattice.runs, lattice.neighbours
     of_pairs = np.empty((pairs.pixels.size, len(corners)), np.uint32)
-    counts = np.zeros(pairs.starts.size - 1, np.int64)
     split = chunks(np.diff(pairs.starts), _n_chunks(lattice))
-    _number_all(split.size - 1, corners, runs, neighbours, pairs.starts, pairs.pixels, split, of_pairs, counts)
+    # A vertex has two neighbours along each of d + 1 axes.
+    most = len(corners) * (1 + 2 * len(corners))
+    for each in (*VERTICES_A_PAIR, most):
+        room = each * pairs.starts[split] + most * np.arange(split.size)
+        names, counts = np.empty(int(room[-1]), np.uint32), np.zeros(pairs.starts.size - 1, np.int64)
+        at = (pairs.starts, pairs.pixels, split)
+        _number_all(split.size - 1, corners, runs, neighbours, *at, of_pairs, room, names, counts)
+        if counts.min(initial=0) >= 0:
+            break
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     links = np.empty(2 * len(corners) * int(starts[-1]), np.uint32)
-    _link_all(split.size - 1, corners, runs, neighbours, pairs.starts, pairs.pixels, split, of_pairs, starts, links)
+    _link_all(split.size - 1, neighbours, split, room, names, starts, links)
     return OwnVertices(of_pairs, starts, links)
 
 
@@ -165,7 +181,7 @@ def _blur(links, axis, n_axes, side, source, target):
 
 
 @inlined()
-def _send_within(corners, weights, diagonal, of_pairs, links, pixels, is_open, n_vertices, blur, weight, q, messages):
+def _send_within(corners, weights, diagonal, of_pairs, links, pixels, n_vertices, blur, weight, q, messages):
     """Add to the messages of one object what its own pairs send: ``w sum_{j != i} k~(i, j) Q_j(l)``."""
     n_passes, side = blur
     n_axes = len(corners)
@@ -181,12 +197,10 @@ def _send_within(corners, weights, diagonal, of_pairs, links, pixels, is_open, n
             _blur(links, turn % n_axes, n_axes, side, scratch, values)
     blurred = scratch if (n_passes * n_axes) % 2 else values
     for n in range(pixels.size):
-        pixel = pixels[n]
-        if is_open[pixel]:
-            total = np.float32(0.0)
-            for r in range(n_axes):
-                total += weights[pixel, r] * blurred[of_pairs[n, r]]
-            messages[n] += weight * (total - diagonal[pixel] * q[n])
+        total = np.float32(0.0)
+        for r in range(n_axes):
+            total += weights[pixels[n], r] * blurred[of_pairs[n, r]]
+        messages[n] += weight * (total - diagonal[pixels[n]] * q[n])
 
 
 @parallel_kernel()
@@ -201,7 +215,7 @@ def send_on_lattice(given, chunk):
     diagonal : (n_points,) float32
         ``k~(i, i)``.
     own : OwnVertices
-    starts, pixels, is_open
+    starts, pixels
         Of `Pairs`.
     split : (n_chunks + 1,) int64
         The objects of each chunk.
@@ -209,9 +223,8 @@ def send_on_lattice(given, chunk):
     weight : float32
     q : (n_pairs,) float32
     messages : (n_pairs,) float32, in and out
-        Those of pixels that are not open stay as they are.
     """
-    corners, weights, diagonal, own, starts, pixels, is_open, split, blur, weight, q, messages = arguments_of(given)
+    corners, weights, diagonal, own, starts, pixels, split, blur, weight, q, messages = arguments_of(given)
     for k in range(split[chunk], split[chunk + 1]):
         first, last = starts[k], starts[k + 1]
         own_first, own_last = own.starts[k], own.starts[k + 1]
@@ -222,7 +235,6 @@ def send_on_lattice(given, chunk):
             own.of_pairs[first:last],
             own.links[2 * len(corners) * own_first : 2 * len(corners) * own_last],
             pixels[first:last],
-            is_open,
             own_last - own_first,
             blur,
             weight,

@@ -47,7 +47,7 @@ class Pairs(NamedTuple):
     certain : (n_points,) int32
         OPEN, CERTAIN_BACKGROUND, or the number of the object that the pixel is certain to be.
     open_pixels : (n_open,) int32
-        Pixels with more than one candidate, by their first pairs.
+        Pixels with more than one candidate, by how many objects are candidates, and then by their first pairs.
     open_starts : (n_open + 1,) int64
         Where the pairs of each open pixel begin in ``open_pairs``.
     open_pairs : (n,) int32
@@ -162,26 +162,29 @@ def _fill(
 def _open(pixels, background, several, is_open):
     """Mark the pixels with more than one candidate and list them with their pairs, by pixel."""
     n_open = n_pairs = 0
+    n_with = np.zeros(257, np.int64)
     for pixel in range(several.size):
         candidates = several[pixel] + (1 if background[pixel] > -np.inf else 0)
         is_open[pixel] = several[pixel] > 0 and candidates > 1
         if is_open[pixel]:
             n_open += 1
+            n_with[several[pixel] + 1] += 1
     for n in range(pixels.size):
         if is_open[pixels[n]]:
             n_pairs += 1
-    # By their first pairs, so that the pairs of pixels that follow each other lie near each other in memory.
+    # Those of as many candidates together: loops over them have one length. Among these by their first pairs, so that
+    # the pairs of pixels that follow each other lie near each other in memory.
+    following_with = np.cumsum(n_with)
     place = np.full(several.size, -1, np.int32)
     open_pixels = np.empty(n_open, np.int32)
     starts = np.zeros(n_open + 1, np.int64)
-    n_open = 0
     for n in range(pixels.size):
         pixel = pixels[n]
         if is_open[pixel]:
             if place[pixel] < 0:
-                open_pixels[n_open] = pixel
-                place[pixel] = n_open
-                n_open += 1
+                place[pixel] = following_with[several[pixel]]
+                open_pixels[place[pixel]] = pixel
+                following_with[several[pixel]] += 1
             starts[place[pixel] + 1] += 1
     for k in range(n_open):
         starts[k + 1] += starts[k]

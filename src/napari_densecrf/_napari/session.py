@@ -45,7 +45,7 @@ from .work.live import Live
 from .work.loop import Loop
 from .work.reading import keep_names, names_kept, read_strokes
 from .work.runner import Listener, Runner, Work
-from .work.worker import Engine, Measured, Result, measure, warm_up
+from .work.worker import Engine, Measured, Result, measure, prepare_previews, warm_up
 
 # So long after the last change, what can wait is done.
 TIDY_MS = 300
@@ -99,6 +99,7 @@ class Session:
         # Numbers of a project, which wait until its image has been measured.
         self._continued: Numbers | None = None
         self._remarks: list[str] = []
+        self._prepared_previews = False
         self._extras: dict[object, str] = {}
         self._is_writing = False
         # Whether several layers were selected, which are offered together.
@@ -620,10 +621,13 @@ class Session:
         self.set_status(status.NOTHING_YET)
 
     def _tidy_up(self) -> None:
-        """Do what can wait until nothing moves: thumbnail and fingerprints."""
+        """Do what can wait until nothing moves: thumbnail, fingerprints, and what the first preview will need."""
         if self.result_layer is not None:
             self.result_layer.refresh(data_displayed=False, highlight=False, extent=False)
         self.add_fingerprints()
+        if not (self._prepared_previews or self._runner.busy):
+            self._prepared_previews = True
+            self._runner.submit(prepare_previews, Listener())
 
     # --- what happens in the viewer --------------------------------------------------------------------------------
 

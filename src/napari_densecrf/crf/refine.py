@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_densecrf.crf.lattice.blur import suited_blur
+from napari_densecrf.crf.lattice.blur import COARSE, suited_blur
 from napari_densecrf.crf.lattice.lattice import Lattice
 from napari_densecrf.door.missing import as_array, check_missing, share_words
 from napari_densecrf.params import CRFParams, PairwiseKernel
@@ -23,7 +23,10 @@ from .meanfield import MeanFieldState, compatibility_arrays, iterate, most_proba
 from .pairwise import LatticeGaussian, PairwiseTerm
 from .probe import Probe, take_probe
 from .unary import InputWarning, Unary, check_values, favoured, unary_energies
+from .windowed_gaussian import WindowedGaussian, pixels_in_window
 
+# Windows of drafts that hold more pixels take longer than the lattice.
+MOST_IN_WINDOW = 450
 # What a term is built from: everything of its kernel but the weight.
 _Sigmas = tuple[object, object]
 
@@ -140,6 +143,8 @@ class Terms:
         self.grid, self.intensities = grid, intensities
         self._probe = take_probe(intensities.reshape(*grid.shape, -1), -1) if probe is None else probe
         self._valid = valid
+        # For a preview: quick rather than near to the exact solution.
+        self.is_draft = False
         self._kept: dict[_Sigmas, PairwiseTerm] = {}
 
     def has(self, kernel: PairwiseKernel) -> bool:
@@ -165,6 +170,12 @@ class Terms:
         """The lattices that are kept."""
         return tuple(term.lattice for term in self._kept.values() if isinstance(term, LatticeGaussian))
 
+    def sums_windows(self, kernel: PairwiseKernel) -> bool:
+        """Tell whether a kernel is summed pixel by pixel in place of on a lattice: in drafts, where few are near."""
+        if not self.is_draft or kernel.intensity_sigma is None or len(self.grid.shape) != 2:
+            return False
+        return pixels_in_window(self.grid.pixel_sigmas(kernel.position_sigma)) <= MOST_IN_WINDOW
+
     def _build(self, kernel: PairwiseKernel) -> PairwiseTerm:
         sigmas = self.grid.pixel_sigmas(kernel.position_sigma)
         if kernel.intensity_sigma is None:
@@ -173,8 +184,10 @@ class Terms:
             return MaskedGridGaussian(self.grid.shape, sigmas, self._valid)
         steps = 1 / sigmas
         channel_steps = 1 / intensity_sigmas(kernel.intensity_sigma, self.intensities.shape[1])
-        blur = suited_blur(self._probe, steps, channel_steps)
         shape, origin = self.grid.shape, self.grid.origin
+        if self.sums_windows(kernel):
+            return WindowedGaussian(shape, sigmas, self.intensities * channel_steps.astype(np.float32), self._valid)
+        blur = COARSE if self.is_draft else suited_blur(self._probe, steps, channel_steps)
         lattice = Lattice.on_grid(shape, origin, steps, self.intensities, channel_steps, blur, self._valid)
         return LatticeGaussian(lattice)
 

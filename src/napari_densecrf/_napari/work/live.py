@@ -125,7 +125,8 @@ class Live:
         with warnings.catch_warnings(), threads_at_most(1 if alone else None):
             # What is wrong with the map is said of the exact result.
             warnings.simplefilter("ignore", InputWarning)
-            *_, last = _steps(ready, request, widened(request.coupled(request.params), cut.factor))
+            params = widened(request.coupled(request.params), cut.factor, ready.refiner.terms.sums_windows)
+            *_, last = _steps(ready, request, params)
         refinement, ready.built = last.refinement, built
         assert refinement is not None
         result = result_of(request, ready.inputs, refinement, started)
@@ -172,6 +173,7 @@ class Live:
                     origin=request.read.origin,
                     probe=take_probe(here.image, here.channel_axis),
                 )
+                refiner.terms.is_draft = True
             ready = _Ready((*made_of, strokes), here, refiner)
         self._ready[key] = ready
         while len(self._ready) > MAX_KEPT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf.params import CRFParams, Sigma
+from napari_densecrf.params import CRFParams, PairwiseKernel, Sigma
 
 from .reading import Inputs
 
@@ -101,16 +102,17 @@ def cuts(request: Request, source: Region) -> list[Cut]:
     return found
 
 
-def widened(params: CRFParams, factor: int) -> CRFParams:
+def widened(params: CRFParams, factor: int, stays: Callable[[PairwiseKernel], bool]) -> CRFParams:
     """Return parameters whose appearance kernels reach a little farther, for a preview of every so many pixels.
 
     Among fewer pixels, few look quite alike: the lattice would be nearly as large as that of all of them. Wider, it is
-    made in a third of the time, and the labels are at least as near to the exact ones (benchmarks/dragging.py).
+    made in a third of the time, and the labels are at least as near to the exact ones (benchmarks/dragging.py). Kernels
+    for which ``stays`` holds are not on a lattice, and stay.
     """
     by = WIDENED.get(factor, MOST_WIDENED)
     kernels = [
         kernel
-        if kernel.intensity_sigma is None
+        if kernel.intensity_sigma is None or stays(kernel)
         else replace(
             kernel,
             position_sigma=_times(kernel.position_sigma, by),

@@ -35,6 +35,7 @@ from napari_densecrf.crf.numba.watch import kernel_is_ready, seconds_compiling
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
 from napari_densecrf.crf.refine import Refinement, Refiner
 from napari_densecrf.crf.unary import InputWarning
+from napari_densecrf.crf.windowed_gaussian import WindowedGaussian
 from napari_densecrf.door.missing import check_missing, same_pixels
 from napari_densecrf.numbers import DIGITS, Numbers, Units
 from napari_densecrf.params import CRFParams
@@ -372,8 +373,16 @@ def warm_up(n_channels: int, prepare_drawing: Callable[[], None]) -> Steps:
     kernel_is_ready()
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
-    smoothed_labels(probabilities, 2, (16, 16))
     yield Done(Refiner(pixels, channel_axis=-1).refine(probabilities, CRFParams()))
+
+
+def prepare_previews() -> Steps:
+    """Compile what only previews need, on a few pixels: once there is a result, before a slider moves."""
+    yield Stage("preparing", 0.0)
+    smoothed_labels(np.full((2, 8, 8), 0.5, np.float32), 2, (16, 16))
+    window = WindowedGaussian((8, 8), np.ones(2), np.zeros((64, 1), np.float32))
+    window.add_messages(np.ones((64, 1), np.float32), 1.0, np.zeros((64, 1), np.float32))
+    yield Done(None)
 
 
 def _looks(problem: Problem, region: Region) -> Iterator[NDArray[Any]]:

@@ -70,6 +70,10 @@ def test_a_hand_rests_for_a_part_of_what_the_exact_run_takes():
     assert pace.rest(Kind.WEIGHTS, 2**20, 5.0) == LEAST_REST_S
     pace.note(Kind.SIGMAS, 2**20, 100.0)
     assert pace.rest(Kind.SIGMAS, 2**20, 0.0) == REST_S
+    # One that gives way after a few milliseconds begins at once; one that builds does not give way.
+    assert pace.rest(Kind.WEIGHTS, 2**14, 0.0) == 0
+    pace.note(Kind.SIGMAS, 2**14, 0.05)
+    assert pace.rest(Kind.SIGMAS, 2**14, 0.0) > 0
 
 
 def test_the_number_of_threads_that_was_quicker_is_taken_and_the_other_tried_now_and_then():

@@ -99,7 +99,7 @@ class Session:
         # Numbers of a project, which wait until its image has been measured.
         self._continued: Numbers | None = None
         self._remarks: list[str] = []
-        self._prepared_previews = False
+        self._preparing: Runner | None = None
         self._extras: dict[object, str] = {}
         self._is_writing = False
         # Whether several layers were selected, which are offered together.
@@ -143,6 +143,8 @@ class Session:
         self.is_closed = True
         self._runner.close()
         self._fingerprints.close()
+        if self._preparing is not None:
+            self._preparing.close()
         self._asking.stop()
         self._replacing.stop()
         self._tidying.stop()
@@ -625,9 +627,10 @@ class Session:
         if self.result_layer is not None:
             self.result_layer.refresh(data_displayed=False, highlight=False, extent=False)
         self.add_fingerprints()
-        if not (self._prepared_previews or self._runner.busy):
-            self._prepared_previews = True
-            self._runner.submit(prepare_previews, Listener())
+        if self._preparing is None:
+            # In a thread of its own, which no request waits for.
+            self._preparing = Runner(self.loop, "napari-densecrf previews", warns=False)
+            self._preparing.submit(prepare_previews, Listener())
 
     # --- what happens in the viewer --------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ LOYALTY = 1.25
 REST_S, REST_PART = 0.2, 0.25
 # After a preview at least so long, as the window may have been busy with the one before.
 LEAST_REST_S = 0.05
+# A run that builds nothing gives way after each of so many parts; where these are as short as this, it need not wait.
+PARTS, SHORT_PART_S = 6, 0.012
 # Every so many previews the other number of threads is tried.
 EVERY = 16
 # Fewer pixels than this are never worth a preview.
@@ -131,6 +133,8 @@ class Pace:
     def rest(self, kind: Kind, n_pixels: int, passed: float) -> float:
         """Return for how many seconds more no value has to come, before the exact run of so many pixels begins."""
         seconds = self.expected(kind, n_pixels)
+        if kind is Kind.WEIGHTS and seconds is not None and seconds <= PARTS * SHORT_PART_S:
+            return 0.0
         whole = REST_S if seconds is None else min(REST_S, REST_PART * seconds)
         return max(min(LEAST_REST_S, whole), whole - passed)
 

@@ -51,6 +51,10 @@ def numbers_of(request: Request) -> Hashable:
 
 
 def built_of(request: Request) -> Hashable:
-    """Return what a refiner has to build for a request: while this is the same, only weights have moved."""
-    sigmas = [(kernel.position_sigma, kernel.intensity_sigma) for kernel in request.params.kernels if kernel.weight > 0]
+    """Return what a refiner has to build for a request that takes time; smoothness kernels take none."""
+    sigmas = [
+        (kernel.position_sigma, kernel.intensity_sigma)
+        for kernel in request.params.kernels
+        if kernel.weight > 0 and kernel.intensity_sigma is not None
+    ]
     return tuple(sigmas), request.time_sigma, request.border if request.problem.objects else None

@@ -6,6 +6,7 @@ import numpy as np
 
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import kernel, serial_kernel
+from napari_densecrf.crf.numba.loops import copy_values
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
 from .simplex import GOLDEN
@@ -112,7 +113,7 @@ def add_ring(steps, touched, table, shift, most):
     n_axes = steps.size
     n_touched = touched.size
     keys = np.empty(3 * n_touched + 2 * n_axes, np.int64)
-    keys[:n_touched] = touched
+    copy_values(touched, keys)
     up = np.full((n_axes, n_touched), -1, np.int32)
     down = np.full((n_axes, n_touched), -1, np.int32)
     count = n_touched
@@ -121,7 +122,7 @@ def add_ring(steps, touched, table, shift, most):
             return keys[:0].copy(), table, shift, up, down
         if count + 2 * n_axes > keys.size:
             longer = np.empty(keys.size + keys.size // 2 + 2 * n_axes, np.int64)
-            longer[:count] = keys[:count]
+            copy_values(keys[:count], longer)
             keys = longer
         if 2 * (count + 2 * n_axes) > table.size:
             table, shift = grown(table, shift, keys, count)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined, kernel, serial_kernel
+from napari_densecrf.crf.numba.loops import copy_values
 from napari_densecrf.crf.numba.memory import sparse_empty
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 
@@ -83,7 +84,7 @@ def _across(squares, n_steps, step, out):
     outer, middle, _ = squares.shape
     for o in range(outer):
         for m in range(middle):
-            out[o, m, :] = squares[o, m, :]
+            copy_values(squares[o, m], out[o, m])
             for n in range(max(0, m - n_steps), min(middle, m + n_steps + 1)):
                 away = np.float32(n - m) * step
                 _lower_to(out[o, m, :], squares[o, n, :], away * away)
@@ -115,8 +116,9 @@ def _band_of_object(numbers, number, box, steps, half, reach, pixels, distances)
                 mask[z, y, x] = here[z, y, x] == number
     one, two = np.empty(here.shape, np.float32), np.empty(here.shape, np.float32)
     three, four = np.empty(here.shape, np.float32), np.empty(here.shape, np.float32)
-    outside = _squared_distances(mask, True, steps, reach, one, two)
-    inside = _squared_distances(mask, False, steps, reach, three, four)
+    # Not written as constants: Numba would compile the function for each of them.
+    outside = _squared_distances(mask, np.bool_(1), steps, reach, one, two)
+    inside = _squared_distances(mask, np.bool_(0), steps, reach, three, four)
     count = 0
     for z in range(here.shape[0]):
         for y in range(here.shape[1]):
@@ -206,5 +208,5 @@ def _together(room, within, pixels, distances, out_pixels, out_distances):
     """Move what was written with room between to arrays without."""
     for k in range(within.size - 1):
         count = within[k + 1] - within[k]
-        out_pixels[within[k] : within[k + 1]] = pixels[room[k] : room[k] + count]
-        out_distances[within[k] : within[k + 1]] = distances[room[k] : room[k] + count]
+        copy_values(pixels[room[k] : room[k] + count], out_pixels[within[k] :])
+        copy_values(distances[room[k] : room[k] + count], out_distances[within[k] :])

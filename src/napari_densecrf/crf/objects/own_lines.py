@@ -167,10 +167,12 @@ def _send_within(taps, box, spans, offsets, height, width, pixels, weight, q, me
     for line in range(n_lines):
         here = slice(offsets[line], offsets[line + 1])
         _along_x(taps.x, values[here], out[here])
-    _across(taps.y, box[2], box[3], 1, 1, spans, offsets, out, values)
+    # As many bits in both calls: Numba compiles a function for each type.
+    n_z, n_y, one = np.int64(box[2]), np.int64(box[3]), np.int64(1)
+    _across(taps.y, n_z, n_y, one, one, spans, offsets, out, values)
     result = values
-    if box[2] > 1:
-        _across(taps.z, 1, box[2], box[3], box[3], spans, offsets, values, out)
+    if n_z > 1:
+        _across(taps.z, one, n_z, n_y, n_y, spans, offsets, values, out)
         result = out
     for n in range(pixels.size):
         messages[n] += weight * roots[n] * (result[places[n]] - roots[n] * q[n])

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import inlined, kernel
+from napari_densecrf.crf.numba.loops import copy_values
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.vectormath import expf, logf
 
@@ -30,7 +31,7 @@ def _exponents(first, n_objects, pairs, received, background_received, bias, z, 
     last = first + most.size
     start, stop = pairs.open_starts[first], pairs.open_starts[last]
     _exponents_of(pairs.open_pixels[first:last], pairs.background, np.float32(0.0), background_received, z[0])
-    most[:] = z[0]
+    copy_values(z[0], most)
     for e in range(n_objects):
         _exponents_of(pairs.open_pairs[start + e : stop : n_objects], pairs.log_p, bias, received, z[e + 1])
         _larger(z[e + 1], most)

@@ -1,22 +1,22 @@
-"""Apply in the window's way on frames in memory, beside the sum of plain refinements of the same frames."""
+"""Apply in the window on frames in memory, without the drawing, beside the sum of plain refinements of the frames.
+
+python benchmarks/apply.py
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
 
+import napari
 import numpy as np
-from napari.components import ViewerModel
 from numpy.typing import NDArray
 from skimage import data
 
 import napari_densecrf as ndc
-from napari_densecrf._napari.problem.axes import plan
-from napari_densecrf._napari.problem.region import Window
+from dragging import turn_until
 from napari_densecrf._napari.runs.in_memory import start_in_memory
-from napari_densecrf._napari.work.reading import read
 from napari_densecrf._napari.work.runner import Found
-from napari_densecrf._napari.work.worker import Request
 
 PARAMS = ndc.CRFParams()
 
@@ -39,18 +39,24 @@ def refined(image: NDArray[np.uint8], foreground: NDArray[np.float32]) -> tuple[
 
 
 def applied(image: NDArray[np.uint8], foreground: NDArray[np.float32]) -> tuple[float, NDArray[np.integer]]:
-    """Return the seconds and the labels of Apply, without the drawing."""
-    viewer = ViewerModel()
-    axes = plan(viewer.add_image(image, name="image"), viewer.add_image(foreground, name="map"))
-    window = Window((0,), (0, image.shape[1]), (0, image.shape[2]))
-    request = Request(axes, window, window, PARAMS, 0)
-    run = start_in_memory(request, read(axes, window), None, viewer)
+    """Return the seconds and the labels of Apply, as its button starts it."""
+    viewer = napari.Viewer(show=False)
+    viewer.add_image(image, name="image")
+    viewer.add_image(foreground, name="map")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-densecrf", "Dense CRF")
+    session = widget.session
+    turn_until(lambda: session.idle and session.result is not None)
+    widget.set_params(PARAMS)
+    turn_until(lambda: session.idle and session.result.request.params == PARAMS)
+    run = start_in_memory(session.request(), session.result.inputs, None, viewer)
     started = time.perf_counter()
     for step in run.steps():
         if isinstance(step, Found):
             run.take(step.value)
     run.finish(0.0)
-    return time.perf_counter() - started, viewer.layers[-1].data
+    seconds, labels = time.perf_counter() - started, np.array(viewer.layers["image applied"].data)
+    viewer.close()
+    return seconds, labels
 
 
 def main() -> None:

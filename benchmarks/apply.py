@@ -10,11 +10,11 @@ import time
 
 import napari
 import numpy as np
+from dragging import turn_until
 from numpy.typing import NDArray
 from skimage import data
 
 import napari_densecrf as ndc
-from dragging import turn_until
 from napari_densecrf._napari.runs.in_memory import start_in_memory
 from napari_densecrf._napari.work.runner import Found
 

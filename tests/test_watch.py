@@ -3,12 +3,15 @@
 import numba as nb
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
+from napari_densecrf import CRFParams, PairwiseKernel, Refiner
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import kernel
 from napari_densecrf.crf.numba.parallel import parallel_kernel
 from napari_densecrf.crf.numba.separate import call_separate, separate_kernel
 from napari_densecrf.crf.numba.watch import Watch, watching
+from napari_densecrf.crf.objects.refine import ObjectRefiner
 
 
 @kernel(cache=False)
@@ -60,16 +63,22 @@ def test_work_may_end_between_two_kernels_and_what_is_compiled_is_kept():
     class EnoughError(Exception):
         pass
 
-    def stop():
-        raise EnoughError
+    asked = []
+
+    def stop_when_compiled():
+        asked.append(True)
+        if len(asked) == 2:
+            raise EnoughError
 
     double = doubling()
     values, out = np.arange(5), np.zeros(5, np.int64)
-    with watching(Watch(between=stop)), pytest.raises(EnoughError):
+    with watching(Watch(between=stop_when_compiled)) as watch, pytest.raises(EnoughError):
         double(5, values, out)
+    assert watch.n_functions >= 1
     assert not out.any()
-    with watching(Watch(between=stop)):
+    with watching(Watch()) as again:
         double(5, values, out)
+    assert again.n_functions == 0
     assert out.tolist() == [0, 2, 4, 6, 8]
 
 
@@ -96,3 +105,47 @@ def test_a_separate_kernel_is_called_with_its_own_types_only():
     assert not done[0]
     with pytest.raises(RuntimeError, match="other types"):
         write_sum.compile_for(nb.typeof((values, out)))
+
+
+class Stopped(BaseException):
+    """Ends work, as a window's runner does."""
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_work_that_is_ended_between_any_two_kernels_leaves_nothing_half_done(objects):
+    rng = np.random.default_rng(0)
+    y, x = np.indices((40, 50))
+    rough = ((y // 13) * 4 + x // 13 + 1) * ((y % 13 < 9) & (x % 13 < 9))
+    image = rng.integers(0, 60, (40, 50, 3)).astype(np.float32) + 80.0 * (rough > 0)[..., None]
+    params = CRFParams((PairwiseKernel(4, 8, 20), PairwiseKernel(1, 2)))
+    other = CRFParams((PairwiseKernel(4, 2, 2), PairwiseKernel(1, 3)))
+
+    def made():
+        if objects:
+            refiner = ObjectRefiner(image, rough, channel_axis=-1)
+            return lambda numbers: refiner.refine(numbers, 3.0).labels
+        refiner = Refiner(image, channel_axis=-1)
+        foreground = np.where(rough > 0, 0.7, 0.3).astype(np.float32)
+        return lambda numbers: refiner.refine(foreground, numbers).labels
+
+    expected = [made()(numbers) for numbers in (params, other)]
+    refine, n_ended = made(), 0
+    while True:
+        left = n_ended
+
+        def count_down():
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Stopped
+
+        # In turn, so that each run builds anew.
+        turn = n_ended % 2
+        try:
+            with watching(Watch(between=count_down)):
+                refine((params, other)[turn])
+            break
+        except Stopped:
+            n_ended += 1
+        assert_array_equal(refine((params, other)[turn]), expected[turn])
+    assert n_ended > 15

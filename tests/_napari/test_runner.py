@@ -7,7 +7,7 @@ import pytest
 
 from hand_loop import HandLoop
 from napari_densecrf._napari.work.runner import Done, Found, Listener, Pause, Runner, Stage
-from napari_densecrf.crf.numba.watch import compiling, kernel_is_ready
+from napari_densecrf.crf.numba.watch import checkpoint, compiling
 from napari_densecrf.crf.refine import Step
 
 WAIT_S = 10
@@ -130,9 +130,9 @@ def test_work_says_where_it_gives_way(runner, loop):
     def steps():
         begun.set()
         gate.wait(5)
-        yield Stage("must be done", 0.0, gives_way=False)
+        yield Stage("must be done", 0.0, gives_way=lambda: False)
         yield Found("preview")
-        yield Stage("may wait", 0.5, gives_way=True)
+        yield Stage("may wait", 0.5, gives_way=lambda: True)
         got.append("too late")
         yield Done("old")
 
@@ -142,6 +142,30 @@ def test_work_says_where_it_gives_way(runner, loop):
     gate.set()
     loop.turn_until(lambda: "new" in got and not runner.busy)
     assert got == ["preview", "new"]
+
+
+def test_work_gives_way_between_kernels_too(runner, loop):
+    got = []
+    begun, gate = threading.Event(), threading.Event()
+    may_end = []
+
+    def steps():
+        yield Stage("building", 0.0, gives_way=lambda: bool(may_end))
+        begun.set()
+        gate.wait(5)
+        checkpoint()
+        got.append("not yet")
+        may_end.append(True)
+        checkpoint()
+        got.append("too late")
+        yield Done("old")
+
+    runner.submit(steps, Listener(got.append), "image")
+    assert begun.wait(5)
+    runner.submit(gated("new", threading.Event(), gate), Listener(got.append), "image")
+    gate.set()
+    loop.turn_until(lambda: "new" in got and not runner.busy)
+    assert got == ["not yet", "new"]
 
 
 def test_a_pause_ends_when_something_newer_comes_and_else_by_itself(runner, loop):
@@ -166,7 +190,7 @@ def slow_kernel(seconds):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             pass
-    kernel_is_ready()
+    checkpoint()
 
 
 def test_compiling_is_told_of_while_it_goes_on(runner, loop):

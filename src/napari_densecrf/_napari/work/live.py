@@ -103,14 +103,18 @@ class Live:
         started = working_seconds()
         successor = 0.0 if cut is None else self.pace.expected(kind, cut.n_pixels) or 0.0
         expected = self.pace.expected(kind, request.read.n_pixels)
-        for step in self.engine.steps(request):
+
+        def gives_way() -> bool:
+            """Tell whether the next preview would be there sooner than this run's result."""
             seconds = working_seconds() - started
+            return expected is None or seconds > 2 * expected or expected - seconds > successor
+
+        for step in self.engine.steps(request):
             if isinstance(step, Done):
-                self.pace.note(kind, request.read.n_pixels, seconds)
+                self.pace.note(kind, request.read.n_pixels, working_seconds() - started)
                 yield step
             elif cut is not None and isinstance(step, (Step, ObjectStep, Stage)):
-                left = None if expected is None or seconds > 2 * expected else expected - seconds
-                yield Stage(step.stage, step.fraction, gives_way=left is None or left > successor)
+                yield Stage(step.stage, step.fraction, gives_way)
             else:
                 yield step
 

@@ -44,13 +44,14 @@ class Stage:
     ----------
     stage : str
     fraction : float
-    gives_way : bool, optional
-        Whether a newer request about the same subject takes over here; None = the runner's patience tells.
+    gives_way : callable, optional
+        Tells whether a newer request about the same subject takes over, here and between the kernels of what comes
+        next; None = the runner's patience tells, and only here.
     """
 
     stage: str
     fraction: float
-    gives_way: bool | None = None
+    gives_way: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ class Listener:
     warned: Callable[[str], object] = _ignore
 
 
-class _Unwanted(Exception):
-    """Ends work between two kernels, when nobody wants it any more."""
+class _Unwanted(BaseException):
+    """Ends work between two kernels, when nobody wants it any more. No error, which might be caught on the way."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ class Runner:
         self._running = False
         self._undelivered = 0
         self._gave_way = False
+        # Of the step that the running work is at.
+        self._gives_way: Callable[[], bool] | None = None
         self._has_compiled = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
@@ -233,8 +236,9 @@ class Runner:
 
     def _follow(self, request: _Request) -> Done | None:
         """Go through the steps while they are wanted; return the last one."""
-        started = time.monotonic()
+        started, self._gives_way = time.monotonic(), None
         for step in request.work():
+            self._gives_way = step.gives_way if isinstance(step, Stage) else None
             if isinstance(step, Done):
                 self._gave_way = False
                 return step
@@ -264,7 +268,8 @@ class Runner:
             self._tell(one, one.listener.progressed, said, watch.n_functions / about)
 
     def _end_unwanted(self, request: _Request) -> None:
-        if not self._wanted(request):
+        gives_way = self._waiting is not None and self._gives_way is not None and self._gives_way()
+        if gives_way or not self._wanted(request):
             raise _Unwanted
 
     def _is_over(self, request: _Request) -> bool:
@@ -275,9 +280,8 @@ class Runner:
         """Tell whether the request that waits takes over at a step."""
         if self._waiting is None:
             return False
-        said = step.gives_way if isinstance(step, Stage) else None
-        if said is not None:
-            return said
+        if self._gives_way is not None:
+            return self._gives_way()
         if time.monotonic() - started > self._patience():
             self._gave_way = True
             return True

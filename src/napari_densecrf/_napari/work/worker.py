@@ -31,7 +31,7 @@ from napari_densecrf.choose.objects import (
 from napari_densecrf.choose.start import first_params
 from napari_densecrf.choose.suggest import WEAK
 from napari_densecrf.crf.grid import robust_range
-from napari_densecrf.crf.numba.watch import kernel_is_ready, seconds_compiling
+from napari_densecrf.crf.numba.watch import checkpoint, seconds_compiling
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner
 from napari_densecrf.crf.refine import Refinement, Refiner
 from napari_densecrf.crf.unary import InputWarning
@@ -370,7 +370,7 @@ def warm_up(n_channels: int, prepare_drawing: Callable[[], None]) -> Steps:
     """Compile what drawing and images of so many channels need, on a few pixels."""
     yield Stage("preparing", 0.0)
     prepare_drawing()
-    kernel_is_ready()
+    checkpoint()
     pixels = np.arange(64 * n_channels, dtype=np.float32).reshape(8, 8, n_channels)
     probabilities = np.full((2, 8, 8), 0.5, np.float32)
     yield Done(Refiner(pixels, channel_axis=-1).refine(probabilities, CRFParams()))

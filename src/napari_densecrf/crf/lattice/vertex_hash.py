@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_densecrf.crf.numba.addresses import arguments_of
 from napari_densecrf.crf.numba.compile import kernel, serial_kernel
 from napari_densecrf.crf.numba.loops import copy_values
 from napari_densecrf.crf.numba.parallel import parallel_kernel
+from napari_densecrf.crf.numba.watch import checkpoint
 
 from .simplex import GOLDEN
 
 EMPTY = np.int32(-1)
 # Vertices that a thread links at once.
 BLOCK = 4096
+# One thread alone numbers them, in parts of some hundredths of a second, between which it may be stopped.
+RUNS_A_PART, VERTICES_A_PART = 16, 2**17
+# The first table has 2 to the power of so many places.
+SMALLEST_BITS = 13
 
 
 @kernel()
@@ -63,33 +71,41 @@ def grown(table, shift, keys, count):
     return larger, shift
 
 
-@serial_kernel()
-def merge(run_keys, counts):
+def merge(
+    run_keys: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], int, NDArray[np.uint32]]:
     """Give the vertices of all runs their numbers, run after run.
 
     The result is ``(keys, table, shift, numbers)``: the keys of all vertices in the order of their numbers, the table
     that finds them, and the number of every run's vertices, one run behind the other.
     """
-    n_slots = counts.sum()
-    numbers = np.empty(n_slots, np.uint32)
-    keys = np.empty(n_slots, np.int64)
-    table = np.full(8192, EMPTY, np.int32)
-    shift = 64 - 13
-    n_keys = 0
-    slot = 0
-    for run in range(counts.size):
-        for k in range(counts[run]):
-            if 2 * (n_keys + 1) > table.size:
-                table, shift = grown(table, shift, keys, n_keys)
-            number = insert(table, shift, keys, n_keys, run_keys[run, k])
-            n_keys = max(n_keys, number + 1)
-            numbers[slot] = number
-            slot += 1
+    slots = np.concatenate([[0], np.cumsum(counts)])
+    numbers = np.empty(slots[-1], np.uint32)
+    keys = np.empty(slots[-1], np.int64)
+    table, shift, n_keys = np.full(1 << SMALLEST_BITS, EMPTY, np.int32), 64 - SMALLEST_BITS, 0
+    for first in range(0, counts.size, RUNS_A_PART):
+        checkpoint()
+        last = min(first + RUNS_A_PART, counts.size)
+        table, shift, n_keys = _merge(run_keys, slots, first, last, numbers, keys, n_keys, table, shift)
     return keys[:n_keys].copy(), table, shift, numbers
 
 
 @serial_kernel()
-def add_ring(steps, touched, table, shift, most):
+def _merge(run_keys, slots, first, last, numbers, keys, n_keys, table, shift):
+    """Do what `merge` does for some runs, where ``n_keys`` have been found so far; return table, shift and count."""
+    for run in range(first, last):
+        for k in range(slots[run + 1] - slots[run]):
+            if 2 * (n_keys + 1) > table.size:
+                table, shift = grown(table, shift, keys, n_keys)
+            number = insert(table, shift, keys, n_keys, run_keys[run, k])
+            n_keys = max(n_keys, np.int64(number) + 1)
+            numbers[slots[run] + k] = number
+    return table, shift, n_keys
+
+
+def add_ring(
+    steps: NDArray[np.int64], touched: NDArray[np.int64], table: NDArray[np.int32], shift: int, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], int, NDArray[Any], NDArray[Any]]:
     """Add the neighbours that the touched vertices lack.
 
     Parameters
@@ -110,16 +126,26 @@ def add_ring(steps, touched, table, shift, most):
     up, down : (d + 1, n_touched) int32
         The vertex one step along each axis from each touched vertex, and one step back.
     """
-    n_axes = steps.size
-    n_touched = touched.size
-    keys = np.empty(3 * n_touched + 2 * n_axes, np.int64)
-    copy_values(touched, keys)
-    up = np.full((n_axes, n_touched), -1, np.int32)
-    down = np.full((n_axes, n_touched), -1, np.int32)
-    count = n_touched
-    for v in range(n_touched):
-        if count + 2 * n_axes > most:
+    keys = np.empty(3 * touched.size + 2 * steps.size, np.int64)
+    keys[: touched.size] = touched
+    up, down = (np.full((steps.size, touched.size), -1, np.int32) for _ in range(2))
+    count = touched.size
+    for first in range(0, touched.size, VERTICES_A_PART):
+        checkpoint()
+        last = min(first + VERTICES_A_PART, touched.size)
+        keys, table, shift, count = _add_ring(steps, first, last, keys, count, table, shift, up, down, most)
+        if count < 0:
             return keys[:0].copy(), table, shift, up, down
+    return keys[:count].copy(), table, shift, up, down
+
+
+@serial_kernel()
+def _add_ring(steps, first, last, keys, count, table, shift, up, down, most):
+    """Do what `add_ring` does for some of the touched vertices; the count is -1 where there would be too many."""
+    n_axes, n_touched = up.shape
+    for v in range(first, last):
+        if count + 2 * n_axes > most:
+            return keys, table, shift, -1
         if count + 2 * n_axes > keys.size:
             longer = np.empty(keys.size + keys.size // 2 + 2 * n_axes, np.int64)
             copy_values(keys[:count], longer)
@@ -129,17 +155,17 @@ def add_ring(steps, touched, table, shift, most):
         for i in range(n_axes):
             if up[i, v] < 0:
                 above = insert(table, shift, keys, count, keys[v] + steps[i])
-                count = max(count, above + 1)
+                count = max(count, np.int64(above) + 1)
                 up[i, v] = above
                 if above < n_touched:
                     down[i, above] = v
             if down[i, v] < 0:
                 below = insert(table, shift, keys, count, keys[v] - steps[i])
-                count = max(count, below + 1)
+                count = max(count, np.int64(below) + 1)
                 down[i, v] = below
                 if below < n_touched:
                     up[i, below] = v
-    return keys[:count].copy(), table, shift, up, down
+    return keys, table, shift, count
 
 
 @parallel_kernel()

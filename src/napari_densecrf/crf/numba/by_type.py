@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .addresses import number_of_type, type_number
 from .compile import inlined, reached_by_address
-from .watch import kernel_is_ready
+from .watch import checkpoint
 
 
 @inlined()
@@ -58,4 +58,4 @@ class CompiledByType:
         compiled = reached_by_address(self._function, signature)
         self._compiled.append(compiled)
         self.known = np.concatenate([self.known, [[type_number(given), compiled.address]]])
-        kernel_is_ready()
+        checkpoint()

@@ -30,6 +30,7 @@ from numba.core.cpu_options import ParallelOptions
 from .addresses import address_of, call_with
 from .by_type import CompiledByType, known_address
 from .compile import reached_by_address, serial_kernel
+from .watch import checkpoint
 
 # A thread that waits for the others spins for some microseconds, then sleeps. By default GNU OpenMP spins long: where
 # other programs or the window want the cores, it takes them from the very thread it waits for, and 512 x 512 took 5 to
@@ -118,7 +119,7 @@ class ParallelKernel:
         update_wrapper(self, function)
 
     def __call__(self, n_pieces: int, *given: Any, n_steps: int = 1) -> None:
-        """Wait until no other parallel kernel runs, then run.
+        """Wait until no other parallel kernel runs, then run, unless the thread's watch ends the work before.
 
         Raises
         ------
@@ -130,6 +131,7 @@ class ParallelKernel:
                 "this process was forked after napari-densecrf or other Numba code had run in parallel, and the "
                 'threads of OpenMP are not forked: start processes with multiprocessing.get_context("spawn")'
             )
+        checkpoint()
         with one_at_a_time:
             while not _launch(_address_of_drive(), self._by_type.known, n_steps, n_pieces, given):
                 self._by_type.compile_for(nb.typeof(given))

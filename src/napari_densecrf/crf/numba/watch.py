@@ -27,8 +27,8 @@ class Watch:
     told : callable
         Called with this, in that thread, after each function. It must not raise.
     between : callable
-        Called, in that thread, when a kernel is ready with all that it needs. What it raises ends the work that needed
-        the kernel; the kernel is kept.
+        Called, in that thread, before each parallel kernel, and when a kernel has been compiled with all that it needs.
+        What it raises ends the work there; what has been compiled is kept.
     n_functions : int
     seconds : float
         Of the clock.
@@ -60,6 +60,12 @@ def watching(watch: Watch) -> Iterator[Watch]:
         _here.watch = before
 
 
+def checkpoint() -> None:
+    """Let the watch of this thread end the work here, between two kernels."""
+    if _here.watch is not None:
+        _here.watch.between()
+
+
 @contextmanager
 def compiling() -> Iterator[None]:
     """Count one function as compiled; one that another needs counts too, but takes no time of its own."""
@@ -81,12 +87,6 @@ def compiling() -> Iterator[None]:
 def seconds_compiling() -> float:
     """Return for how long this thread has compiled since it began, on the clock: no part of what it was asked for."""
     return _here.seconds
-
-
-def kernel_is_ready() -> None:
-    """Tell the watch of this thread that a kernel is ready, where it may end its work."""
-    if _here.watch is not None:
-        _here.watch.between()
 
 
 class _Listener(event.Listener):  # type: ignore[misc]

@@ -95,7 +95,15 @@ def planned(monkeypatch):
 
 def job_of(frames, *sinks, tile_memory=10**9):
     problem, plan = first_plan(frames, MILD, None, tile_memory)
-    return Job(frames, MILD, None, plan, problem.n_labels, sinks, tile_memory)
+    return Job(
+        frames=frames,
+        params=MILD,
+        spacing=None,
+        plan=plan,
+        n_labels=problem.n_labels,
+        sinks=sinks,
+        tile_memory=tile_memory,
+    )
 
 
 def test_a_job_is_planned_once_and_gives_the_bits_of_refine(planned):

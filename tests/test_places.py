@@ -20,7 +20,8 @@ from napari_densecrf.files.places import MARKER, Use, check, put, reads
 from napari_densecrf.files.read import BadInput
 from napari_densecrf.files.target import Target
 from napari_densecrf.files.write import FileSink
-from napari_densecrf.large.job import Job, Piece
+from napari_densecrf.large.job import Job
+from napari_densecrf.large.tile_job import Piece
 from test_files import image_and_map, write_ome_zarr
 
 pytest.importorskip("ome_zarr")
@@ -335,7 +336,7 @@ def test_a_job_does_not_remove_what_it_could_not_open(at):
     (at / ".new.npy.partial" / "about.json").write_text("mine")
     before = hashes(at)
     sink = FileSink(target(at / "new.npy"))
-    job = Job(None, CRFParams(), None, None, 2, (sink,))
+    job = Job(frames=None, params=CRFParams(), spacing=None, plan=None, n_labels=2, sinks=(sink,))
     with pytest.raises(BadInput, match="which needs this name"):
         list(job.run())
     with pytest.raises(BadInput, match="which needs this name"):

@@ -24,8 +24,7 @@ from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.files import batch
 from napari_densecrf.files.jobs import FROM_FILE, ObjectOptions, Options, prepare
 from napari_densecrf.files.read import BadInput, read_params
-from napari_densecrf.large.tiles import TILE_MEMORY
-from napari_densecrf.large.tiling import GIB
+from napari_densecrf.large.tiling import GIB, TILE_MEMORY
 
 from .params import CRFParams, PairwiseKernel, Sigma
 

@@ -24,11 +24,11 @@ from napari_densecrf.door.refusals import COMMAND, refusal, refusal_of_objects
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import FEW_VALUES, NO_NUMBER, Kind
 from napari_densecrf.large.dask_arrays import classes_in, labels_in, lazy, map_of_labels
-from napari_densecrf.large.job import Job, Progress, first_plan
+from napari_densecrf.large.job import Job, first_plan
 from napari_densecrf.large.object_job import ObjectJob, choose_for
 from napari_densecrf.large.scheduling import least_worker_memory
-from napari_densecrf.large.tiles import TILE_MEMORY
-from napari_densecrf.large.tiling import GIB, TilePlan
+from napari_densecrf.large.tile_job import Progress
+from napari_densecrf.large.tiling import GIB, TILE_MEMORY, TilePlan
 from napari_densecrf.params import CRFParams
 
 from . import places
@@ -270,14 +270,14 @@ def prepare(
     labels = FileSink(target)
     marginals = None if options.marginals is None else FileSink(_beside(target, options, problem.n_labels))
     job = Job(
-        frames,
-        options.model,
-        spacing,
-        plan,
-        problem.n_labels,
-        (labels,) if marginals is None else (labels, marginals),
-        options.tile_memory,
-        options.address,
+        frames=frames,
+        params=options.model,
+        spacing=spacing,
+        plan=plan,
+        n_labels=problem.n_labels,
+        sinks=(labels,) if marginals is None else (labels, marginals),
+        tile_memory=options.tile_memory,
+        address=options.address,
     )
     return FileJob(inputs, options, job, labels, marginals)
 
@@ -350,7 +350,15 @@ def _prepare_objects(path: Path, inputs: tuple[Contents, ...], options: Options,
         holds_objects=True,
     )
     labels = FileSink(target)
-    job = ObjectJob(frames, spacing, common, why, plan, (labels,), options.address)
+    job = ObjectJob(
+        frames=frames,
+        spacing=spacing,
+        common=common,
+        why=why,
+        plan=plan,
+        sinks=(labels,),
+        address=options.address,
+    )
     return FileJob(inputs, chosen, job, labels)
 
 

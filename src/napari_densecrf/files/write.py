@@ -21,7 +21,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.objects.report import counts_type, report_of, together
-from napari_densecrf.large.job import Piece
+from napari_densecrf.large.tile_job import Piece
 from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid

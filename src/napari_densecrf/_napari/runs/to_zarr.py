@@ -26,8 +26,7 @@ from napari_densecrf.files.read import BadInput
 from napari_densecrf.files.target import Target, check_path
 from napari_densecrf.files.write import FileSink
 from napari_densecrf.large.dask_arrays import lazy
-from napari_densecrf.large.tiles import TILE_MEMORY
-from napari_densecrf.large.tiling import TilePlan
+from napari_densecrf.large.tiling import TILE_MEMORY, TilePlan
 
 from .apply import Apply
 from .in_memory import most_memory

@@ -27,7 +27,8 @@ from napari_densecrf.crf.numba import compile
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import Kind
 from napari_densecrf.files import project
-from napari_densecrf.files.jobs import Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import Options
 from napari_densecrf.files.read import BadInput, read
 
 Y, X = np.indices((64, 64))

@@ -8,7 +8,8 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.files.jobs import Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import Options
 from napari_densecrf.large import planning
 from napari_densecrf.large.job import Frame, Job, first_plan
 from napari_densecrf.large.tiles import IN_255THS

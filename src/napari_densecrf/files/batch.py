@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from napari_densecrf.crf.unary import InputWarning
 
 from . import places
-from .jobs import FileJob, Options, inputs_of, prepare
+from .jobs import FileJob, prepare
+from .options import Options, inputs_of
 from .places import Use
 from .read import BadInput
 

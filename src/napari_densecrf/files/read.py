@@ -144,12 +144,17 @@ def files_behind(name: str | Path) -> list[Path]:
         return [Path(inside[0])]
     path = Path(name)
     others: set[str] = set()
-    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+    if is_ome_tif(path):
         # What cannot be read is said by `read`.
         with suppress(Exception), tifffile.TiffFile(path) as file:
             elements = ElementTree.fromstring((file.ome_metadata or "").encode()).iter()
             others.update(element.attrib["FileName"] for element in elements if "FileName" in element.attrib)
     return [path, *(path.parent / other for other in sorted(others - {path.name}))]
+
+
+def is_ome_tif(path: Path) -> bool:
+    """Tell whether a file is an OME-TIFF, by its name."""
+    return path.name.lower().endswith((".ome.tif", ".ome.tiff"))
 
 
 def _words(error: BaseException) -> str:

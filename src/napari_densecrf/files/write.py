@@ -26,7 +26,7 @@ from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid
 from .places import CLAIM, begin_folder, hold_folder, put_back, remove_folder, reserve
-from .read import METADATA
+from .read import METADATA, is_ome_tif
 from .target import TIF, Target
 
 # Larger images are cut into tiles within a tif.
@@ -269,7 +269,7 @@ def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, tuple[int, .
 
 
 def _write_tif(path: Path, labels: NDArray[Any], target: Target) -> None:
-    is_ome = target.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    is_ome = is_ome_tif(target.path)
     metadata: dict[str, Any] = {"axes": target.axes}
     if is_ome:
         metadata |= {f"PhysicalSize{letter}": size for letter, size in target.sizes.items()}

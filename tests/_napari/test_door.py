@@ -10,7 +10,7 @@ import napari_densecrf as ndc
 from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.understand import CHANNELS, SLICES, FromStrokes, Misfit, Problem
+from napari_densecrf._napari.problem.problem import CHANNELS, SLICES, FromStrokes, Misfit, Problem
 from napari_densecrf._napari.runs.in_memory import start_in_memory
 from napari_densecrf._napari.session import USER, Session
 from napari_densecrf._napari.status import Light

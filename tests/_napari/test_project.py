@@ -12,7 +12,7 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
 from driving import after, image_layer, picture, readable, result_of, settle
-from napari_densecrf._napari.problem.understand import STROKES_KEY, FromStrokes
+from napari_densecrf._napari.problem.problem import STROKES_KEY, FromStrokes
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
-from napari_densecrf._napari.problem.understand import METADATA_KEY
+from napari_densecrf._napari.problem.problem import METADATA_KEY
 from napari_densecrf.door.axes import letter_of
 from napari_densecrf.files import places
 from napari_densecrf.files.read import METRES

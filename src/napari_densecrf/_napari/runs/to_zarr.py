@@ -16,8 +16,8 @@ from napari.layers import Labels, Layer
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.display.result_layer import OPACITY, paint_like, place
+from napari_densecrf._napari.problem.problem import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs, classes_of
 from napari_densecrf.files import places

@@ -418,13 +418,13 @@ def test_an_image_without_a_file_asks_where(dock, qtbot, folder, monkeypatch):
 
 
 def test_a_read_only_folder_is_said(dock, qtbot, folder, monkeypatch):
-    from napari_densecrf.files import places
+    from napari_densecrf.files import work_folder
 
     def refused(path):
         raise PermissionError(13, "Permission denied", str(path))
 
     _, widget = opened(dock, qtbot, folder)
-    monkeypatch.setattr(places, "hold_folder", refused)
+    monkeypatch.setattr(work_folder, "hold_folder", refused)
     widget.save_project.changed.emit(True)
     assert "Permission denied" in widget.kept.value
     assert not (folder / "cells.tif.densecrf").exists()

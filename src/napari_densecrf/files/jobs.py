@@ -40,12 +40,12 @@ from .write import FileSink, summary
 
 @dataclass(frozen=True, eq=False)
 class FileJob:
-    """A job from files to files. Everything is checked but the values of the pixels.
+    """A refinement from files to files that is checked, planned and ready to run.
 
     Parameters
     ----------
     inputs : tuple of Contents
-        Image, map, strokes if there are any.
+        Image, map, and strokes if there are any.
     options : Options
     job : Job or ObjectJob
     labels : FileSink
@@ -59,14 +59,20 @@ class FileJob:
     marginals: FileSink | None = None
 
     def run(self) -> Iterator[Progress]:
-        """Run the job; one that was stopped goes on where it was."""
+        """Run the job, or go on with one that was stopped; warn where pixels have no value.
+
+        Yields
+        ------
+        Progress
+            Before the first tile, and after each.
+        """
         yield from self.job.run()
         if self.missing:
             warnings.warn(f"{self.inputs[0].path}: {self.missing}", InputWarning, 2)
 
     @property
     def missing(self) -> str:
-        """How many pixels have no value, of a job that is done; empty for none."""
+        """A sentence on the pixels without a value, when the job is done; empty where there are none."""
         target, n_missing = self.labels.target, self.labels.n_missing
         share = share_words(n_missing / math.prod(target.shape))
         part = f"{share} of the pixels have no value and take no part; they are {target.no_label} in the labels"
@@ -74,7 +80,7 @@ class FileJob:
 
     @property
     def choice(self) -> str:
-        """How far borders of objects may be off, and how that came about."""
+        """A sentence on how far borders of objects may be off, and how that was chosen."""
         assert isinstance(self.job, ObjectJob)
         unit = self.inputs[0].unit if self.options.spacing == FROM_FILE else None
         if self.options.spacing is None:
@@ -84,7 +90,7 @@ class FileJob:
 
     @property
     def outcome(self) -> str:
-        """What became of the objects, of a job that is done."""
+        """A sentence on the numbers of objects, when the job is done."""
         counts = summary(self.labels.report())
         held = f"; {counts['held']:,} left as they were, as the image does not tell them" if counts["held"] else ""
         return f"{counts['objects']:,} objects, {counts['changed']:,} changed{held}"
@@ -263,7 +269,7 @@ def _prepare_objects(path: Path, inputs: tuple[Contents, ...], options: Options,
 
 
 def _first_params(frames: Frames, spacing: Any, options: Options) -> CRFParams:
-    """Return the best of a few settings for the first frame; of a film, for its first image."""
+    """Return the parameters that suit the first frame; where frames are coupled in time, the first image."""
     frame, channel_axis = frames.frame((0,) * len(frames.counts)), frames.channel_axis
     image, probabilities = frame.image, frame.probabilities
     if options.time_sigma is not None:
@@ -276,7 +282,7 @@ def _first_params(frames: Frames, spacing: Any, options: Options) -> CRFParams:
 
 
 def _check_workers(plan: TilePlan, address: str) -> None:
-    """Raise `BadInput` where the memory of a worker is less than two tiles: one at work, one that waits."""
+    """Raise `BadInput` where a worker has no memory for two tiles: one that is refined, and one that waits."""
     limit = least_worker_memory(address)
     if limit is not None and 2 * plan.tile_bytes > limit:
         raise BadInput(
@@ -286,17 +292,24 @@ def _check_workers(plan: TilePlan, address: str) -> None:
 
 
 def _spacing(options: Options, image: Contents, space: str) -> Any:
+    """Return the size of a pixel along each axis of ``space``, or one for all; None = 1.
+
+    Raises
+    ------
+    BadInput
+        Where the image's file should say it and does not.
+    """
     if options.spacing != FROM_FILE:
         return _with_frames(options.spacing, space)
     missing = [letter for letter in space if letter not in image.sizes and letter != "T"]
     if missing:
         raise BadInput(f"{image.path} does not say the size of a pixel along {', '.join(missing)}: give --spacing")
-    # A frame is the unit of time.
+    # Along time, the unit of sigmas is a frame.
     return tuple(1.0 if letter == "T" else image.sizes[letter] for letter in space)
 
 
 def _with_frames(spacing: Any, space: str) -> Any:
-    """Put 1, the size of a frame, before the pixel sizes, where time is an axis and has no size yet."""
+    """Return the spacing with 1 for time, where time is the first axis and the spacing is that of y and x alone."""
     if spacing is None or not space.startswith("T"):
         return spacing
     sizes = spacing if isinstance(spacing, tuple) else (spacing, spacing)

@@ -12,7 +12,7 @@ from napari_densecrf.params import CRFParams
 
 from . import planning
 from .problem import Problem, problem_of
-from .tile_job import AtWork, Frames, Opened, Piece, TileJob
+from .tile_job import AtWork, Opened, Piece, Stack, TileJob
 from .tiles import tile_tasks
 from .tiling import AGREEMENT, TILE_MEMORY, TilePlan
 
@@ -36,7 +36,7 @@ class Frame:
     values: NDArray[Any] | None = None
 
 
-class Source(Frames, Protocol):
+class Source(Stack, Protocol):
     """Gives the frames of a job. Whoever makes it has checked that their maps hold probabilities."""
 
     def frame(self, index: tuple[int, ...]) -> Frame:
@@ -89,7 +89,7 @@ class Job(TileJob):
         )
 
 
-def _problem(frame: Frame, frames: Frames, params: CRFParams, spacing: Any) -> Problem:
+def _problem(frame: Frame, frames: Stack, params: CRFParams, spacing: Any) -> Problem:
     return problem_of(
         frame.image, frame.probabilities, params, spacing, frames.channel_axis, frame.strokes, is_part=True
     )

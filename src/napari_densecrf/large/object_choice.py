@@ -24,10 +24,11 @@ from .dask_arrays import PIECE_BYTES
 from .inputs import read
 from .object_problem import ObjectCommon, ObjectProblem
 
-# Most pixels of the part; an image of no more is looked at as a whole. Several channels share them, so that the part
-# takes no more memory than a tile, but it has at least LEAST_SAMPLE_POINTS.
+# The part has at most SAMPLE_POINTS pixels, divided by the number of channels, so that it takes no more memory than a
+# tile; but LEAST_SAMPLE_POINTS are always allowed. An image of no more pixels is looked at as a whole.
 SAMPLE_POINTS, LEAST_SAMPLE_POINTS = 2**21, 2**18
-# Borders are counted in so many windows along each axis, of so many pixels along each axis, and in so many frames.
+# Borders are counted in at most MOST_FRAMES frames. In each there are at most WINDOWS windows along each axis, whose
+# sides have WINDOW pixels.
 WINDOWS, WINDOW = 8, 128
 MOST_FRAMES = 9
 

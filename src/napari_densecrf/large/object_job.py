@@ -15,7 +15,7 @@ from .object_choice import choose, sample_of
 from .object_planning import plan_objects
 from .object_problem import ObjectCommon, ObjectProblem, object_problem_of
 from .object_tiles import object_tasks
-from .tile_job import AtWork, Frames, Opened, Piece, TileJob
+from .tile_job import AtWork, Opened, Piece, Stack, TileJob
 from .tiling import AGREEMENT, TILE_MEMORY, TilePlan
 
 
@@ -29,7 +29,7 @@ class ObjectFrame:
     strokes: Any = None
 
 
-class ObjectSource(Frames, Protocol):
+class ObjectSource(Stack, Protocol):
     """Gives the frames of a job."""
 
     def object_frame(self, index: tuple[int, ...]) -> ObjectFrame:

@@ -1,4 +1,4 @@
-"""Computing lazy pieces of work: a few at a time here, or all of them on a cluster."""
+"""Computes delayed values: in this process a few at a time, on a cluster all at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Key = TypeVar("Key")
 
 
 def finished(tasks: Iterable[tuple[Key, Any]], address: str | None = None) -> Iterator[tuple[Key, Any]]:
-    """Compute lazy pieces, and yield each as soon as it is done.
+    """Compute delayed values, and yield each as soon as it is done.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ from .scheduling import finished
 from .tiling import TilePlan
 
 
-class Frames(Protocol):
-    """The frames of a job."""
+class Stack(Protocol):
+    """Frames along some axes; none for a single image."""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -114,7 +114,7 @@ class TileJob(ABC):
 
     Parameters
     ----------
-    frames : Frames
+    frames : Stack
     spacing : float or tuple of float, optional
         Size of a pixel, one number or one per spatial axis; None = 1.
     plan : TilePlan
@@ -125,7 +125,7 @@ class TileJob(ABC):
         Of a scheduler of `dask.distributed`; None = this process.
     """
 
-    frames: Frames
+    frames: Stack
     spacing: Any
     plan: TilePlan
     sinks: tuple[Sink, ...]

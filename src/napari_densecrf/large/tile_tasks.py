@@ -26,7 +26,7 @@ from napari_densecrf.crf.numba.parallel import threads_at_most
 from .inputs import Inputs
 from .tiling import Tile, TilePlan
 
-# One tile has all threads of its process, and the memory of one is what a plan states.
+# Held while a tile is refined: it uses all threads of the process, and a plan states the memory of one tile.
 _one_tile = threading.Lock()
 
 
@@ -87,7 +87,7 @@ def delayed_tiles(
     # A task of its own, so that a cluster is sent it once.
     shared = delayed(common, name=f"common-{token}", traverse=False)
     for index, tile in plan.tiles():
-        # One chunk each, so that a task gets the array and not what it is put together from.
+        # One chunk each, so that a task is given one array, and not the chunks of which it would be made.
         pieces = [None if part is None else part.rechunk(-1) for part in problem.part(tile.outer)]
         chunks = [None if piece is None else piece.to_delayed(optimize_graph=alone).item() for piece in pieces]
         task = delayed(partial(refine, tile), nout=n_results, traverse=False)

@@ -4,7 +4,7 @@ import pytest
 
 from napari_densecrf import CRFParams
 from napari_densecrf.files.batch import Entry, files_of, find, pattern_of, run_all
-from napari_densecrf.files.jobs import Options
+from napari_densecrf.files.options import Options
 from napari_densecrf.files.read import BadInput
 
 

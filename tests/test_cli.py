@@ -1,10 +1,12 @@
 """The command line, in process and as a process."""
 
 import csv
+import os
 import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -15,7 +17,8 @@ import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.cli import main
 from napari_densecrf.files import jobs
-from napari_densecrf.files.jobs import Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import Options
 
 
 @pytest.fixture
@@ -272,6 +275,21 @@ def test_a_stopped_run_goes_on_with_its_marginals(large):
         tifffile.imread(large / "image.tif"), np.load(large / "map.npy"), PARAMS, plan=job.job.plan, result="marginals"
     )
     np.testing.assert_array_equal(marginals, lazy.compute())
+
+
+def test_a_run_does_not_go_on_where_a_dataset_in_a_file_has_changed(files):
+    folder, _, probabilities = files
+    with h5py.File(folder / "map.h5", "w") as file:
+        file["map"] = probabilities
+
+    def about_now():
+        names = str(folder / "image.tif"), str(folder / "map.h5" / "map"), folder / "out.tif"
+        return prepare(*names, Options(PARAMS)).labels.target.about
+
+    before = about_now()
+    assert about_now() == before
+    os.utime(folder / "map.h5", (1, 1))
+    assert about_now() != before
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from napari_densecrf.crf.numba import compile
 from napari_densecrf.door.spread import look_through
 from napari_densecrf.door.values import Kind
 from napari_densecrf.files import project
-from napari_densecrf.files.jobs import Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import Options
 from napari_densecrf.files.read import BadInput, read
 
 Y, X = np.indices((64, 64))
@@ -1050,7 +1051,7 @@ def test_two_runs_into_one_place(names, tmp_path, capsys, name):
         pass
     assert (written(out) == TRUTH).mean() > 0.99
     holds = (
-        "import os, sys; from pathlib import Path; from napari_densecrf.files.places import hold_folder; "
+        "import os, sys; from pathlib import Path; from napari_densecrf.files.work_folder import hold_folder; "
         "held = hold_folder(Path(sys.argv[1])); print('held', flush=True); os.kill(os.getpid(), 9)"
     )
     partial = tmp_path / f".{name}.partial"
@@ -1063,8 +1064,8 @@ def test_two_runs_into_one_place(names, tmp_path, capsys, name):
 def test_labels_that_two_runs_add_to_one_image_are_both_in_its_list(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
-    from napari_densecrf.files.places import alone_in
     from napari_densecrf.files.pyramid import _list_labels
+    from napari_densecrf.files.work_folder import alone_in
 
     zarr = pytest.importorskip("zarr")
     group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)

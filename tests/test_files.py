@@ -15,7 +15,7 @@ from napari_densecrf.files.frames import lay_out
 from napari_densecrf.files.read import BadInput, Contents, read
 from napari_densecrf.files.target import Target
 from napari_densecrf.files.write import FileSink
-from napari_densecrf.large.job import Piece
+from napari_densecrf.large.tile_job import Piece
 
 ome_zarr = pytest.importorskip("ome_zarr")
 

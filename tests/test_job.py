@@ -8,7 +8,8 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.files.jobs import Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import Options
 from napari_densecrf.large import planning
 from napari_densecrf.large.job import Frame, Job, first_plan
 from napari_densecrf.large.tiles import IN_255THS
@@ -95,7 +96,15 @@ def planned(monkeypatch):
 
 def job_of(frames, *sinks, tile_memory=10**9):
     problem, plan = first_plan(frames, MILD, None, tile_memory)
-    return Job(frames, MILD, None, plan, problem.n_labels, sinks, tile_memory)
+    return Job(
+        frames=frames,
+        params=MILD,
+        spacing=None,
+        plan=plan,
+        n_labels=problem.n_labels,
+        sinks=sinks,
+        tile_memory=tile_memory,
+    )
 
 
 def test_a_job_is_planned_once_and_gives_the_bits_of_refine(planned):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf.cli import main
 from napari_densecrf.files import jobs
-from napari_densecrf.files.jobs import ObjectOptions, Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import ObjectOptions, Options
 from napari_densecrf.files.places import METADATA
 from test_object_tiles import cells
 
@@ -255,6 +257,20 @@ def test_a_run_that_was_stopped_goes_on_and_reports_all(tmp_path, monkeypatch):
     assert_array_equal(report["area_before"], np.bincount(rough.ravel())[report["id"]])
     assert_array_equal(report["area_after"], np.bincount(labels.ravel())[report["id"]])
     assert about(tmp_path / "out.tif")["report"] == jobs.summary(report)
+
+
+def test_a_run_does_not_go_on_where_the_foreground_has_changed(folder):
+    tifffile.imwrite(folder / "fore.tif", np.full(tifffile.imread(folder / "objects.tif").shape, 0.5, np.float32))
+    options = Options(PARAMS, objects=ObjectOptions(1.0, chosen=False, foreground=str(folder / "fore.tif")))
+
+    def about_now():
+        names = str(folder / "image.tif"), str(folder / "objects.tif"), folder / "out.tif"
+        return prepare(*names, options).labels.target.about
+
+    before = about_now()
+    assert about_now() == before
+    os.utime(folder / "fore.tif", (1, 1))
+    assert about_now() != before
 
 
 def test_objects_that_the_image_does_not_tell_are_counted(folder, capsys):

@@ -9,7 +9,7 @@ from scipy import ndimage as ndi
 
 import napari_densecrf as ndc
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.large import object_problem, object_tiles
+from napari_densecrf.large import object_choice, object_planning, object_problem
 from tiles_compared import MIB
 
 PARAMS = CRFParams(kernels=(PairwiseKernel(3, 5, 20), PairwiseKernel(1, 1)))
@@ -148,19 +148,27 @@ def test_the_same_bits_on_every_scheduler(slide):
     assert_array_equal(labels.compute(scheduler="threads"), labels.compute(scheduler="synchronous"))
 
 
+def test_arrays_of_different_options_are_different_when_they_are_computed_together():
+    image, _, rough = cells((120, 120))
+    arrays = [ndc.refine_objects_tiles(image, rough, PARAMS, border=2, one_contrast=one) for one in (False, True)]
+    for together, alone in zip(dask.compute(*arrays), arrays, strict=True):
+        assert_array_equal(together, alone.compute())
+    assert not np.array_equal(*dask.compute(*arrays))
+
+
 def test_what_is_chosen_for_a_large_image_is_chosen_on_its_busiest_part(monkeypatch, slide):
     image, _, rough = slide
     rough = rough.copy()
     rough[:, :300] = 0
-    monkeypatch.setattr(object_problem, "SAMPLE_POINTS", 2**14)
-    monkeypatch.setattr(object_problem, "WINDOW", 32)
+    monkeypatch.setattr(object_choice, "SAMPLE_POINTS", 2**14)
+    monkeypatch.setattr(object_choice, "WINDOW", 32)
     read = []
     whole = da.from_array(image, chunks=64).map_blocks(lambda block: read.append(block.shape) or block, dtype=np.uint8)
     read.clear()
     problem = object_problem.object_problem_of(whole, rough, None, None, None, None)
-    sample = object_problem.sample_of(lambda _: problem, ())
+    sample = object_choice.sample_of(lambda _: problem, ())
     assert sample.where[1].start >= 200
-    choice = object_problem.choose(sample, None, None, None)
+    choice = object_choice.choose(sample, None, None, None)
     assert 0 < len(read) <= 16
     expected = ndc.suggest_for_objects(image[sample.where], rough[sample.where])
     assert choice.common.border == expected.border
@@ -170,17 +178,17 @@ def test_what_is_chosen_for_a_large_image_is_chosen_on_its_busiest_part(monkeypa
     few = np.zeros_like(rough)
     few[4:9, 555:] = 7
     problem = object_problem.object_problem_of(whole, few, None, None, None, None)
-    assert few[object_problem.sample_of(lambda _: problem, ()).where].any()
+    assert few[object_choice.sample_of(lambda _: problem, ()).where].any()
 
 
 def test_the_halo_holds_the_objects_or_no_tile_fits(slide):
     image, _, rough = slide
     problem = object_problem.object_problem_of(image, rough, None, None, None, None)
-    choice = object_problem.choose(object_problem.sample_of(lambda _: problem, ()), PARAMS, 2.0, False)
-    plan = object_tiles.plan_objects(choice, 0.999, 25 * MIB)
+    choice = object_choice.choose(object_choice.sample_of(lambda _: problem, ()), PARAMS, 2.0, False)
+    plan = object_planning.plan_objects(choice, 0.999, 25 * MIB)
     assert max(plan.halo) >= max(choice.object_size)
     with pytest.raises(MemoryError, match="allow more memory"):
-        object_tiles.plan_objects(choice, 0.999, MIB // 8)
+        object_planning.plan_objects(choice, 0.999, MIB // 8)
 
 
 @pytest.mark.parametrize(

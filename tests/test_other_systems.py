@@ -15,7 +15,7 @@ import tifffile
 
 import napari_densecrf as ndc
 from napari_densecrf import cli
-from napari_densecrf.files import places, project, write
+from napari_densecrf.files import project, work_folder, write
 
 SOURCES = sorted((Path(__file__).parents[1] / "src").rglob("*.py"))
 Y, X = np.indices((48, 56))
@@ -66,7 +66,7 @@ def as_windows(monkeypatch):
     # What asks for the system's name is told that it is Windows, with locks that are always free.
     system = types.ModuleType("os")
     system.__dict__.update({**os.__dict__, "name": "nt"})
-    monkeypatch.setattr(places, "os", system)
+    monkeypatch.setattr(work_folder, "os", system)
     monkeypatch.setattr(write, "os", system)
     locks = types.ModuleType("msvcrt")
     locks.LK_NBLCK = 0
@@ -148,7 +148,7 @@ def text_without_encoding(tree):
         if not isinstance(call, ast.Call) or any(word.arg == "encoding" for word in call.keywords):
             continue
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        if ast.unparse(call.func) == "places.write_text":
+        if ast.unparse(call.func) == "work_folder.write_text":
             # Our own, which has one.
             continue
         # The mode is the second of open(), and the first of a path's.

@@ -15,12 +15,14 @@ import zarr
 
 from napari_densecrf import CRFParams
 from napari_densecrf.cli import main
-from napari_densecrf.files import places
-from napari_densecrf.files.places import MARKER, Use, check, put, reads
+from napari_densecrf.files import places, work_folder
+from napari_densecrf.files.places import MARKER, Use, check, reads
 from napari_densecrf.files.read import BadInput
 from napari_densecrf.files.target import Target
+from napari_densecrf.files.work_folder import put
 from napari_densecrf.files.write import FileSink
-from napari_densecrf.large.job import Job, Piece
+from napari_densecrf.large.job import Job
+from napari_densecrf.large.tile_job import Piece
 from test_files import image_and_map, write_ome_zarr
 
 pytest.importorskip("ome_zarr")
@@ -335,12 +337,41 @@ def test_a_job_does_not_remove_what_it_could_not_open(at):
     (at / ".new.npy.partial" / "about.json").write_text("mine")
     before = hashes(at)
     sink = FileSink(target(at / "new.npy"))
-    job = Job(None, CRFParams(), None, None, 2, (sink,))
+    job = Job(frames=None, params=CRFParams(), spacing=None, plan=None, n_labels=2, sinks=(sink,))
     with pytest.raises(BadInput, match="which needs this name"):
         list(job.run())
     with pytest.raises(BadInput, match="which needs this name"):
-        places.remove_folder(at / ".new.npy.partial")
+        work_folder.remove_folder(at / ".new.npy.partial")
     assert hashes(at) == before
+
+
+def test_a_folder_that_another_process_removes_in_this_moment_is_made_again(tmp_path, monkeypatch):
+    folder, opened, removed = tmp_path / ".new.npy.partial", Path.open, []
+
+    def open_too_late(path, *args, **options):
+        if not removed:
+            removed.append(path)
+            path.parent.rmdir()
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", open_too_late)
+    work_folder.hold_folder(folder).close()
+    assert removed == [folder / MARKER]
+    assert (folder / MARKER).is_file()
+
+
+def test_a_folder_in_which_another_process_begins_in_this_moment_stays(tmp_path, monkeypatch):
+    folder, unlink = tmp_path / ".new.npy.partial", Path.unlink
+    work_folder.hold_folder(folder).close()
+
+    def unlink_and_begin(path, **options):
+        unlink(path, **options)
+        if path.name == MARKER:
+            path.write_text("process 2")
+
+    monkeypatch.setattr(Path, "unlink", unlink_and_begin)
+    work_folder.remove_folder(folder)
+    assert (folder / MARKER).read_text() == "process 2"
 
 
 @pytest.mark.parametrize("name", [".zattrs", ".zgroup", "zarr.json", ".hidden"])

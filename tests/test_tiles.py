@@ -22,7 +22,7 @@ from skimage import data
 import napari_densecrf as ndc
 from cases import kernels, noisy_map
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.large import dask_arrays, tiles
+from napari_densecrf.large import dask_arrays, tile_tasks, tiles
 from tiles_compared import MIB, agreement
 
 NEAR = CRFParams(kernels(6, 5.0, 12.0, 2.0, 1.5))
@@ -224,9 +224,11 @@ def test_a_cluster_of_two_processes_gives_the_same_bits(client):
 
 @pytest.mark.slow
 def test_workers_use_their_own_threads_only(client):
-    assert client.submit(tiles.fair_threads, pure=False).result() == 1
-    assert tiles.fair_threads() is None
-    shares = dask.compute(*[dask.delayed(tiles.fair_threads)() for _ in range(3)], scheduler="processes", num_workers=2)
+    assert client.submit(tile_tasks.fair_threads, pure=False).result() == 1
+    assert tile_tasks.fair_threads() is None
+    shares = dask.compute(
+        *[dask.delayed(tile_tasks.fair_threads)() for _ in range(3)], scheduler="processes", num_workers=2
+    )
     assert shares == (1, 1, 1)
 
 

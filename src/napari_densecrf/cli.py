@@ -22,10 +22,10 @@ from tqdm import tqdm
 from napari_densecrf.crf.numba.compile import CacheWarning
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.files import batch
-from napari_densecrf.files.jobs import FROM_FILE, ObjectOptions, Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import FROM_FILE, ObjectOptions, Options
 from napari_densecrf.files.read import BadInput, read_params
-from napari_densecrf.large.tiles import TILE_MEMORY
-from napari_densecrf.large.tiling import GIB
+from napari_densecrf.large.tiling import GIB, TILE_MEMORY
 
 from .params import CRFParams, PairwiseKernel, Sigma
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 import napari_densecrf as ndc
 from napari_densecrf._napari.problem import remedies
-from napari_densecrf._napari.problem.understand import Misfit, Problem
+from napari_densecrf._napari.problem.problem import Misfit, Problem
 from napari_densecrf._napari.session import USER
 from test_door import IMG, ROUGH, P, T, rest, start
 

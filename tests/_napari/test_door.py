@@ -10,10 +10,12 @@ import napari_densecrf as ndc
 from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.understand import CHANNELS, SLICES, FromStrokes, Misfit, Problem
+from napari_densecrf._napari.problem.problem import CHANNELS, SLICES, FromStrokes, Misfit, Problem
+from napari_densecrf._napari.problem.seen import look
 from napari_densecrf._napari.runs.in_memory import start_in_memory
 from napari_densecrf._napari.session import USER, Session
 from napari_densecrf._napari.status import Light
+from napari_densecrf.door.values import Kind
 
 T = ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 20**2
 IMG = (60 + 120 * T).astype(np.uint8)
@@ -556,3 +558,15 @@ def test_probabilities_from_masks():
             ndc.probabilities_from_masks(bad)
     with pytest.raises(ValueError, match=r"confidence is 0\.2"):
         ndc.probabilities_from_masks(masks, 0.2)
+
+
+def test_what_a_map_holds_is_looked_at_again_when_it_gets_other_data():
+    layer = Image(np.zeros((3, 20, 22), np.float32))
+    for k in range(20):
+        # Arrays that are freed leave their place in memory, and so their id, to the next ones.
+        rough = RNG.dirichlet(np.ones(3), (20, 22)).transpose(2, 0, 1)
+        layer.data = np.array(rough if k % 2 else 200 * rough, np.float32)
+        del rough
+        found = look([layer], 0)
+        assert found is look([layer], 0)
+        assert (found.kind is Kind.PROBABILITIES) == bool(k % 2)

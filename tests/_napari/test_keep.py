@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from driving import WAIT_MS, after, image_layer, picture, readable, result_of, settle
 from napari_densecrf._napari.panel.remembered import TOGGLES
-from napari_densecrf._napari.problem.understand import METADATA_KEY
+from napari_densecrf._napari.problem.problem import METADATA_KEY
 from napari_densecrf._napari.recipes import provenance
 from napari_densecrf._napari.recipes.command import joined
 from napari_densecrf._napari.recipes.stored import load, save

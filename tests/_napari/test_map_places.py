@@ -7,8 +7,8 @@ from napari.layers import Image, Labels
 from scipy import ndimage
 
 import napari_densecrf as ndc
+from napari_densecrf._napari.problem.problem import Misfit
 from napari_densecrf._napari.problem.request import VOLUME
-from napari_densecrf._napari.problem.understand import Misfit
 from napari_densecrf._napari.recipes.command import shell_command
 from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.runs.in_memory import start_in_memory

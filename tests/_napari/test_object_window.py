@@ -14,8 +14,8 @@ from scipy import ndimage as ndi
 import napari_densecrf as ndc
 from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
+from napari_densecrf._napari.problem.problem import CLASSES, METADATA_KEY, OBJECTS, Misfit
 from napari_densecrf._napari.problem.request import VOLUME
-from napari_densecrf._napari.problem.understand import CLASSES, METADATA_KEY, OBJECTS, Misfit
 from napari_densecrf._napari.recipes.command import shell_command
 from napari_densecrf._napari.recipes.python import python_script
 from napari_densecrf._napari.runs.objects import start_with_objects

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QLabel
 
 from driving import WAIT_MS, after, image_layer, picture, settle
 from napari_densecrf._napari.panel.panel import plain_button, plain_tooltip, shortened
-from napari_densecrf._napari.problem.understand import Misfit
+from napari_densecrf._napari.problem.problem import Misfit
 from napari_densecrf._napari.sections.legend import Legend
 from napari_densecrf._napari.status import Light, Status
 

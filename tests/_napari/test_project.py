@@ -12,7 +12,7 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
 from driving import after, image_layer, picture, readable, result_of, settle
-from napari_densecrf._napari.problem.understand import STROKES_KEY, FromStrokes
+from napari_densecrf._napari.problem.problem import STROKES_KEY, FromStrokes
 
 
 @pytest.fixture
@@ -418,13 +418,13 @@ def test_an_image_without_a_file_asks_where(dock, qtbot, folder, monkeypatch):
 
 
 def test_a_read_only_folder_is_said(dock, qtbot, folder, monkeypatch):
-    from napari_densecrf.files import places
+    from napari_densecrf.files import work_folder
 
     def refused(path):
         raise PermissionError(13, "Permission denied", str(path))
 
     _, widget = opened(dock, qtbot, folder)
-    monkeypatch.setattr(places, "hold_folder", refused)
+    monkeypatch.setattr(work_folder, "hold_folder", refused)
     widget.save_project.changed.emit(True)
     assert "Permission denied" in widget.kept.value
     assert not (folder / "cells.tif.densecrf").exists()

@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_densecrf._napari.problem.axes import LayerAxes
+from napari_densecrf._napari.problem.problem import FromStrokes, Misfit
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import (
     AUTO,
@@ -23,7 +24,7 @@ from napari_densecrf._napari.problem.request import (
     joins_of,
     resolve,
 )
-from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, understand
+from napari_densecrf._napari.problem.understand import understand
 from napari_densecrf._napari.problem.view import MARGIN_REACHES, View
 from napari_densecrf._napari.work.reading import read, read_image
 from napari_densecrf.numbers import Numbers

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from driving import after, image_layer, picture, result_of, settle
 from napari_densecrf._napari.contributions.attributes import attributes_of, described
-from napari_densecrf._napari.problem.understand import METADATA_KEY, STROKES_KEY
+from napari_densecrf._napari.problem.problem import METADATA_KEY, STROKES_KEY
 from napari_densecrf._napari.sections.legend import Legend
 
 PLACED = {"scale": (0.5, 0.25), "translate": (3.0, 4.0), "units": ("micrometer", "micrometer")}

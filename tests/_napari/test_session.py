@@ -10,8 +10,8 @@ import napari_densecrf as ndc
 from driving import picture
 from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
+from napari_densecrf._napari.problem.problem import Misfit, Problem
 from napari_densecrf._napari.problem.request import VISIBLE
-from napari_densecrf._napari.problem.understand import Misfit, Problem
 from napari_densecrf._napari.session import IMAGE, PROGRAM, USER, Session
 from napari_densecrf._napari.work import reading, runner, worker
 from napari_densecrf.crf.lattice.lattice import Lattice

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, image_layer, picture, result_of, settle
 from napari_densecrf._napari.display import sparse
-from napari_densecrf._napari.problem.understand import METADATA_KEY
+from napari_densecrf._napari.problem.problem import METADATA_KEY
 from napari_densecrf._napari.recipes.command import options_of
 from napari_densecrf.cli import main
 

@@ -5,7 +5,8 @@ import tifffile
 
 from files_written import written
 from napari_densecrf import CRFParams, PairwiseKernel
-from napari_densecrf.files.jobs import Options, prepare
+from napari_densecrf.files.jobs import prepare
+from napari_densecrf.files.options import Options
 from tiles_compared import MIB, agreement
 
 NATIVE = "20210305_NE_mockData5_002"

@@ -27,8 +27,8 @@ from .panel.progress import Progress
 from .panel.qt_loop import QtLoop
 from .panel.remembered import Remembered
 from .problem import choices, remedies
+from .problem.problem import Misfit, Problem
 from .problem.request import FILM, UNSAID, Chosen, joins_of
-from .problem.understand import Misfit, Problem
 from .sections.begin import Begin
 from .sections.choose import Choose
 from .sections.compare import Compare

@@ -1,6 +1,6 @@
-"""The sentences of the window, to be read through at once; the status line and what refuses a map have their own.
+"""The sentences of the window, in one file so that they can be read through; in the order of the folds of the panel.
 
-What the program says of a layer or of a file names it in quotes. One fact a sentence, the usual word, what to do.
+A sentence has one fact and the usual word for it, and says what to do. It names a layer or a file in quotes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-# It stays with its number at the end of a line.
+# With a space that does not break, as a number and its sign stay on one line.
 PERCENT = "\N{NO-BREAK SPACE}%"
+
+# ---- Everywhere
+
 OPEN_IMAGE = "Open an image first."
 NOTHING_REFINED = "Nothing has been refined yet."
 REFINE_FIRST = "Refine a slice first."
@@ -19,7 +22,7 @@ COPIED = "Copied."
 CHOOSE_FOLDER = "Choose the folder of the images."
 CHOOSE_FIRST = "Choose an image and a map first."
 
-# ---- What the folds are for
+# ---- The folds, and what each is for
 
 FOLD_BALANCE = "Favour one class against the others."
 FOLD_WHY = "Why a pixel got its class, how sure that is, and what has changed."
@@ -33,7 +36,7 @@ FAVOUR_TIP = "To the right: this class grows against all others; to the left it 
 
 OTHER_BALANCE = "another balance of the classes"
 
-# ---- The legend, and what to click while there is nothing to refine
+# ---- Begin and legend: what to click while there is nothing to refine, and the classes
 
 OPEN_SAMPLE = "Open a sample"
 OPEN_SAMPLE_TIP = "Stained tissue with a rough segmentation of three classes, to try things on."
@@ -69,7 +72,26 @@ def class_area(name: str, before: int, after: int) -> str:
     return f"{name}: {after:,} pixels; {before:,} in the map."
 
 
-# ---- Auto and Fit
+# ---- Correct: where to look next
+
+NEXT_DOUBTFUL = "Next doubtful place (J)"
+NEXT_DOUBTFUL_TIP = "Go to the largest place whose class is unsure, then to the next. A stroke counts most there."
+
+
+def doubtful_place(n_pixels: int, n_left: int) -> str:
+    """Say how large a place is whose class is in doubt, and how many are left."""
+    left = f", {n_left} smaller places left" if n_left > 1 else ", 1 smaller place left" if n_left else ""
+    return f"{n_pixels:,} pixels in doubt{left}. Paint here what you know."
+
+
+def no_doubt_left(*, is_stack: bool) -> str:
+    """Say that all doubtful places of a slice have been visited."""
+    if is_stack:
+        return "No other doubtful place in this slice: go to another."
+    return "No other doubtful place in what is shown."
+
+
+# ---- Choose: Auto and Fit
 
 LOOKING = "Looking at the image and the map …"
 TRYING = "Trying numbers on the strokes …"
@@ -102,7 +124,7 @@ def fit_found(before: float, after: float) -> str:
     return f"Fit chose these numbers: they get {after:.0%} of unseen strokes right, and those before {before:.0%}."
 
 
-# ---- Try nine
+# ---- Choose: Try nine
 
 TRY_NINE = "Try nine"
 TRY_NINE_TIP = "Nine settings around these, on what you see. Click the picture that looks best."
@@ -137,26 +159,7 @@ def nine_tip(setting: str, share: float) -> str:
     return f"{setting}: {100 * share:.1f}{PERCENT} of the pixels differ. Click to take it."
 
 
-# ---- Where to look next
-
-NEXT_DOUBTFUL = "Next doubtful place (J)"
-NEXT_DOUBTFUL_TIP = "Go to the largest place whose class is unsure, then to the next. A stroke counts most there."
-
-
-def doubtful_place(n_pixels: int, n_left: int) -> str:
-    """Say how large a place is whose class is in doubt, and how many are left."""
-    left = f", {n_left} smaller places left" if n_left > 1 else ", 1 smaller place left" if n_left else ""
-    return f"{n_pixels:,} pixels in doubt{left}. Paint here what you know."
-
-
-def no_doubt_left(*, is_stack: bool) -> str:
-    """Say that all doubtful places of a slice have been visited."""
-    if is_stack:
-        return "No other doubtful place in this slice: go to another."
-    return "No other doubtful place in what is shown."
-
-
-# ---- presets
+# ---- Choose: presets
 
 LAST_USED = "Last used numbers"
 LAST_USED_FROM = "What you had on the sliders the last time you changed them, for another image or this one."
@@ -204,7 +207,7 @@ def not_written(name: str, why: OSError) -> str:
     return f"“{name}” cannot be written: {why.strerror}."
 
 
-# ---- Restore
+# ---- Keep: Restore
 
 SELECT_MADE_HERE = "Select a layer that was made here: a refined, a frozen or a saved one."
 
@@ -219,99 +222,7 @@ def restored(name: str, missing: Sequence[str]) -> str:
     return f"Restored from “{name}”." + (f" Not open: {', '.join(missing)}." if missing else "")
 
 
-# ---- Convergence, and what the 3D view has not
-
-NO_ITERATIONS = "No iterations: the labels are the map's own."
-OSCILLATES = "It goes back and forth: move the slider Damping up."
-SETTLED = "The labels have settled: more iterations would not change them."
-PERHAPS_NOT_SETTLED = "Looking whether more iterations would change the labels …"
-
-
-def still_to_change(n_pixels: int) -> str:
-    """Say how many pixels would get another class."""
-    return f"With more iterations {n_pixels:,} pixels would still change: move the slider Iterations up."
-
-
-FLAT_ONLY = "Only in the 2D view."
-
-
-# ---- Run
-
-LOOKING_HOW_LONG = "Looking how long it will take …"
-NO_IMAGE = "There is no image."
-TOO_LARGE_FOR_STROKES = "Too large for the memory, and a map from strokes needs it: refine a part of the image."
-NEEDS_FILES = 'Too large for the memory. To write to disk instead: pip install "napari-densecrf[files]"'
-
-
-def progress(n_done: int, n_all: int, n_failed: int = 0) -> str:
-    """Say how far a run is."""
-    return f"{n_done} of {n_all} done{f', {n_failed} of them failed' if n_failed else ''} …"
-
-
-def stopped(n_done: int, n_all: int, again: str) -> str:
-    """Say how far a run was, and what goes on with it."""
-    return f"Stopped after {n_done} of {n_all}; {again} goes on from there."
-
-
-def applied(n_frames: int, seconds: float, where: str) -> str:
-    """Say that a run is done; ``where`` ends the sentence."""
-    return f"{f'All {n_frames} done' if n_frames > 1 else 'Done'} in {seconds:.1f} s{where}"
-
-
-def goes_to(path: Path) -> str:
-    """Say where labels go."""
-    return f"Too large for the memory: it goes to {path}. "
-
-
-def folder_done(n_all: int, n_failed: int, first: str, seconds: float, table: Path) -> str:
-    """Say how many files are done, and what is wrong with the first that is not."""
-    if not n_failed:
-        return f"All {n_all} images done in {seconds:.0f} s, see {table}."
-    more = "" if n_failed == 1 else ", and others"
-    return f"{n_all - n_failed} of {n_all} images done, {n_failed} failed: {first}{more}. See {table}"
-
-
-def pairs(n_images: int, missing: Sequence[str], *, has_pattern: bool) -> str:
-    """Say how many images there are, and which have no map."""
-    count = f"{n_images} image{'s' * (n_images > 1)}"
-    if not has_pattern:
-        return f"{count}: choose the map of one of them."
-    if not missing:
-        return f"{count}, {'each with its map' if n_images > 1 else 'with its map'}."
-    if len(missing) == n_images:
-        return f"{count}, but no map is called so."
-    return f"{count}, {len(missing)} without a map: {missing[0]}{' …' if len(missing) > 1 else ''}"
-
-
-# ---- slices that are left
-
-
-class Counted(Protocol):
-    """How much has been refined, and the words for it."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is left."""
-
-
-def frozen(name: str, extent: Counted) -> str:
-    """Say under which name a result is kept, and how much of it is one."""
-    if extent.is_complete:
-        return f"Kept as “{name}”."
-    return f"Kept as “{name}”: {extent}. The others have no label."
-
-
-def saved_in_part(name: str, refined: int, n_all: int, none: int) -> str:
-    """Say what a file holds where slices are left."""
-    return f"“{name}”: {refined} of {n_all} slices refined. The others are {none} in the file, which is no label."
-
-
-def saved_unfinished(name: str, none: int) -> str:
-    """Say what a file holds of a run that was stopped."""
-    return f"“{name}”: the run was stopped. What it has not reached is {none} in the file, which is no label."
-
-
-# ---- recipes
+# ---- Keep: copy as Python and as a command
 
 INSTEAD = "use Copy as Python"
 TOO_MANY_AXES = f"The command has no letters for so many axes: {INSTEAD}."
@@ -360,7 +271,7 @@ def not_copied(why: str) -> str:
     return f"# Not copied: {why}"
 
 
-# ---- projects
+# ---- Keep: projects
 
 
 def offer(name: str, saved: str) -> str:
@@ -421,7 +332,83 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"“{name}”" for name in names)
 
 
-# ---- Run on folder: what the command line says, for those who have no options to type
+# ---- Run: all slices
+
+LOOKING_HOW_LONG = "Looking how long it will take …"
+NO_IMAGE = "There is no image."
+TOO_LARGE_FOR_STROKES = "Too large for the memory, and a map from strokes needs it: refine a part of the image."
+NEEDS_FILES = 'Too large for the memory. To write to disk instead: pip install "napari-densecrf[files]"'
+
+
+def progress(n_done: int, n_all: int, n_failed: int = 0) -> str:
+    """Say how far a run is."""
+    return f"{n_done} of {n_all} done{f', {n_failed} of them failed' if n_failed else ''} …"
+
+
+def stopped(n_done: int, n_all: int, again: str) -> str:
+    """Say how far a run was, and what goes on with it."""
+    return f"Stopped after {n_done} of {n_all}; {again} goes on from there."
+
+
+def applied(n_frames: int, seconds: float, where: str) -> str:
+    """Say that a run is done; ``where`` ends the sentence."""
+    return f"{f'All {n_frames} done' if n_frames > 1 else 'Done'} in {seconds:.1f} s{where}"
+
+
+def goes_to(path: Path) -> str:
+    """Say where labels go."""
+    return f"Too large for the memory: it goes to {path}. "
+
+
+def folder_done(n_all: int, n_failed: int, first: str, seconds: float, table: Path) -> str:
+    """Say how many files are done, and what is wrong with the first that is not."""
+    if not n_failed:
+        return f"All {n_all} images done in {seconds:.0f} s, see {table}."
+    more = "" if n_failed == 1 else ", and others"
+    return f"{n_all - n_failed} of {n_all} images done, {n_failed} failed: {first}{more}. See {table}"
+
+
+def pairs(n_images: int, missing: Sequence[str], *, has_pattern: bool) -> str:
+    """Say how many images there are, and which have no map."""
+    count = f"{n_images} image{'s' * (n_images > 1)}"
+    if not has_pattern:
+        return f"{count}: choose the map of one of them."
+    if not missing:
+        return f"{count}, {'each with its map' if n_images > 1 else 'with its map'}."
+    if len(missing) == n_images:
+        return f"{count}, but no map is called so."
+    return f"{count}, {len(missing)} without a map: {missing[0]}{' …' if len(missing) > 1 else ''}"
+
+
+# ---- Run: slices that are not refined yet
+
+
+class Counted(Protocol):
+    """How much has been refined, and the words for it."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left."""
+
+
+def frozen(name: str, extent: Counted) -> str:
+    """Say under which name a result is kept, and how much of it is one."""
+    if extent.is_complete:
+        return f"Kept as “{name}”."
+    return f"Kept as “{name}”: {extent}. The others have no label."
+
+
+def saved_in_part(name: str, refined: int, n_all: int, none: int) -> str:
+    """Say what a file holds where slices are left."""
+    return f"“{name}”: {refined} of {n_all} slices refined. The others are {none} in the file, which is no label."
+
+
+def saved_unfinished(name: str, none: int) -> str:
+    """Say what a file holds of a run that was stopped."""
+    return f"“{name}”: the run was stopped. What it has not reached is {none} in the file, which is no label."
+
+
+# ---- Run: a folder; what the command line says, for those who have no options to type
 
 AS_LABELS = "open it with its image and click the button that names it, then run the folder again"
 _IN_WINDOW = (
@@ -459,7 +446,22 @@ def more_pairs(n_more: int) -> str:
     return f"and {n_more} more"
 
 
-# --- objects -------------------------------------------------------------------------------------------------------
+# ---- More: convergence, and what the 3D view does not have
+
+NO_ITERATIONS = "No iterations: the labels are the map's own."
+OSCILLATES = "It goes back and forth: move the slider Damping up."
+SETTLED = "The labels have settled: more iterations would not change them."
+PERHAPS_NOT_SETTLED = "Looking whether more iterations would change the labels …"
+
+
+def still_to_change(n_pixels: int) -> str:
+    """Say how many pixels would get another class."""
+    return f"With more iterations {n_pixels:,} pixels would still change: move the slider Iterations up."
+
+
+FLAT_ONLY = "Only in the 2D view."
+
+# ---- Objects
 
 
 def object_changed(row: Any, place: int, n_objects: int) -> str:
@@ -492,7 +494,7 @@ def paint_objects(background: int) -> str:
     )
 
 
-# --- the status line -----------------------------------------------------------------------------------------------
+# ---- The status line
 
 PREPARING = "Preparing: the first use takes up to half a minute, once …"
 
@@ -572,7 +574,7 @@ def objects_held(n_held: int) -> str:
     return f"{n_held:,} held as they are: the image does not tell them from around"
 
 
-# --- what does not fit ---------------------------------------------------------------------------------------------
+# ---- What refuses an image or a map
 
 OPEN_IMAGE_OR_SAMPLE = "Open an image, or File > Open Sample > Dense CRF."
 NEEDS_MAP = "Needs a rough segmentation: a probability map, classes or objects. Or paint a few strokes."

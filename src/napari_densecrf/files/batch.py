@@ -1,4 +1,4 @@
-"""Many images with one set of numbers: a bad file stops nothing, and a table says what became of each."""
+"""Many images with one set of options: one that fails does not stop the others, and a table lists the outcomes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 
 from napari_densecrf.crf.unary import InputWarning
 
-from . import places
-from .jobs import FileJob, Options, inputs_of, prepare
+from . import places, work_folder
+from .jobs import FileJob, prepare
+from .options import Options, inputs_of
 from .places import Use
 from .read import BadInput
 
 TABLE = "summary.csv"
 HEADS = ("image", "probabilities", "labels", "status", "milliseconds")
 SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
-# Files with these endings are images, where a folder is named.
+# Where a folder is named, files with these endings are its images.
 PICTURES = (".tif", ".tiff", ".npy", ".h5", ".hdf5", ".zarr", ".png", ".jpg", ".jpeg", ".bmp")
-# Of objects, in the place of the areas of classes.
+# Columns of the table for objects, in place of the areas of classes; areas in pixels.
 OBJECT_HEADS = ("objects", "area before", "area after", "held")
-# Programs for tables take a cell that begins with one of these for a formula.
+# Spreadsheet programs take a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -57,12 +58,13 @@ class Outcome:
     error : str
         One sentence, where it failed.
     remarks : list of str
-        What was a guess, or mended.
+        Warnings: what was a guess, and how many pixels have no value.
     areas : dict
         From each label to its number of pixels.
     objects : dict
-        Of objects: a number for each of `OBJECT_HEADS`.
+        Of objects: from each of `OBJECT_HEADS` to its number.
     elapsed_ms : float
+        Milliseconds.
     """
 
     entry: Entry
@@ -75,7 +77,7 @@ class Outcome:
 
 
 def stem(name: str) -> str:
-    """Return a file's name without its folder and its ending, ``.ome.tif`` and such being one."""
+    """Return a file's name without its folder and its ending; each of `SUFFIXES` is one ending."""
     path = Path(name)
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
@@ -91,19 +93,20 @@ def find(
     ending: str,
     foreground: str | None = None,
 ) -> list[Entry]:
-    """Return the images that the patterns name, each with its map. A file that is the map of another is left out.
+    """Return the images that the patterns name, each with its map. A file that is the map of another image is left out.
 
     Parameters
     ----------
     images : sequence of str
         Files, folders, or patterns with * and ? that a shell has left as they are.
     probabilities, strokes : str
-        With ``{stem}`` where the image's name goes, without its ending.
+        Paths, in which ``{stem}`` stands for the name of the image without its ending.
     folder : Path
+        Of the outputs.
     ending : str
-        Of the outputs: .tif, .npy, .ome.zarr.
+        Of the outputs: .tif, .npy or .ome.zarr.
     foreground : str, optional
-        Of objects, with ``{stem}`` likewise.
+        Of objects: the path of the foreground, with ``{stem}`` too.
 
     Raises
     ------
@@ -136,7 +139,7 @@ def find(
 
 
 def files_of(patterns: Sequence[str]) -> list[str]:
-    """Return the files that patterns name, sorted: of a folder its pictures; without a match the pattern itself."""
+    """Return the files that patterns name, sorted. A folder gives its images; a pattern without a match, itself."""
     names: set[str] = set()
     for pattern in patterns:
         if os.path.isdir(pattern) and not Path(pattern).name.lower().endswith(".zarr"):
@@ -149,7 +152,7 @@ def files_of(patterns: Sequence[str]) -> list[str]:
 
 
 def _with_folders_as_they_are(pattern: str) -> str:
-    """Return a pattern in which the brackets of folders that exist, as in ``exp [1]/*.tif``, mean themselves."""
+    """Return a pattern in which brackets in the name of a folder that exists, as ``exp [1]/*.tif``, are no pattern."""
     path = Path(pattern)
     for folder in path.parents:
         if folder.is_dir():
@@ -163,9 +166,9 @@ def is_picture(name: str) -> bool:
 
 
 def pattern_of(image: str, other: str) -> str | None:
-    """Return a file's name with ``{stem}`` in place of its image's name, or None if it does not contain that."""
+    """Return a path with ``{stem}`` in place of the name of its image; None if the path does not contain that name."""
     path = Path(other)
-    # Not within a word or a number: image 1 is not part of image 10.
+    # Not as a part of a word or a number: "image 1" is not found in "image 10".
     parts = re.split(rf"(?<![^\W_]){re.escape(stem(image))}(?![^\W_])", path.name, maxsplit=1)
     return str(path.with_name("{stem}".join(parts))) if len(parts) == 2 else None
 
@@ -185,11 +188,11 @@ def run_all(
     entries : sequence of Entry
     options : Options
     folder : Path
-        For the table; it is made.
+        Of the table; it is made if there is none.
     skip_existing : bool
-        Leave labels as they are that are there already.
+        Whether an image whose labels exist already is skipped.
     earlier : sequence of Outcome
-        Of a run that was stopped: they stay as they are, and have their rows in the table.
+        Outcomes of a run that was stopped: their images are not refined again, and the table has their rows too.
 
     Yields
     ------
@@ -201,12 +204,12 @@ def run_all(
     Raises
     ------
     BadInput
-        Before anything is written, where an output would overwrite an input, see `places.check`, or another batch
-        writes into the folder.
+        Before anything is written: where an output would overwrite an input, see `places.check`, or another batch
+        is writing to the folder.
     """
     check(entries, options, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with places.at_work(folder / TABLE) as work:
+    with work_folder.at_work(folder / TABLE) as work:
         yield from _run_all(entries, options, folder, work, skip_existing=skip_existing, earlier=earlier)
 
 
@@ -246,7 +249,7 @@ def _run_all(
         except (BadInput, ValueError, TypeError, MemoryError, OSError) as error:
             outcome.error = sentence(error)
         except Exception as error:
-            # Whatever a damaged file makes a library raise.
+            # Libraries may raise any error for a damaged file.
             outcome.error = f"{type(error).__name__}: {sentence(error)}"
         outcome.elapsed_ms = 1e3 * (time.perf_counter() - started)
         write_table(folder / TABLE, outcomes, work)
@@ -270,7 +273,7 @@ def _prepare(entry: Entry, options: Options, remarks: list[str]) -> FileJob:
         job = prepare(entry.image, entry.probabilities, entry.output, options, entry.strokes)
     for warning in caught:
         if issubclass(warning.category, InputWarning):
-            # Whoever shows outcomes says it.
+            # It is shown with the outcome.
             remarks.append(str(warning.message))
         else:
             warnings.warn(warning.message, stacklevel=3)
@@ -278,7 +281,7 @@ def _prepare(entry: Entry, options: Options, remarks: list[str]) -> FileJob:
 
 
 def sentence(error: BaseException) -> str:
-    """Return what is wrong in one line."""
+    """Return the message of an error in one line."""
     if isinstance(error, OSError) and error.filename:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
@@ -295,7 +298,7 @@ def check(entries: Sequence[Entry], options: Options, folder: Path) -> None:
 
 
 def _path_cell(path: object) -> str:
-    """Return a path that no program for tables takes for a formula: ``=1+1.tif`` is ``./=1+1.tif``."""
+    """Return a path that no spreadsheet program takes for a formula: ``./=1+1.tif`` for ``=1+1.tif``."""
     return f".{os.sep}{path}" if str(path).startswith(FORMULA) else str(path)
 
 
@@ -304,7 +307,7 @@ def _cell(words: str) -> str:
 
 
 def write_table(path: Path, outcomes: Sequence[Outcome], work: Path) -> None:
-    """Write the table in a folder for unfinished work, then rename."""
+    """Write the table in ``work``, a folder for unfinished work, then rename it to ``path``."""
     labels = sorted({label for outcome in outcomes for label in outcome.areas})
     made = work / path.name
     with made.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:

@@ -1,7 +1,8 @@
-"""From the axes of files to frames: images that are refined each by itself, with their maps and strokes.
+"""From the axes of files to frames: images that are refined one by one, with their maps and strokes.
 
-Y and X make the plane, Z joins it to a volume, C holds channels (of a map: the classes). Every other axis, T and what
-else there is, counts images that have nothing to do with each other; T joins them to a film where that is asked for.
+Y and X are the axes of a plane, and Z makes it a volume. C is the axis of channels, or of the classes of a map. Every
+other axis, as T, counts frames that are refined independently. T is refined together with Y and X where that is asked
+for.
 """
 
 from __future__ import annotations
@@ -22,29 +23,32 @@ from napari_densecrf.large.object_job import ObjectFrame
 from .read import BadInput, Contents
 
 JOINED = "ZYX"
-# Colours of a pixel, which an image without named axes has last.
+# Numbers of colours, RGB and RGBA, for which the last axis of an image without named axes is that of channels.
 COLOURS = (3, 4)
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of files as lazy arrays, axes in one order: first those that count frames, then space; a `Source`.
+    """The frames of files as lazy arrays: a `Source`, and an `ObjectSource` where the map holds objects.
+
+    All arrays have one order of axes: first those that count frames, then those of space.
 
     Parameters
     ----------
     independent, space : str
-        Letters of the axes.
+        Letters of these axes.
     image : dask array
-        (*independent, *space), or with channels last.
+        (*independent, *space), or (*independent, *space, n_channels).
     probabilities : dask array
-        (*independent, *space), or with classes first.
+        (*independent, *space), or (n_classes, *independent, *space); of probabilities, classes or objects.
     strokes : dask array, optional
         (*independent, *space).
     has_channels, has_classes : bool
+        Whether the image has the axis of channels, and the map that of classes.
     values : (n_labels,) array of int, optional
         The label of each class; None = the index of the class.
     foreground : dask array, optional
-        Where ``probabilities`` are objects: (*independent, *space), the probability of any object.
+        Of objects: (*independent, *space), the probability that a pixel belongs to any object.
     """
 
     independent: str
@@ -112,11 +116,11 @@ def lay_out(
     channel_axis : int, optional
         Axis of the image's channels.
     film : bool
-        T is an axis of space, before Y and X.
+        Whether frames are coupled in time: T is then an axis of space, before Y and X.
     foreground : Contents, optional
-        Of objects.
+        Of objects: the probability that a pixel belongs to any.
     objects : bool
-        The map is objects: one id a pixel.
+        Whether the map holds objects: one id a pixel.
 
     Raises
     ------
@@ -154,7 +158,7 @@ def lay_out(
 
 
 def _one_a_pixel(contents: Contents, order: str, shape: tuple[int, ...], axes: str | None = None) -> Any:
-    """Return what has one number a pixel, (*order)."""
+    """Return an array of one number a pixel with the axes of ``order``; raise `BadInput` where it has more."""
     if contents.axes is None and axes is None and contents.pixels.shape == shape:
         return lazy(contents.pixels)
     by_class, arranged = _arrange(contents, order, shape, axes)
@@ -170,6 +174,7 @@ def _axis_without_objects(image: tuple[int, ...], objects: tuple[int, ...]) -> i
 
 
 def _with_time(image: Contents, letters: str, space: str) -> str:
+    """Return the letters of space with T before them; raise `BadInput` where T cannot be one of them."""
     if "T" not in letters:
         raise BadInput(f"{image.path} has axes {letters}: expected T among them, to couple its frames")
     if "Z" in space:
@@ -182,7 +187,7 @@ def _with_time(image: Contents, letters: str, space: str) -> str:
 def _image_axes(
     image: Contents, probabilities: Contents, axes: str | None, channel_axis: int | None
 ) -> tuple[str, Any]:
-    """Return the letters of the image's axes, and its pixels; without names, axes of one pixel are left out."""
+    """Return the letters of the image's axes, and its pixels; axes of one pixel are dropped if the file names none."""
     pixels = lazy(image.pixels)
     if pixels.ndim < 2:
         raise BadInput(f"{image.path} has shape {pixels.shape}: expected an image, of two axes or more")
@@ -220,7 +225,10 @@ def _image_axes(
 
 
 def _told_channels(image: Contents, probabilities: Contents) -> int | None:
-    """Return the axis of the image that holds channels, where the map fits no other way, or sums to one so only."""
+    """Return the axis of the image that holds channels, if the map tells it.
+
+    It does where it fits the image in one way only, or sums to one along its classes in one way only.
+    """
     pixels = lazy(probabilities.pixels)
     source = Brought(
         probabilities.path, pixels.shape, _letters(probabilities), look=lambda axis: look_through(pixels, axis)
@@ -234,11 +242,12 @@ def _told_channels(image: Contents, probabilities: Contents) -> int | None:
 
 
 def _letters(contents: Contents) -> tuple[str, ...]:
-    """Return the names of axes that tell what they are; none where the file names none."""
+    """Return the letters of axes, and an empty one for each whose meaning is not known; () if the file names none."""
     return tuple(letter if letter in "TCZYX" else "" for letter in contents.axes or "")
 
 
 def _ambiguous(image: Contents, axes: str) -> BadInput:
+    """Return the error that asks whether Z of these axes is that of a volume, of slices, or of channels."""
     frames = axes.replace("Z", "T", 1) if "T" not in axes else axes.replace("Z", "I", 1)
     channels = f", or --axes {axes.replace('Z', 'C', 1)} where these are channels" if "C" not in axes else ""
     return BadInput(
@@ -248,6 +257,7 @@ def _ambiguous(image: Contents, axes: str) -> BadInput:
 
 
 def _named(who: str, axes: str, image: Contents) -> str:
+    """Check the letters of axes that ``who``, an option or a file, gives."""
     letters = axes.upper().replace("S", "C")
     if len(letters) != image.pixels.ndim or len(set(letters)) != len(letters) or not set("YX") <= set(letters):
         raise BadInput(
@@ -258,7 +268,7 @@ def _named(who: str, axes: str, image: Contents) -> str:
 
 
 def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str | None) -> tuple[bool, Any]:
-    """Return whether a map has an axis of classes, and the map: (*order), or with classes first."""
+    """Return whether a map has an axis of classes, and the map with the axes of ``order``, or with classes first."""
     pixels = lazy(contents.pixels)
     if axes is not None:
         fitted = _fit(pixels, _named("--map-axes", axes, contents), order, shape)
@@ -273,7 +283,7 @@ def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str |
         if fitted is not None:
             return fitted
     if len(order) == 2:
-        # The engine says what it expects.
+        # The solver will say what it expects.
         return pixels.ndim > 2, pixels
     raise BadInput(
         f"{contents.path} has shape {pixels.shape}: expected {shape}, or with an axis for the classes, to match the "
@@ -282,7 +292,10 @@ def _arrange(contents: Contents, order: str, shape: tuple[int, ...], axes: str |
 
 
 def _by_values(contents: Contents, order: str, shape: tuple[int, ...]) -> str | None:
-    """Name the axes of a map with classes, which are where it sums to one; axes of one pixel do not count."""
+    """Return letters for the axes of a map with classes, along which it sums to one; None where there are none.
+
+    Axes of one pixel are no classes.
+    """
     long = [(letter, size) for letter, size in zip(order, shape, strict=True) if size > 1]
     pixels = lazy(contents.pixels)
     squeezed = pixels[tuple(0 if size == 1 else slice(None) for size in pixels.shape)]
@@ -290,7 +303,7 @@ def _by_values(contents: Contents, order: str, shape: tuple[int, ...]) -> str | 
         return None
     image = Brought("image", tuple(size for _, size in long), tuple(letter for letter, _ in long))
     source = Brought(contents.path, squeezed.shape, look=lambda axis: look_through(squeezed, axis))
-    # The image has no channels here: its names and its axes are settled.
+    # The axes of the image are known by now, and its channels are left out here.
     fits = [fit for fit in arrangements(image, source) if fit.channel_axis is None and fit.class_axis is not None]
     if not fits:
         return None
@@ -303,13 +316,16 @@ def _by_values(contents: Contents, order: str, shape: tuple[int, ...]) -> str | 
 
 
 def _by_shape(found: tuple[int, ...], order: str, shape: tuple[int, ...]) -> str | None:
-    """Name the axes of a map after the sizes of the image's; the class axis is first, last, or where it fits."""
+    """Return letters for the axes of a map by their sizes; that of classes is the first, or the last, or any that fits.
+
+    None where no letters fit.
+    """
     if found == shape:
         return order
     for axis in (0, len(found) - 1, *range(1, len(found) - 1)):
         if found[:axis] + found[axis + 1 :] == shape:
             return order[:axis] + "C" + order[axis:]
-    # Axes of one pixel that the image has not.
+    # Axes of one pixel, which the image does not have.
     kept = [size for size in found if size != 1]
     spare = iter("abcdefghij")
     if len(kept) < len(found):
@@ -321,7 +337,7 @@ def _by_shape(found: tuple[int, ...], order: str, shape: tuple[int, ...]) -> str
 
 
 def _fit(pixels: Any, letters: str, order: str, shape: tuple[int, ...]) -> tuple[bool, Any] | None:
-    """Bring a map of these axes to the image's order, if its sizes allow that."""
+    """Return whether a map of these axes has classes, and the map in the order of the image; None if sizes differ."""
     if len(letters) != pixels.ndim:
         return None
     sizes = dict(zip(letters, pixels.shape, strict=True))
@@ -331,7 +347,7 @@ def _fit(pixels: Any, letters: str, order: str, shape: tuple[int, ...]) -> tuple
     if any(size > 1 for letter, size in sizes.items() if letter not in wanted and letter != "C"):
         return None
     has_classes = sizes.get("C", 1) > 1
-    # Drop what has one element and is not wanted, add what is wanted and has one.
+    # Axes of one element are dropped where the image does not have them, and added where the map does not.
     kept = [letter for letter in letters if letter in wanted or (letter == "C" and has_classes)]
     pixels = pixels[tuple(slice(None) if letter in kept else 0 for letter in letters)]
     missing = [letter for letter in order if letter not in kept]

@@ -1,32 +1,28 @@
-"""Which paths may be written: no input, no path twice, no folder that this program did not make.
+"""Which paths may be written: none that is read, none twice, and no folder that this program did not make.
 
-Checked before the first byte is written, and again before a finished folder replaces an earlier one.
+This is checked before the first byte is written, and again before a finished folder replaces an earlier one.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import platform
 import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from .read import METADATA, BadInput, files_behind
 
-# A file in each folder of unfinished work: made first, removed last. A folder without it is not of this program.
+# A file in each folder for unfinished work: made first, removed last. A folder without it is not of this program.
 MARKER = "made-by-napari-densecrf"
-# A file there that states what the work is, for a run that goes on. Removed first: half removed work is never used.
-CLAIM = "about.json"
-# The members of an OME-Zarr of this program: attributes, with what zarr leaves of them when it is killed, an array for
-# each level, and what macOS adds to any folder.
+# The files and folders in an OME-Zarr of this program: attributes, the half-written ones that zarr leaves when it is
+# killed, an array for each level of resolution, and what macOS adds to any folder.
 OWN_MEMBERS = re.compile(r"(\.zattrs|\.zgroup|zarr\.json)(\.[0-9a-f]+\.partial)?|\d+|\.DS_Store")
 
 # Equal for two paths that lead to one file.
@@ -43,7 +39,7 @@ class Use:
         As errors name it: "the image", "the labels".
     path : Path
     is_new : bool
-        Whether it is an output that is written into a folder of unfinished work first.
+        Of an output: whether the user names it. False for the table of a batch, which has one name in any folder.
     """
 
     role: str
@@ -64,8 +60,8 @@ def reads(*named: tuple[str, str | Path | None]) -> list[Use]:
 def check(inputs: Iterable[Use], outputs: Iterable[Use]) -> None:
     """Raise `BadInput` where writing would change an input, another output, or what this program did not make.
 
-    Paths are compared by the file that they lead to, not by their spelling: through links, ``..``, several names of one
-    file, and upper and lower case where the system does not tell them apart.
+    Two paths are the same if they lead to the same file: through links, ``..``, several names of one file, and upper or
+    lower case where the file system does not distinguish them.
     """
     identify = _Identities()
     read = {one: use for use in inputs for one in identify.all_of(use.path)}
@@ -88,7 +84,7 @@ def check(inputs: Iterable[Use], outputs: Iterable[Use]) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `BadInput` where the path is taken by anything but a zarr of this program."""
+    """Raise `BadInput` where there is anything at the path but a zarr that this program made."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -102,28 +98,12 @@ def check_replaceable(path: Path) -> None:
         raise BadInput(f"{path} holds {strange[0]}, which napari-densecrf did not write: give another name")
 
 
-def put(made: Path, path: Path, spare: Path) -> None:
-    """Rename a finished folder; an earlier one of this program that has the name is moved to ``spare`` first."""
-    check_replaceable(path)
-    if path.exists():
-        if spare.exists():
-            shutil.rmtree(spare)
-        os.replace(path, spare)
-    os.replace(made, path)
-
-
-def put_back(spare: Path, path: Path) -> None:
-    """Undo the first step of `put`, where a run was killed before the second."""
-    if spare.exists() and not os.path.lexists(path):
-        os.replace(spare, path)
-
-
 def real(path: str | Path) -> Path:
     """Return a path with all links resolved."""
     return Path(os.path.realpath(path))
 
 
-# ---- folders of unfinished work
+# ---- folders for unfinished work, see work_folder.py
 
 
 def unfinished(path: Path) -> Path:
@@ -137,129 +117,13 @@ def check_unfinished(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     is_folder = folder.is_dir() and not folder.is_symlink()
-    # An empty one is left by a run that was killed before it made the marker, or after it removed that.
+    # An empty folder is left by a run that was killed before it made the marker, or after it removed the marker.
     if not is_folder or not ((folder / MARKER).is_file() or not any(folder.iterdir())):
         raise BadInput(f"{folder} was not made by napari-densecrf, which needs this name: give it another one")
 
 
-def hold_folder(folder: Path) -> IO[str]:
-    """Make a folder for unfinished work, if there is none, and lock it for this process.
-
-    Returns
-    -------
-    file
-        The marker, to be closed at the end. The system lets go of it too where a process is killed.
-
-    Raises
-    ------
-    BadInput
-        Where another run holds it; says which.
-    """
-    while True:
-        check_unfinished(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        marker = folder / MARKER
-        file = marker.open("a+", encoding="utf-8")
-        if not _locked(file):
-            file.seek(0)
-            holder = file.read() or "another process"
-            file.close()
-            raise BadInput(f"{folder} is in use by {holder}, which writes to the same place: wait for it, or stop it")
-        # One that has ended in this moment may have removed the folder.
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(marker)):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {platform.node()}")
-                file.flush()
-                return file
-        file.close()
-
-
-@contextmanager
-def at_work(path: Path) -> Iterator[Path]:
-    """Hold the hidden folder for unfinished work on a file, empty but for its marker; it is gone at the end.
-
-    What is written there has to be renamed to its place in time.
-    """
-    work = unfinished(path)
-    hold = hold_folder(work)
-    try:
-        begin_folder(work)
-        yield work
-    finally:
-        if os.name == "nt":
-            # Windows does not remove an open file.
-            hold.close()
-        try:
-            remove_folder(work)
-        finally:
-            hold.close()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step: whatever happens, there is the earlier one or the new one."""
-    with at_work(path) as work:
-        (work / "text").write_text(text, encoding="utf-8")
-        os.replace(work / "text", real(path))
-
-
-def _locked(file: IO[str]) -> bool:
-    """Lock an open file, if no other process has; where the system has no locks, tell that it is."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            # A locked byte cannot be read, so it is one far behind the text.
-            file.seek(1 << 20)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-    return True
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process does the same in a folder; Windows, which locks no folders, does not wait."""
-    if os.name == "nt":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        # Some file systems have no locks.
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def reserve(path: Path) -> None:
-    """Take the room on the disk that a sparse file may need; raises OSError where there is not enough.
-
-    Writing into a memory map of a full disk ends the process without a word.
-    """
-    with path.open("r+b") as file:
-        n_bytes = os.fstat(file.fileno()).st_size
-        if hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(file.fileno(), 0, n_bytes)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                    raise
-        free = shutil.disk_usage(path.parent).free
-        if free < n_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
 def check_room(path: Path, n_pixels: int) -> None:
-    """Raise `BadInput` where labels of so many pixels have no room, however well they are compressed in a zarr."""
+    """Raise `BadInput` where labels of so many pixels have no room: one byte each, in a zarr a thousandth of that."""
     folder = real(path).parent
     while not folder.is_dir():
         folder = folder.parent
@@ -269,34 +133,6 @@ def check_room(path: Path, n_pixels: int) -> None:
         raise BadInput(
             f"{path} would have {n_pixels:,} pixels, for which {folder} has too little room: {free / 2**30:.1f} GiB"
         )
-
-
-def begin_folder(folder: Path) -> None:
-    """Make a folder for unfinished work, which may be there and held, empty but for its marker."""
-    _empty(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).touch()
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove unfinished work, if there is any: its claim first, its marker last."""
-    if not os.path.lexists(folder):
-        return
-    _empty(folder)
-    (folder / MARKER).unlink(missing_ok=True)
-    folder.rmdir()
-
-
-def _empty(folder: Path) -> None:
-    if not os.path.lexists(folder):
-        return
-    check_unfinished(folder)
-    (folder / CLAIM).unlink(missing_ok=True)
-    for one in list(folder.iterdir()):
-        if one.is_dir():
-            shutil.rmtree(one)
-        elif one.name != MARKER:
-            one.unlink()
 
 
 # ---- zarr
@@ -337,23 +173,23 @@ def zarr_around(path: Path) -> Path | None:
 
 @dataclass
 class _Identities:
-    """Identifies files: by their number on their device, and by their path without links."""
+    """Identifies files: by device and inode number, and by their path with links resolved."""
 
     _known: dict[Path, tuple[Identity, ...]] = field(default_factory=dict)
     _folds: dict[Path, bool] = field(default_factory=dict)
 
     def all_of(self, path: Path) -> tuple[Identity, ...]:
-        """Return both for a path that exists, else the path without links."""
+        """Return both for a path that exists, else its path with links resolved."""
         if path not in self._known:
             resolved = real(path)
             spelling = os.path.normcase(resolved)
             if self._folds_case(resolved.parent):
-                # Such systems also treat the two ways to write an accent as one.
+                # Such systems also treat both ways to write a letter with an accent in Unicode as one.
                 spelling = unicodedata.normalize("NFC", spelling.casefold())
             self._known[path] = (spelling,)
             with suppress(OSError):
                 status = os.stat(path)
-                # 0 where the system does not number its files.
+                # 0 where the file system has no inode numbers.
                 if status.st_ino:
                     self._known[path] += ((status.st_dev, status.st_ino),)
         return self._known[path]
@@ -365,7 +201,7 @@ class _Identities:
 
 
 def _folds_case(folder: Path) -> bool:
-    """Tell whether upper and lower case name the same file in a folder, or in the nearest one that exists."""
+    """Tell whether upper and lower case name the same file in a folder, or in its nearest parent that exists."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     with suppress(OSError), os.scandir(folder) as entries:
@@ -373,7 +209,7 @@ def _folds_case(folder: Path) -> bool:
             swapped = folder / entry.name.swapcase()
             if swapped.name != entry.name:
                 return swapped.exists() and os.path.samefile(folder / entry.name, swapped)
-    # An empty folder shows nothing: the usual setting of the system.
+    # No name in the folder tells: what is usual for the system.
     return sys.platform in ("win32", "darwin")
 
 
@@ -392,7 +228,7 @@ def _over_output(output: Use, earlier: Use) -> str:
 
 
 def _check_kind(output: Use) -> None:
-    """Raise `BadInput` where the name is taken by what cannot be replaced."""
+    """Raise `BadInput` where there is something at the path that is not replaced."""
     path = output.path
     if output.is_new:
         check_unfinished(unfinished(path))

@@ -1,7 +1,7 @@
-"""A project: one small file beside an image that says what was open and chosen, and a folder with what had no file.
+"""A project: a small file beside an image that says what was open and chosen, and a folder for layers without a file.
 
-The file names others by their place beside it, so that a folder can be moved as a whole. It is replaced in one step:
-whatever ends a run, there is the earlier project or the new one.
+The project names other files by their paths relative to its own, so that a folder can be moved as a whole. It is
+replaced in one step: however a process ends, there is the earlier project or the new one.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import places
+from . import places, work_folder
 from .read import BadInput
 
 ENDING = ".densecrf"
 KIND = "napari-densecrf project"
 VERSION = 1
-# Of the folder beside the project, for layers that have no file of their own.
+# The end of the name of the folder beside the project, which holds the layers that have no file of their own.
 LAYERS = "-layers"
 STORED = re.compile(r"[a-z]+-[0-9a-f]{16}\.npz")
-# Files up to this size are looked at whole; of larger ones pieces of a MiB, spread over them.
+# For a fingerprint, files up to WHOLE_BYTES are read as a whole; of larger ones, so many pieces of a MiB are read.
 WHOLE_BYTES, PIECE_BYTES, N_PIECES = 2**26, 2**20, 64
-# Of a folder, so many files.
+# The fingerprint of a folder is made of at most so many of its files.
 MOST_FILES = 10_000
 
 
@@ -45,7 +45,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        Where the file is none of this program's projects, or of a later version of it.
+        Where the file is no project, or one of a later version of this program.
     OSError
         Where it cannot be read.
     """
@@ -67,31 +67,31 @@ def save(path: Path, about: Mapping[str, Any], stored: Mapping[str, NDArray[Any]
     ----------
     path : Path
     about : mapping
-        Plain values; see `project_layers` for what has to be there.
+        JSON values, with a list "layers".
     stored : mapping
-        Arrays for the folder beside the project, by the names that `stored_name` gives them.
+        From the names that `stored_name` gives to the arrays for the folder beside the project.
 
     Raises
     ------
     BadInput
-        Where the name is taken by what is no project, or another program is at work on it.
+        Where there is a file of this name that is no project, or another process is writing it.
     OSError
-        Where it cannot be written; then the earlier project is as it was.
+        Where it cannot be written; an earlier project is then unchanged.
     """
     path = places.real(path)
     if os.path.lexists(path):
-        # Raises where it is something else.
+        # Raises `BadInput` where it is no project.
         load(path)
     folder = layers_of(path)
     if os.path.lexists(folder) and not folder.is_dir():
         raise BadInput(f"{folder} is a file, which napari-densecrf did not make: move it, or give the project a name")
     is_new = not folder.exists()
     try:
-        with places.at_work(path) as work:
+        with work_folder.at_work(path) as work:
             if stored:
                 folder.mkdir(exist_ok=True)
             for name, array in stored.items():
-                # The name tells the content, so one that is there is the same.
+                # The name is a hash of the content: a file that is there is the same.
                 if not (folder / name).exists():
                     np.savez_compressed(work / name, data=array)
                     os.replace(work / name, folder / name)
@@ -106,7 +106,7 @@ def save(path: Path, about: Mapping[str, Any], stored: Mapping[str, NDArray[Any]
 
 
 def stored_name(role: str, array: NDArray[Any]) -> str:
-    """Return the name of an array in the folder beside a project, which is another where the array is."""
+    """Return the name of an array in the folder beside a project: the role, as "strokes", and a hash of the array."""
     return f"{role}-{pixels_print(array)[:16]}.npz"
 
 
@@ -134,11 +134,11 @@ def layers_of(path: Path) -> Path:
 
 
 def relative(file: str | Path, project: Path) -> str:
-    """Return how a project names a file: by its place beside the project, with / on every system."""
+    """Return how a project names a file: by the path relative to the project's, with / on every system."""
     try:
         return Path(os.path.relpath(places.real(file), places.real(project).parent)).as_posix()
     except ValueError:
-        # On another drive.
+        # Windows: it is on another drive.
         return places.real(file).as_posix()
 
 
@@ -148,14 +148,14 @@ def absolute(name: str, project: Path) -> Path:
 
 
 def pixels_print(array: NDArray[Any]) -> str:
-    """Return the SHA-256 of an array: of its type, its shape and its pixels."""
+    """Return the SHA-256, in hexadecimal digits, of the dtype, shape and pixels of an array."""
     digest = hashlib.sha256(f"{array.dtype.newbyteorder('=').str} {array.shape}".encode())
     digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).data)
     return digest.hexdigest()
 
 
 def file_print(path: Path) -> str | None:
-    """Return a fingerprint of a file, or of the names and sizes of the files in a folder; None where there is none."""
+    """Return a fingerprint of a file, or of the names and sizes of the files in a folder; None where neither is."""
     if path.is_dir():
         return _folder_print(path)
     if not path.is_file():
@@ -186,7 +186,7 @@ def _folder_print(folder: Path) -> str:
 
 
 def _remove_unused(folder: Path, names: Iterable[str]) -> None:
-    """Remove what earlier states of a project had stored, and nothing else."""
+    """Remove the arrays that earlier states of a project had stored and ``names`` does not have, and nothing else."""
     if not folder.is_dir():
         return
     for one in list(folder.iterdir()):

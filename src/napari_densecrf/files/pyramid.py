@@ -1,4 +1,4 @@
-"""Labels as an OME-Zarr, alone or among the labels of an image: chunks, coarser levels, metadata."""
+"""Writes labels as an OME-Zarr, on their own or among the labels of an image: chunks, coarser levels, metadata."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from .places import alone_in, put, zarr_attributes
+from .places import zarr_attributes
 from .read import METADATA, BadInput
 from .target import Target
+from .work_folder import alone_in, put
 
-# Sides of a chunk of a zarr array, at most; levels of a pyramid stop below it.
+# A chunk of a zarr array has at most so many pixels along each axis.
 MOST_CHUNK = 1024
+# Coarser levels are added until y or x has no more pixels than this.
 SMALLEST_LEVEL = 256
-# How zarr calls a file that is being written.
+# Names of files that zarr is still writing.
 HALF_CHUNK = re.compile(r"\.[0-9a-f]{32}\.partial$")
 UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 
@@ -44,7 +46,7 @@ def finest(folder: Path) -> Any:
 
 
 def remove_half_chunks(folder: Path) -> None:
-    """Remove the chunks that zarr had not yet renamed when a run was killed."""
+    """Remove the chunks that zarr was still writing when a run was killed."""
     for at, _, names in os.walk(folder):
         for name in names:
             if HALF_CHUNK.search(name):
@@ -52,7 +54,7 @@ def remove_half_chunks(folder: Path) -> None:
 
 
 def finish(folder: Path, target: Target, spare: Path) -> None:
-    """Add coarser levels and attributes, then rename. A zarr that has the name is moved to ``spare`` first."""
+    """Add coarser levels and attributes, then rename the folder; an earlier zarr is moved to ``spare`` first."""
     import zarr
     from ome_zarr.writer import add_metadata, write_multiscales_metadata
 
@@ -77,7 +79,7 @@ def finish(folder: Path, target: Target, spare: Path) -> None:
 
 
 def remove_empty(labels: Path) -> None:
-    """Remove the folder of an image's labels if it is empty: a run that failed has made it."""
+    """Remove the folder of an image's labels if it is empty, as after a run that made it and failed."""
     if labels.is_dir() and not any(labels.iterdir()):
         labels.rmdir()
 
@@ -86,7 +88,7 @@ def remove_empty(labels: Path) -> None:
 
 
 def _zarr_format(target: Target) -> Any:
-    """Return 2 or 3: what the source has, or 2 (OME-Zarr 0.4), which more programs read."""
+    """Return the version of zarr, 2 or 3: that of the source image, or 2 (OME-Zarr 0.4), which more programs read."""
     return 2 if target.source is None else _format_of(target.source)
 
 
@@ -95,7 +97,7 @@ def _format_of(group: Path) -> int:
 
 
 def _level(group: Any, name: str, shape: Sequence[int], target: Target) -> Any:
-    """Make the array of a level, whose chunks are whole parts of a tile."""
+    """Make the array of a level. Each tile has a whole number of its chunks, so that no chunk is written twice."""
     chunks = tuple(_chunk(min(side, size)) for side, size in zip(target.tile_shape, shape, strict=True))
     keys = {"name": "v2", "separator": "/"} if group.metadata.zarr_format == 2 else None
     names = [letter.lower() for letter in target.axes] if group.metadata.zarr_format == 3 else None
@@ -107,20 +109,26 @@ def _level(group: Any, name: str, shape: Sequence[int], target: Target) -> Any:
 
 
 def _chunk(side: int) -> int:
-    """Halve the side of a tile until it is at most that of a chunk."""
+    """Return the side of a chunk: that of a tile, halved until it is at most `MOST_CHUNK`."""
     while side > MOST_CHUNK:
         side = side // 2 if side % 2 == 0 else MOST_CHUNK
     return side
 
 
 def _kinds(axes: str) -> dict[str, str]:
-    """Return the OME-Zarr type of each axis: T is time only where it comes first."""
+    """Return the OME-Zarr type of each axis by its letter; T is time only if it is the first axis."""
     kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
     return {letter: kinds.get(letter, "other") if letter != "T" or k == 0 else "other" for k, letter in enumerate(axes)}
 
 
 def _write_coarser(group: Any, target: Target) -> list[int]:
-    """Write levels, each with every second pixel of the one before along y and x; return the factors."""
+    """Write coarser levels, each with every second pixel of the one before along y and x.
+
+    Returns
+    -------
+    list of int
+        For each level, the size of its pixels along y and x in those of the finest level: 1, 2, 4, ...
+    """
     factors = [1]
     while min(-(-size // factors[-1]) for size in target.shape[-2:]) > SMALLEST_LEVEL:
         finer = group[str(len(factors) - 1)]
@@ -128,7 +136,7 @@ def _write_coarser(group: Any, target: Target) -> list[int]:
         coarser = _level(group, str(len(factors)), shape, target)
         for chunk in _chunks(coarser):
             wider = tuple(slice(2 * part.start, 2 * part.stop, 2) for part in chunk[-2:])
-            # The last pixel of an odd side has no neighbour.
+            # Of a side of an odd number of pixels, the last one has no second.
             coarser[chunk] = finer[(*chunk[:-2], *wider)]
         factors.append(2 * factors[-1])
     return factors
@@ -147,9 +155,10 @@ def _chunks(array: Any) -> Iterator[tuple[slice, ...]]:
 
 
 def _list_labels(labels: Path, image: Path, work: Path) -> None:
-    """Add a name to the list of an image's labels. By hand, as zarr writes attributes one by one and not at once.
+    """Add the name of ``labels`` to the list of an image's labels.
 
-    ``work`` is the folder for unfinished work: what is left of a run that was killed is removed with it.
+    The JSON is written here and not by zarr, so that it is replaced in one step. ``work`` is the folder for unfinished
+    work, in which it is made.
     """
     group, name = labels.parent, labels.name
     if _format_of(image) == 3:
@@ -168,7 +177,7 @@ def _list_labels(labels: Path, image: Path, work: Path) -> None:
 
 
 def _version(image: Path) -> str:
-    """Return the version of OME-Zarr that an image has."""
+    """Return the version of OME-Zarr in which an image is written."""
     attributes = zarr_attributes(image) or {}
     ome = attributes.get("ome", {"version": attributes.get("multiscales", [{}])[0].get("version", "0.4")})
     return str(ome.get("version", "0.5"))
@@ -179,7 +188,7 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, what: dict[str, Any], work: Path) -> None:
-    """Write in the folder for unfinished work, then rename."""
+    """Write a file in the folder for unfinished work, then rename it."""
     made = work / "attributes.json"
     made.write_text(json.dumps(what, indent=2), encoding="utf-8")
     os.replace(made, path)

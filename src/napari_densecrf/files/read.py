@@ -1,7 +1,7 @@
-"""Reading files: images by slices, with axes, pixel sizes and names of classes where files state them; parameters.
+"""Reads files: pixels, and the axes, pixel sizes and names of classes where files state them; parameters.
 
-tif, npy and npz need nothing more than napari brings; HDF5 needs h5py, OME-Zarr needs zarr; what else napari could open
-is read through npe2, where a plugin of it is installed. No Qt here.
+tif, npy and npz need nothing that napari does not bring. HDF5 needs h5py, and OME-Zarr needs zarr. Other files are read
+by the napari plugins that are installed, through npe2. No Qt here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from napari_densecrf.params import CRFParams
 HDF5 = (".h5", ".hdf5", ".ilp")
 # Files up to this size are read at once; larger ones piece by piece.
 AT_ONCE_BYTES = 2**27
-# Units of length that OME-XML may name, and OME-Zarr.
+# Units of length in OME-XML and OME-Zarr, in metres.
 METRES = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "Å": 1e-10, "pm": 1e-12}
 METRES |= {"nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0}
 METRES |= {"angstrom": 1e-10, "picometer": 1e-12, "um": 1e-6, "micron": 1e-6}
-# In the metadata of what this program writes: how it was made.
+# The key in the metadata of what this program writes under which it says how it was made.
 METADATA = "napari-densecrf"
 # Where ilastik puts what it exports.
 ILASTIK_DATASET = "exported_data"
@@ -63,19 +63,19 @@ class Contents:
     Parameters
     ----------
     path : str
-        As it was given.
+        The name that was given to `read`.
     pixels : array_like
-        Has shape, dtype, ndim and slices, and reads when it is sliced.
+        Any array with shape, dtype, ndim and slices; those of large files are read when they are sliced.
     axes : str, optional
         One capital letter an axis: Y, X, Z, C for channels or classes, T and others; None = the file does not say.
     sizes : dict
-        Size of a pixel for the letters whose axis has one.
+        From letters of axes to the size of a pixel, for the axes whose size the file says.
     unit : str, optional
-        Of the sizes.
+        Unit of the sizes, as "µm".
     classes : tuple of str, optional
-        Names, where the file holds a map and says them.
+        Names of the classes, where the file says them.
     no_label : int, optional
-        Number of the pixels that have no label, where the file holds labels of this program and says it.
+        What pixels without a label hold, in labels that this program wrote.
     """
 
     path: str
@@ -87,7 +87,7 @@ class Contents:
     no_label: int | None = None
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe the file in one line."""
         shape = " x ".join(map(str, self.pixels.shape))
         axes = f" {self.axes}" if self.axes else ""
         sizes = ", ".join(f"{letter} {size:g}" for letter, size in self.sizes.items())
@@ -97,7 +97,20 @@ class Contents:
 
 
 def in_unit(contents: Contents, letter: str, unit: str | None) -> float:
-    """Return the size of a pixel along an axis in another unit; of no letter, the unit itself: 0 for no common one."""
+    """Return the size of a pixel along an axis in another unit.
+
+    Parameters
+    ----------
+    contents : Contents
+    letter : str
+        Of the axis; empty for the size of one unit of ``contents``.
+    unit : str, optional
+
+    Returns
+    -------
+    float
+        0 where the units differ and are not both known units of length.
+    """
     size = contents.sizes[letter] if letter else 1.0
     if contents.unit == unit:
         return size
@@ -106,7 +119,7 @@ def in_unit(contents: Contents, letter: str, unit: str | None) -> float:
 
 
 def read(name: str | Path) -> Contents:
-    """Open a file; of a large one, pixels are read later and by slices.
+    """Open a file. Pixels of files above `AT_ONCE_BYTES` are read later, by slices.
 
     Parameters
     ----------
@@ -135,21 +148,26 @@ def read(name: str | Path) -> Contents:
 
 
 def files_behind(name: str | Path) -> list[Path]:
-    """Return the files or folders behind a name that `read` takes: the file of ``file.h5/dataset``, all of an image.
+    """Return the files or folders that are read for a name that `read` takes.
 
-    An OME-TIFF may name others that hold some of its planes.
+    For ``file.h5/dataset`` it is the file; for an OME-TIFF also the files it names that hold some of its planes.
     """
     inside = _split_hdf5(str(name))
     if inside is not None:
         return [Path(inside[0])]
     path = Path(name)
     others: set[str] = set()
-    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        # What cannot be read is said by `read`.
+    if is_ome_tif(path):
+        # Where the file cannot be read, `read` says so.
         with suppress(Exception), tifffile.TiffFile(path) as file:
             elements = ElementTree.fromstring((file.ome_metadata or "").encode()).iter()
             others.update(element.attrib["FileName"] for element in elements if "FileName" in element.attrib)
     return [path, *(path.parent / other for other in sorted(others - {path.name}))]
+
+
+def is_ome_tif(path: Path) -> bool:
+    """Tell whether a file is an OME-TIFF, by its name."""
+    return path.name.lower().endswith((".ome.tif", ".ome.tiff"))
 
 
 def _words(error: BaseException) -> str:
@@ -173,7 +191,7 @@ def _read_npy(name: str) -> Contents:
     try:
         pixels = np.load(name, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        # Of what is no array at all, NumPy says the same.
+        # NumPy raises the same error for files that are no arrays at all.
         if ("objects" not in str(error) and "allow_pickle" not in str(error)) or not _is_array(name):
             raise
         raise BadInput(
@@ -181,7 +199,7 @@ def _read_npy(name: str) -> Contents:
         ) from None
     if isinstance(pixels, np.ndarray):
         return Contents(name, pixels)
-    # A zip, whatever it is called.
+    # A .npz, whatever its name.
     with pixels as arrays:
         if len(arrays.files) != 1:
             raise BadInput(f"{name} holds the arrays {', '.join(arrays)} of an .npz: expected one array")
@@ -195,13 +213,16 @@ def _is_array(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Slices:
-    """Pixels that are read when they are sliced. Each time the file is opened, so that other processes can do it too.
+    """Pixels that are read when they are sliced. The file is opened each time, so that other processes can read it too.
 
     Parameters
     ----------
     opened : callable
-        A context manager from path and key to an array.
-    path, key : str
+        Takes path and key, and returns a context manager that gives the array.
+    path : str
+        Of the file.
+    key : str
+        Of the array in the file.
     shape, dtype, chunks
         As arrays have them.
     """
@@ -249,7 +270,7 @@ def _read_tif(name: str) -> Contents:
         series = file.series[0]
         if len(file.series) > 1:
             warnings.warn(f"{name} holds {len(file.series)} images, of which the first is read", InputWarning, 2)
-        # Samples of a pixel are channels; other letters that tifffile does not know mean nothing.
+        # S, the samples of a pixel, are channels. With other letters, as Q for an unknown axis, no axis is named.
         axes = series.axes.replace("S", "C") if set(series.axes) <= set("TCZYXS") else None
         sizes, unit = _tif_sizes(file)
         no_label = _tif_no_label(file, name)
@@ -263,11 +284,11 @@ def _read_tif(name: str) -> Contents:
 
 
 def _tif_no_label(file: tifffile.TiffFile, name: str) -> int | None:
-    """Return what a tif of this program says of pixels without a label, within or, as the window saves it, beside."""
+    """Return what pixels without a label hold, if a tif says it: in itself, or in the JSON that the window writes."""
     for said in file.shaped_metadata or ():
         if METADATA in said:
             return _no_label(said[METADATA])
-    # What cannot be read is not of this program.
+    # Metadata that cannot be read are not of this program.
     with suppress(Exception):
         found = ElementTree.fromstring((file.ome_metadata or "").encode()).find("{*}Image/{*}Description")
         if found is not None:
@@ -283,7 +304,7 @@ def _no_label(made: Any) -> int | None:
 
 
 def _tif_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float], str | None]:
-    """Return the pixel sizes in OME or ImageJ metadata, and their unit."""
+    """Return the pixel sizes in OME or ImageJ metadata by the letters of their axes, and their unit."""
     if file.is_ome and file.ome_metadata:
         return _ome_sizes(file.ome_metadata)
     if file.is_imagej and file.imagej_metadata and "unit" in file.imagej_metadata:
@@ -316,7 +337,7 @@ def _ome_sizes(xml: str) -> tuple[dict[str, float], str | None]:
 
 
 def _in_one_unit(named: dict[str, tuple[float, str | None]]) -> tuple[dict[str, float], str | None]:
-    """Return sizes in the unit of the first, and that unit. A size without a common measure is left out."""
+    """Return sizes in the unit of the first, and that unit. A size that cannot be converted is left out."""
     unit = next((unit for _, unit in named.values()), None)
     sizes = {}
     for letter, (size, own) in named.items():
@@ -437,7 +458,7 @@ def _opened_zarr(path: str, key: str) -> Iterator[Any]:
 
 
 def _ngff_sizes(image: Any, level: Any, axes: list[Any]) -> tuple[dict[str, float], str | None]:
-    """Return the pixel sizes of a level of an OME-Zarr, all in one unit: its scale, then that of the whole pyramid."""
+    """Return the pixel sizes of a level of an OME-Zarr, in one unit: its own scale times that of the whole pyramid."""
     scale = np.ones(len(axes))
     for described in (level, image):
         for one in described.get("coordinateTransformations", []):

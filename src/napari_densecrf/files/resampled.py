@@ -1,4 +1,4 @@
-"""A map file with larger or smaller pixels than the image's, over the same field of view, on the image's pixels."""
+"""Brings a map onto the pixels of its image, where both files show one field of view in pixels of different sizes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from napari_densecrf.door.spread import look_through
 
 from .read import BadInput, Contents, in_unit
 
-# Sizes of pixels that differ by less are one size, written by two programs.
+# Two pixel sizes are taken as equal if they differ by less than this share: two programs may have rounded them.
 SAME_SIZE = 0.01
 
 
 def on_image(image: Contents, probabilities: Contents, *, rough: bool, none: int | None = None) -> Contents:
     """Return a map on the pixels of an image, where both files say how large their pixels are and these differ.
 
-    A map of the image's shape is taken pixel by pixel; where it says other pixel sizes, that is said.
+    A map of the image's shape is returned as it is, with a warning where it says other pixel sizes.
 
     Parameters
     ----------
     image, probabilities : Contents
     rough : bool
-        Whether the map is a rough segmentation, of which the nearest label is taken.
+        Whether the map holds classes or objects: the nearest number is taken, and none is interpolated.
     none : int, optional
-        What a rough segmentation has beyond the map; None = the largest number of its type.
+        What pixels of the image hold that such a map does not cover; None = the largest number of its type.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def _shared(image: Contents, probabilities: Contents) -> list[str]:
 
 
 def _check(probabilities: Contents) -> None:
-    """Raise `BadInput` where the numbers are no probabilities: interpolated, a mask would look like a map."""
+    """Raise `BadInput` where a map holds no probabilities. After interpolation, a mask could be taken for a map."""
     assert probabilities.axes is not None
     class_axis = probabilities.axes.index("C") if "C" in probabilities.axes else None
     if probabilities.pixels.dtype.kind in "biuf":

@@ -1,4 +1,4 @@
-"""A file that labels or marginals are to be written to: which names it may have, and its metadata."""
+"""What is to be written: the name, shape and metadata of a file of labels or marginals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WRITABLE = (*TIF, ".npy", ".ome.zarr", ".zarr")
 
 @dataclass(frozen=True)
 class Target:
-    """A file that is to be written: path, shape, axes and metadata.
+    """A file of labels or marginals that is to be written.
 
     Parameters
     ----------
@@ -28,20 +28,21 @@ class Target:
     shape : tuple of int
     dtype : numpy.dtype
     axes : str
-        One letter an axis.
+        One letter an axis, as in `Contents`; C is that of the classes.
     tile_shape : tuple of int
-        Of what is written at a time; an axis that counts frames has 1.
+        Pixels along each axis that are written at a time; 1 along an axis that counts frames.
     sizes : dict
-        Size of a pixel for the letters that have one.
+        From letters of axes to the size of a pixel, for the axes that have one.
     unit : str, optional
+        Unit of the sizes.
     about : dict
-        Parameters, versions and inputs, which are kept with the labels.
+        How the labels were made: JSON values that are kept with them.
     holds_labels : bool
-        Or else marginals, with an axis C for the classes.
+        Whether it holds labels. If not, it holds marginals, and has an axis C.
     values : tuple of int, optional
         The label of each class; None = the index of the class.
     holds_objects : bool
-        Labels, of which each is the id of an object: none is left for pixels without a value.
+        Whether each label is the id of an object. No number then stands for pixels without a value.
     """
 
     path: Path
@@ -58,12 +59,12 @@ class Target:
 
     @property
     def no_label(self) -> int:
-        """Number of the pixels without a value."""
+        """What pixels without a value hold."""
         return no_label(self.dtype, self.values or ())
 
     @property
     def place(self) -> Path:
-        """The path with links resolved: what they lead to is written, and they stay links."""
+        """The path with links resolved: a link stays one, and the file that it leads to is written."""
         return real(self.path)
 
     @property
@@ -73,7 +74,7 @@ class Target:
 
     @property
     def source(self) -> Path | None:
-        """The OME-Zarr image that the labels are added to, if there is one."""
+        """The OME-Zarr image to which the labels are added; None where they are a file of their own."""
         return image_of_labels(self.path)
 
     @property
@@ -83,12 +84,12 @@ class Target:
 
 
 def is_zarr(path: Path) -> bool:
-    """Tell whether labels under this name are a zarr: by its ending, or as a part of an OME-Zarr image."""
+    """Tell whether a path is that of a zarr: by its ending, or as labels of an OME-Zarr image."""
     return path.name.lower().endswith(".zarr") or image_of_labels(path) is not None
 
 
 def check_path(path: Path) -> None:
-    """Raise `BadInput` where no labels can have this name, whatever the inputs are."""
+    """Raise `BadInput` where nothing can be written to this path, whatever the inputs are."""
     if path.name in ("", ".."):
         raise BadInput(f"{path} is a folder: expected the name of a file")
     if image_of_labels(path) is not None and (path.name.startswith(".") or path.name == "zarr.json"):

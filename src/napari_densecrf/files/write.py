@@ -1,8 +1,8 @@
-"""Label files, written tile by tile. A stopped run can go on, and a file gets its name only when it is complete.
+"""Writes labels or marginals tile by tile. A stopped run can go on, and a file gets its name only when it is complete.
 
-Unfinished work is in a hidden folder beside the target: the labels so far, and a journal with a line for each finished
-tile, written after its labels. At the end the labels are renamed. No file but the marker, which is locked, is open
-between two calls, as Windows does not rename an open file.
+Unfinished work is in a hidden folder beside the target, see work_folder.py: the labels so far, and a journal. The
+journal has one line for each finished tile, which is written after the labels of the tile. At the end the labels are
+renamed. No file but the marker is open between two calls, as Windows does not rename a file that is open.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_densecrf.crf.objects.report import counts_type, report_of, together
-from napari_densecrf.large.job import Piece
+from napari_densecrf.large.tile_job import Piece
 from napari_densecrf.large.tiles import IN_255THS
 
 from . import pyramid
-from .places import CLAIM, begin_folder, hold_folder, put_back, remove_folder, reserve
-from .read import METADATA
+from .read import METADATA, is_ome_tif
 from .target import TIF, Target
+from .work_folder import CLAIM, begin_folder, hold_folder, put_back, remove_folder, reserve
 
-# Larger images are cut into tiles within a tif.
+# A tif is stored in tiles, not in strips, where y and x are both longer than this.
 MOST_UNCUT = 1024
-# In the hidden folder: finished tiles, and labels of an earlier run that are being replaced.
+# In the hidden folder: the journal, and the labels of an earlier run while they are being replaced.
 JOURNAL, SPARE = "tiles.txt", "earlier"
 
 
@@ -45,8 +45,8 @@ class FileSink:
     Attributes
     ----------
     done : dict
-        From the keys of the tiles that are finished to counts of each label there: the number of its pixels; of an
-        object, what `count_objects` returns.
+        From the key of each finished tile to the counts of each label in it: a tuple of its number of pixels; of
+        objects, of the numbers that `count_objects` returns.
     """
 
     def __init__(self, target: Target) -> None:
@@ -65,12 +65,18 @@ class FileSink:
     def open(self) -> Collection[str]:
         """Go on where an earlier run with the same target was stopped, or begin anew.
 
+        Returns
+        -------
+        collection of str
+            Keys of the tiles that are finished.
+
         Raises
         ------
         BadInput
-            Where the format has no such axes, the hidden folder is not of this program, or another run is at work.
+            Where the format cannot have the axes, the hidden folder is not of this program, or another process writes
+            to the same target.
         OSError
-            Where the disk has not enough room.
+            Where the disk has too little room.
         """
         if self.target.is_zarr:
             pyramid.check_axes(self.target)
@@ -100,7 +106,7 @@ class FileSink:
         else:
             np.lib.format.open_memmap(self._labels, "w+", target.dtype, target.shape)
             reserve(self._labels)
-        # The last, so that a folder that has it has all else.
+        # This file is written last: where it is, all others are too.
         written.write_text(claim, encoding="utf-8")
         return self.done.keys()
 
@@ -129,7 +135,7 @@ class FileSink:
         self.done[piece.key] = counts
 
     def _placed(self, piece: Piece) -> tuple[tuple[slice | int, ...], NDArray[Any]]:
-        """Return the place of a piece in the file, and its pixels with the axis of classes where the file has it."""
+        """Return where a piece is in the file, and its pixels with their axes in the order of the file."""
         where: list[slice | int] = [*piece.frame, *piece.inner]
         if self.target.holds_labels:
             return tuple(where), piece.pixels
@@ -138,21 +144,21 @@ class FileSink:
         return tuple(where), np.moveaxis(piece.pixels, 0, max(at - len(piece.frame), 0))
 
     def areas(self) -> dict[int, int]:
-        """Return the number of pixels of each label in what is finished; 0 for classes that are nowhere."""
+        """Return the number of pixels of each label in the finished tiles; 0 for classes that no pixel has."""
         found = self._counted()
         del found[self.target.no_label]
         values = self.target.values or range(max(found, default=-1) + 1)
         return {label: found[label] for label in values}
 
     def report(self) -> NDArray[Any]:
-        """Return one row an object in what is finished, as `ObjectRefinement.report`; those of all frames together."""
+        """Return one row for each object in the finished tiles of all frames, as `ObjectRefinement.report` has them."""
         kind = counts_type(self.target.dtype)
         rows = [np.array([(id_, *numbers) for id_, numbers in counts.items()], kind) for counts in self.done.values()]
         return report_of(together(rows, self.target.dtype))
 
     @property
     def n_missing(self) -> int:
-        """Number of pixels without a value in what is finished."""
+        """Number of pixels without a value in the finished tiles; 0 for objects."""
         return 0 if self.target.holds_objects else self._counted()[self.target.no_label]
 
     def _counted(self) -> Counter[int]:
@@ -162,7 +168,7 @@ class FileSink:
         return found
 
     def abandon(self) -> None:
-        """Keep what is finished, for a run that goes on; remove the folder where nothing is."""
+        """Keep finished tiles for the next run; remove the hidden folder where no tile is finished."""
         try:
             if not self.done:
                 self._remove()
@@ -194,7 +200,7 @@ class FileSink:
         self._remove()
 
     def _described(self) -> Target:
-        """Return the target, with how many pixels have no value and what they are in the labels; or with a report."""
+        """Return the target, whose ``about`` also has what is known at the end: pixels without a value, or a report."""
         if not self.target.holds_labels:
             return self.target
         if self.target.holds_objects:
@@ -209,7 +215,7 @@ class FileSink:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Name the file in errors of the system, as where the disk is full."""
+        """Name the file in errors of the system that name none, as those of a full disk."""
         try:
             yield
         except OSError as error:
@@ -227,14 +233,14 @@ class FileSink:
 
 
 def summary(report: NDArray[Any]) -> dict[str, int]:
-    """Return how many objects a report has, how many of them changed, and how many were held as they were."""
+    """Return the numbers of objects in a report, of those that changed, and of those that were kept as they were."""
     changed = (report["border_moved"] > 0) | (report["area_before"] != report["area_after"])
     n_changed, n_held = int(np.count_nonzero(changed)), int(np.count_nonzero(report["held"]))
     return {"objects": len(report), "changed": n_changed, "held": n_held}
 
 
 def _counts_of(piece: Piece) -> dict[int, tuple[int, ...]]:
-    """Return the counts of each label in a piece, see `FileSink`."""
+    """Return the counts of each label in a piece, as `FileSink.done` has them."""
     if piece.counts is not None:
         return {int(row[0]): tuple(int(number) for number in row[1:]) for row in piece.counts.tolist()}
     labels = piece.pixels
@@ -250,7 +256,7 @@ def _text_of(path: Path) -> str | None:
 
 
 def _drop_half_line(journal: Path) -> None:
-    """Remove the end of a journal that was not written to its end: the next line would be a part of it."""
+    """Cut an incomplete last line off a journal: the next line would be appended to it."""
     content = journal.read_bytes() if journal.is_file() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
@@ -258,7 +264,7 @@ def _drop_half_line(journal: Path) -> None:
 
 
 def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, tuple[int, ...]]]]:
-    """Yield the tiles in a journal; its last line may be incomplete."""
+    """Yield the keys of the tiles in a journal, with their counts; an incomplete line is skipped."""
     if not journal.is_file():
         return
     for line in journal.read_text(encoding="utf-8").split("\n"):
@@ -269,16 +275,16 @@ def _finished_lines(journal: Path) -> Iterator[tuple[str, dict[int, tuple[int, .
 
 
 def _write_tif(path: Path, labels: NDArray[Any], target: Target) -> None:
-    is_ome = target.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    is_ome = is_ome_tif(target.path)
     metadata: dict[str, Any] = {"axes": target.axes}
     if is_ome:
         metadata |= {f"PhysicalSize{letter}": size for letter, size in target.sizes.items()}
         metadata |= {f"PhysicalSize{letter}Unit": target.unit for letter in target.sizes if target.unit}
-        # OME has no room of its own for it.
+        # OME-XML has no element for it.
         metadata["Description"] = json.dumps({METADATA: target.about})
     else:
         metadata |= {METADATA: target.about, "sizes": target.sizes, "unit": target.unit}
-    # OME knows no other letters than these.
+    # OME-XML knows no axes but these: others are called T.
     if is_ome and not set(target.axes) <= set("TCZYX"):
         metadata["axes"] = target.axes.translate({ord(letter): "T" for letter in set(target.axes) - set("TCZYX")})
     large = min(target.shape[-2:]) > MOST_UNCUT

@@ -1,4 +1,4 @@
-"""Lazy arrays: of anything that has slices, and the map of a rough segmentation."""
+"""Lazy arrays: of anything that can be sliced, and the map of a rough segmentation, made lazily."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from napari_densecrf.crf.unary import probabilities_from_labels, probabilities_from_masks
 from napari_densecrf.door.axes import MAX_CLASSES
 
-# Bytes of a file that are read at once; beside the tile that is refined, so many are read or wait to be written.
+# Bytes of a file that are read at once.
 PIECE_BYTES = 2**23
 
 
 def lazy(array: Any) -> da.Array:
-    """Return a Dask array of anything with a shape, a dtype and slices; it is read in pieces smaller than a tile."""
+    """Return a Dask array of anything with a shape, a dtype and slices; files are read in pieces of `PIECE_BYTES`."""
     if isinstance(array, da.Array):
         return array
     if not all(hasattr(array, name) for name in ("shape", "dtype", "ndim", "__getitem__")):
@@ -32,9 +32,9 @@ def lazy(array: Any) -> da.Array:
 
 
 def labels_in(labels: Any, most: int | None = None) -> NDArray[Any]:
-    """Return the different values of a lazy array of integers, sorted, in its type; read piece by piece.
+    """Return the different values of a lazy array of integers, sorted, in its type; it is read piece by piece.
 
-    With ``most``, reading ends where more values than that are known, which are then not all.
+    With ``most``, reading ends as soon as more than ``most`` values are found: then there may be others.
     """
     pixels = lazy(labels)
     pieces = da.core.normalize_chunks(
@@ -43,7 +43,7 @@ def labels_in(labels: Any, most: int | None = None) -> NDArray[Any]:
     found = np.empty(0, pixels.dtype.newbyteorder("="))
     for where in da.core.slices_from_chunks(pieces):
         piece = np.ma.compressed(pixels[where].compute(scheduler="threads")).astype(found.dtype, copy=False)
-        # Most neighbours are equal, and one of them is enough.
+        # Of neighbours that are equal, one is enough: fewer values to sort.
         starts = np.flatnonzero(piece[1:] != piece[:-1]) + 1
         found = np.union1d(found, np.append(piece[starts], piece[:1]))
         if most is not None and len(found) > most:
@@ -52,7 +52,7 @@ def labels_in(labels: Any, most: int | None = None) -> NDArray[Any]:
 
 
 def classes_in(labels: Any, name: str) -> NDArray[Any]:
-    """Return the values of a rough segmentation that are its classes, sorted, at least two, in its type.
+    """Return the values of the classes of a rough segmentation, sorted.
 
     Parameters
     ----------
@@ -60,6 +60,11 @@ def classes_in(labels: Any, name: str) -> NDArray[Any]:
         All of it, whatever part is refined: so that a class is the same in all parts.
     name : str
         As errors name it.
+
+    Returns
+    -------
+    (n_classes,) array
+        Of the labels' type; uint8 for bool. At least two: 0 or 1 is added to a single one.
 
     Raises
     ------
@@ -79,20 +84,31 @@ def classes_in(labels: Any, name: str) -> NDArray[Any]:
     if dtype.kind == "b":
         return np.array([0, 1], np.uint8)
     if len(values) < 2:
-        # A class that no pixel has: 0, or 1 beside it.
+        # The second class has no pixel: it is 0, or 1 where the only one is 0.
         only = values[0] if len(values) else 0
         return np.unique(np.array([only, 0 if only else 1], values.dtype))
     return values
 
 
 def ranks_of(labels: NDArray[Any], known: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the place of each label among the sorted values of all classes; masked where labels are."""
+    """Return the index of each label in ``known``, the sorted values of all classes; masked where labels are."""
     ranks: NDArray[np.intp] = np.searchsorted(known, np.ma.getdata(labels))
     return np.ma.array(ranks, mask=np.ma.getmaskarray(labels)) if np.ma.is_masked(labels) else ranks
 
 
 def map_of_masks(masks: Any, confidence: float) -> da.Array:
-    """Return the lazy map of one mask for each class, (n_masks, *spatial): (n_masks + 1, *spatial) float32."""
+    """Return the lazy map of masks, one for each class but class 0, which is where no mask is.
+
+    Parameters
+    ----------
+    masks : (n_masks, *spatial) lazy array of bool or int
+    confidence : float
+        As `probabilities_from_masks` takes it.
+
+    Returns
+    -------
+    (n_masks + 1, *spatial) dask array of float32
+    """
     whole = lazy(masks).rechunk({0: -1})
     n_labels = len(whole) + 1
     chunks = ((n_labels,), *whole.chunks[1:])
@@ -118,7 +134,7 @@ def map_of_labels(labels: Any, confidence: float, values: Sequence[int] | NDArra
     pixels = lazy(labels)
     known = np.asarray(values)
     ranks = pixels.map_blocks(partial(ranks_of, known=known), dtype=np.intp)
-    # Raises now where it does not accept the arguments.
+    # So that bad arguments are refused now, not when the map is computed.
     probabilities_from_labels(np.zeros((1,), np.uint8), confidence, len(known))
     return da.map_blocks(
         probabilities_from_labels,

@@ -1,48 +1,29 @@
-"""Objects of images of any size, in tiles on Dask; an object that lies in several tiles keeps its id.
+"""Objects of images of any size in tiles, lazily; an object that lies in several tiles keeps its id.
 
-A tile is refined with a halo in which the objects that it cuts are whole, with the numbers, the typical contrast and
-the lattice of the whole image; then its halo is cut off. What an object is certain to keep is the same in all tiles
-that see it whole.
+The objects that a tile cuts are whole within its halo. All tiles have the parameters and the typical contrast of the
+whole image, so the pixels that an object is certain to keep are the same in all tiles that see it whole.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from dask import delayed
-from dask.base import tokenize
 from numpy.typing import NDArray
 
-from napari_densecrf.crf.numba.parallel import threads_at_most
-from napari_densecrf.crf.objects.refine import ObjectRefiner
 from napari_densecrf.crf.objects.report import counts_type, report_of, together
 from napari_densecrf.crf.objects.source import as_strokes
 from napari_densecrf.params import CRFParams
 
-from .object_problem import (
-    Choice,
-    ObjectCommon,
-    ObjectProblem,
-    choose,
-    margins_of,
-    object_problem_of,
-    sample_of,
-    with_probe,
-)
-from .tiles import AGREEMENT, TILE_MEMORY, fair_threads, one_tile
-from .tiling import GIB, Tile, TilePlan, cut
+from .object_choice import choose, sample_of
+from .object_planning import plan_objects
+from .object_problem import ObjectCommon, ObjectProblem, object_problem_of, with_probe
+from .tile_tasks import delayed_tiles, joined, refining, wanted_of
+from .tiling import AGREEMENT, TILE_MEMORY, Tile, TilePlan
 
 RESULTS = ("labels", "confidence", "report")
-# Of a tile's side, where objects are as large as tiles: more halo than that is not worth its time.
-MOST_HALO = 0.25
-# Pixels that are refined to see what one costs.
-TIMED_POINTS = 2**17
 
 
 def refine_objects_tiles(
@@ -62,134 +43,69 @@ def refine_objects_tiles(
 ) -> Any:
     """Refine the objects of an image that may be larger than the memory: lazy arrays in, lazy arrays out.
 
-    A part of the image is read at once, to choose numbers and to plan; all else waits for ``compute``.
+    A part of the image is read at once, to choose parameters and to plan. All else is read and refined when ``compute``
+    is called, on any scheduler.
 
     Parameters
     ----------
     image, objects, params, border, foreground, spacing, channel_axis, strokes, one_contrast
         As `refine_objects` takes them; Dask arrays, or what has a shape, a dtype and slices (NumPy, zarr, HDF5). An
-        object has one id in all of the image. What is None is chosen on the part with most borders, of 2^21 pixels over
-        the number of channels, and so is the typical contrast.
+        object has one id in all of the image. What is None, and the typical contrast, is chosen on the part of the
+        image that has most border pixels. That part has 2^21 pixels, divided by the number of channels, but at least
+        2^18.
     result : str or sequence of str
-        "labels", "confidence", "report", or several, which then share the work.
+        "labels", "confidence" or "report", or several of them; each tile is then refined once for all.
     agreement : float
-        Share of the labels that are those of the whole image refined at once, at least. Above 0.5 and below 1.
+        At least this share of the labels is the same as if the whole image were refined at once. Above 0.5 and below 1.
     tile_memory : int
         Bytes that a tile may take while it is refined. Each process refines one tile at a time.
 
     Returns
     -------
     dask.array.Array, dask.delayed.Delayed, or a tuple of them
-        labels (*spatial), in the type of the objects; confidence (*spatial) float32, one chunk a tile; report a delayed
-        value, as `ObjectRefinement.report` has it.
+        In the order of ``result``: labels (*spatial), in the type of ``objects``; confidence (*spatial) float32; report
+        a delayed structured array, as `ObjectRefinement.report` describes it. Each tile is one chunk.
 
     Raises
     ------
     ValueError
-        With one sentence that names what came and what is expected; what only the values show, at ``compute``.
+        With one sentence that names what came and what is expected. Faults that only the values of pixels show are
+        raised at ``compute``.
     MemoryError
-        Where no tile fits ``tile_memory`` with its halo; says what would.
+        Where even the smallest tile, with its halo, takes more than ``tile_memory``; says what would help.
 
     Notes
     -----
-    The same bits on every scheduler and any number of threads. An image that fits one tile, and on all of which numbers
-    are chosen, gives the bits of `refine_objects`.
+    The results have the same bits on every scheduler and for any number of threads. Those of an image that fits one
+    tile, and is looked at as a whole to choose parameters, have the bits of `refine_objects`.
     """
-    wanted = (result,) if isinstance(result, str) else tuple(result)
-    for name in wanted:
-        if name not in RESULTS:
-            raise ValueError(f"result is {name!r}: expected {', '.join(RESULTS)}")
+    wanted = wanted_of(result, RESULTS)
     problem = object_problem_of(image, objects, foreground, strokes, spacing, channel_axis)
     choice = choose(sample_of(lambda _: problem, ()), params, border, one_contrast)
     plan = plan_objects(choice, agreement, tile_memory)
     tasks = dict(object_tasks(problem, choice.common, plan, alone=False))
-    made = tuple(_result(tasks, name, problem, plan) for name in wanted)
-    return made[0] if isinstance(result, str) else made
-
-
-def plan_objects(choice: Choice, agreement: float, tile_memory: int) -> TilePlan:
-    """Plan the tiles: a halo that the kernels need and in which objects are whole, sides that the memory allows."""
-    if not 0.5 < agreement < 1:
-        raise ValueError(f"agreement is {agreement!r}: expected a share above 0.5 and below 1")
-    common, whole = choice.common, choice.sample.problem.grid
-    bytes_a_point, seconds_a_point = _cost(choice)
-    sigmas = [whole.pixel_sigmas(kernel.position_sigma) for kernel in common.params.kernels if kernel.weight]
-    reach = np.max([np.zeros(len(whole.shape)), *sigmas], axis=0)
-    most_points = tile_memory / bytes_a_point
-    halo = np.minimum(choice.object_size + margins_of(common), MOST_HALO * most_points ** (1 / len(whole.shape)))
-    sides, halos, n_points, tile_points = cut(
-        whole.shape, reach, common.params.n_iterations, agreement, most_points, halo
-    )
-    if tile_points * bytes_a_point > tile_memory:
-        raise MemoryError(
-            f"the smallest tile takes {tile_points * bytes_a_point / GIB:.1f} GiB with its halo of "
-            f"{' x '.join(map(str, halos))} pixels, above the {tile_memory / GIB:.1f} GiB of tile_memory: allow more "
-            "memory or take a smaller position sigma"
-        )
-    return TilePlan(whole.shape, sides, halos, math.ceil(tile_points * bytes_a_point), n_points * seconds_a_point)
-
-
-def _cost(choice: Choice) -> tuple[float, float]:
-    """Return bytes and seconds of a point, of the sample."""
-    refiner, common = choice.refiner, choice.common
-    refiner.refine(common.params, common.border)
-    bytes_a_point = _bytes_of(refiner) / refiner.grid.n_points
-    image, objects, foreground, strokes = choice.sample.pixels
-    shape = refiner.grid.shape
-    side = math.ceil(TIMED_POINTS ** (1 / len(shape)))
-    middle = tuple(slice(max(0, (n - side) // 2), (n + side) // 2 + 1) for n in shape)
-    if not objects[middle].any():
-        middle = (slice(None),) * len(shape)
-    started = time.perf_counter()
-    others = [None if one is None else one[middle] for one in (foreground, strokes)]
-    part = common.refiner(image[middle], objects[middle], (0,) * len(shape), *others)
-    part.refine(common.params, common.border)
-    return bytes_a_point, (time.perf_counter() - started) / part.grid.n_points
-
-
-def _bytes_of(refiner: ObjectRefiner) -> float:
-    """Return the most bytes that a refiner takes, inputs and results included; checked against what processes took."""
-    n, channels = refiner.grid.n_points, refiner.intensities.shape[1]
-    # Inputs, ids, numbers, pieces, regions, borders and counts; intensities as they came and at one contrast.
-    beside = n * (72 + 12 * channels)
-    return float(beside + 1.5 * refiner.n_bytes)
+    ids = problem.objects.dtype.newbyteorder("=")
+    made = {"labels": joined(tasks, 0, plan, ids), "confidence": joined(tasks, 1, plan, np.float32)}
+    made["report"] = delayed(_report)([task[2] for task in tasks.values()], ids)
+    return made[result] if isinstance(result, str) else tuple(made[name] for name in wanted)
 
 
 def object_tasks(
     problem: ObjectProblem, common: ObjectCommon, plan: TilePlan, *, alone: bool
 ) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """Yield for each tile its number along each axis, and the delayed tuple of labels, confidence and counts.
+    """Yield for each tile its number along each axis, and its delayed results: labels, confidence and counts.
 
-    With ``alone``, each is to be computed by itself: it reads its own pixels and no more. Else tiles share what they
-    read.
+    Parameters
+    ----------
+    problem : ObjectProblem
+    common : ObjectCommon
+    plan : TilePlan
+    alone : bool
+        As `delayed_tiles` takes it.
     """
-    if plan.shape != problem.grid.shape:
-        raise ValueError(f"the plan is for shape {plan.shape}: expected ({problem.grid}) to match the image")
     if plan.n_tiles > 1:
         common = with_probe(common, problem)
-    token = tokenize(*problem.inputs, common.params, common.border, problem.grid, plan.tile_shape, plan.halo)
-    # A task of its own, so that a cluster is sent it once.
-    shared = delayed(common, name=f"common-{token}", traverse=False)
-    for index, tile in plan.tiles():
-        # One chunk each, so that a task gets the array and not what it is put together from.
-        pieces = [None if part is None else part.rechunk(-1) for part in problem.part(tile.outer)]
-        chunks = [None if piece is None else piece.to_delayed(optimize_graph=alone).item() for piece in pieces]
-        refine = delayed(partial(_refine_tile, tile), nout=3, traverse=False)
-        name = f"refine-objects-{token}-{'-'.join(map(str, index))}"
-        yield index, refine(shared, *chunks, dask_key_name=name)
-
-
-def _result(tasks: dict[tuple[int, ...], Any], name: str, problem: ObjectProblem, plan: TilePlan) -> Any:
-    """Return one result of all tiles, lazily."""
-    ids = problem.objects.dtype.newbyteorder("=")
-    if name == "report":
-        return delayed(_report)([task[2] for task in tasks.values()], ids)
-    k, dtype = (0, ids) if name == "labels" else (1, np.dtype(np.float32))
-    blocks = np.empty(plan.counts, object)
-    for index, task in tasks.items():
-        shape = tuple(part.stop - part.start for part in plan.tile(index).inner)
-        blocks[index] = da.from_delayed(task[k], shape, dtype)
-    return da.block(blocks.tolist())
+    return delayed_tiles(_refine_tile, 3, problem, plan, common, alone=alone)
 
 
 def _report(counts: list[NDArray[Any]], ids: np.dtype[Any]) -> NDArray[Any]:
@@ -218,17 +134,14 @@ def _refine_tile(
     shape = tuple(part.stop - part.start for part in tile.inner)
     if not _holds_objects(objects, strokes):
         return np.zeros(shape, ids), np.ones(shape, np.float32), np.empty(0, counts_type(ids))
-    with one_tile(), threads_at_most(fair_threads()):
-        try:
-            refiner = common.refiner(image, objects, tile.origin, foreground, strokes)
-            refinement = refiner.refine(common.params, common.border)
-        except (ValueError, MemoryError) as error:
-            raise type(error)(f"in the tile [{tile}]: {error}") from None
+    with refining(tile):
+        refiner = common.refiner(image, objects, tile.origin, foreground, strokes)
+        refinement = refiner.refine(common.params, common.border)
         counts = refinement.counts(tile.cut)
         if counts.dtype["id"] != ids:
             raise ValueError(
-                f"in the tile [{tile}]: strokes make an object {int(refinement.labels.max())}, which {ids} of the "
-                "objects does not hold: expected an id of that type"
+                f"strokes make an object {int(refinement.labels.max())}, which {ids} of the objects does not hold: "
+                "expected an id of that type"
             )
         # Copies, as a view would keep the halo.
         return refinement.labels[tile.cut].astype(ids), refinement.confidence[tile.cut].copy(), counts

@@ -1,4 +1,4 @@
-"""The problem that tiles solve: lazy inputs with checked shapes, and the values that all tiles share."""
+"""The refinement of an image and its map that is done in tiles, and what all tiles share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf.choose.start import first_params
-from napari_densecrf.crf import grid
-from napari_densecrf.crf.grid import Grid
 from napari_densecrf.crf.meanfield import compatibility_arrays
 from napari_densecrf.crf.probe import Probe, take_probe
 from napari_densecrf.crf.refine import Refiner
@@ -20,11 +18,22 @@ from napari_densecrf.crf.unary import check_strokes, check_values, count_labels
 from napari_densecrf.params import CRFParams
 
 from .dask_arrays import lazy
+from .inputs import Inputs, lazy_image
 
 
 @dataclass(frozen=True, eq=False)
 class Common:
-    """Values that all tiles of an image share."""
+    """What all tiles of an image share.
+
+    Parameters
+    ----------
+    params : CRFParams
+    spacing : tuple of float
+        Size of a pixel along each spatial axis.
+    channel_axis : int, optional
+    probe : Probe
+        Of the whole image.
+    """
 
     params: CRFParams
     spacing: tuple[float, ...]
@@ -32,64 +41,44 @@ class Common:
     probe: Probe
 
     def refiner(self, image: NDArray[Any], origin: tuple[int, ...]) -> Refiner:
-        """Return the refiner of a part of the image."""
+        """Return the refiner of a part of the image; ``origin`` is the index of its first pixel in the whole."""
         return Refiner(image, spacing=self.spacing, channel_axis=self.channel_axis, origin=origin, probe=self.probe)
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """An image, its map and its strokes, lazy and checked; channels are on the last axis of the image.
+class Problem(Inputs):
+    """An image, its map and its strokes, lazy and checked.
 
     Parameters
     ----------
-    image : dask array
-        (*spatial), or with channels last.
+    image, grid
+        As `Inputs` has them.
     probabilities : dask array
-        (n_labels, *spatial), or (*spatial).
+        (n_labels, *spatial), or (*spatial): the foreground of two classes.
     strokes : dask array, optional
         (*spatial).
     params : CRFParams
-    grid : Grid
-        Of the whole image.
     n_labels : int
-    has_channels : bool
+        Number of classes.
     probe : Probe
         Of the whole image.
     """
 
-    image: da.Array
     probabilities: da.Array
     strokes: da.Array | None
     params: CRFParams
-    grid: Grid
     n_labels: int
-    has_channels: bool
     probe: Probe
 
     @property
-    def channel_axis(self) -> int | None:
-        """Axis of the channels."""
-        return -1 if self.has_channels else None
-
-    @property
-    def n_channels(self) -> int:
-        """Number of channels."""
-        return int(self.image.shape[-1]) if self.has_channels else 1
-
-    @property
-    def foreground(self) -> bool:
-        """Whether the map is the foreground of two classes, without an axis of classes."""
-        return self.grid.matches(self.probabilities.shape)
+    def others(self) -> tuple[da.Array, da.Array | None]:
+        """Map and strokes."""
+        return self.probabilities, self.strokes
 
     @property
     def common(self) -> Common:
-        """Values that its tiles share."""
+        """What its tiles share."""
         return Common(self.params, self.grid.spacing, self.channel_axis, self.probe)
-
-    def part(self, where: tuple[slice, ...]) -> tuple[da.Array, da.Array, da.Array | None]:
-        """Return a part of the image, of the map and of the strokes."""
-        of_map = where if self.foreground else (slice(None), *where)
-        return self.image[where], self.probabilities[of_map], None if self.strokes is None else self.strokes[where]
 
 
 def problem_of(
@@ -102,15 +91,25 @@ def problem_of(
     *,
     is_part: bool,
 ) -> Problem:
-    """Check the shapes of the inputs, and read the probe; parameters are those of `refine_tiles`.
+    """Check the shapes of the inputs, and read the probe.
 
-    What the numbers of the map are is looked at too, unless it is a part, as a frame is: that does not tell.
+    Parameters
+    ----------
+    image, probabilities, params, spacing, channel_axis, strokes
+        As `refine_tiles` takes them.
+    is_part : bool
+        Whether they are one frame of several. One frame does not tell whether numbers are probabilities, so this is
+        checked only where it is False.
+
+    Raises
+    ------
+    ValueError
+        With one sentence that names what came and what is expected.
     """
-    lazy_image, lazy_map = lazy(image), lazy(probabilities)
-    lazy_strokes = None if strokes is None else lazy(strokes)
+    lazy_map, lazy_strokes = lazy(probabilities), None if strokes is None else lazy(strokes)
     if params is None:
         params = first_params(image, probabilities, spacing=spacing, channel_axis=channel_axis, is_part=is_part)
-    whole = grid.of_shape(lazy_image.shape, lazy_image.dtype, spacing, channel_axis)
+    pixels, whole = lazy_image(image, spacing, channel_axis)
     if not is_part:
         check_values(probabilities if hasattr(probabilities, "dtype") else lazy_map, whole)
     n_labels = count_labels(lazy_map.shape, lazy_map.dtype, whole)
@@ -118,12 +117,7 @@ def problem_of(
     if lazy_strokes is not None:
         check_strokes(lazy_strokes.shape, lazy_strokes.dtype, whole)
     # Slicing an array in memory is much faster than slicing its lazy array.
-    probe = take_probe(image if isinstance(image, np.ndarray) else lazy_image, channel_axis)
-    if channel_axis is not None:
-        lazy_image = da.moveaxis(lazy_image, channel_axis, -1)
-    problem = Problem(lazy_image, lazy_map, lazy_strokes, params, whole, n_labels, channel_axis is not None, probe)
-    for kernel in params.kernels:
-        whole.position_sigmas(kernel.position_sigma)
-        if kernel.intensity_sigma is not None:
-            grid.intensity_sigmas(kernel.intensity_sigma, problem.n_channels)
+    probe = take_probe(image if isinstance(image, np.ndarray) else lazy(image), channel_axis)
+    problem = Problem(pixels, whole, lazy_map, lazy_strokes, params, n_labels, probe)
+    problem.check_sigmas(params)
     return problem

@@ -1,4 +1,4 @@
-"""Computing lazy pieces of work: a few at a time here, or all of them on a cluster."""
+"""Computes delayed values: in this process a few at a time, on a cluster all at once."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any, TypeVar
 
-# Tiles that are read, or wait to be written, beside the one that is refined.
+# Tiles that are being read, or wait to be written, beside the one that is refined.
 WAITING = 1
 
 Key = TypeVar("Key")
 
 
 def finished(tasks: Iterable[tuple[Key, Any]], address: str | None = None) -> Iterator[tuple[Key, Any]]:
-    """Compute lazy pieces, and yield each as soon as it is done.
+    """Compute delayed values, and yield each as soon as it is done.
 
     Parameters
     ----------
     tasks : iterable of (key, dask array or delayed value)
-        Here they are asked for one by one as there is room; a cluster is given all at once.
+        In this process they are taken one by one, as there is room for them; a cluster is given all at once.
     address : str, optional
-        Of a scheduler of `dask.distributed`; None = here, where one tile is refined while the next is read.
+        Of a scheduler of `dask.distributed`; None = this process, which reads one tile while it refines another.
 
     Yields
     ------
@@ -51,8 +51,8 @@ def _finished_there(tasks: list[tuple[Key, Any]], address: str) -> Iterator[tupl
     import distributed
 
     with distributed.Client(address) as client:
-        # At once, as tiles share what is read for their halos: a scheduler that is given a task again while it forgets
-        # its result may lose its way.
+        # All at once, as tiles share tasks that read what their halos have in common. If such a task came again in a
+        # later call, while the scheduler is about to delete its result, the run could hang.
         futures = client.compute([task for _, task in tasks])
         running = dict(zip(futures, (key for key, _ in tasks), strict=True))
         del futures
@@ -65,7 +65,7 @@ def _compute_here(task: Any) -> Any:
 
 
 def least_worker_memory(address: str) -> int | None:
-    """Return the bytes that the smallest worker of a cluster may take; None where none has a limit."""
+    """Return the least memory limit of the workers of a cluster, in bytes; None where none has a limit."""
     import distributed
 
     with distributed.Client(address) as client:

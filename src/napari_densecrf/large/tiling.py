@@ -1,6 +1,6 @@
-"""How an image is cut into tiles: halos from the parameters and the agreement wanted, sizes from memory.
+"""How an image is cut into tiles: halos from the parameters and the agreement that is wanted, sizes from the memory.
 
-Arithmetic alone; tiles.py does what is planned here.
+Arithmetic alone: no pixel is read here.
 """
 
 from __future__ import annotations
@@ -8,20 +8,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-GIB = 2**30
+from napari_densecrf.crf.grid import Grid
+from napari_densecrf.params import CRFParams
 
-# How far a tile's edge is felt, measured (benchmarks/tiles.py): of the pixels k sigmas from it and beyond, at most
-# EDGE / BASE^k of a strip one sigma wide get another label than in the whole image. Twice the worst case.
+GIB = 2**30
+# Bytes that a tile may take, if nothing else is said. With what is read and waits to be written, a process then stays
+# below 2 GB.
+TILE_MEMORY = 3 * GIB // 4
+# Share of the labels that are those of the whole image, if nothing else is said.
+AGREEMENT = 0.999
+
+# How many labels change because a tile ends, measured (benchmarks/tiles.py): of the pixels at least k sigmas from its
+# edge, at most EDGE / BASE^k * sigma * (length of the edge in pixels) get another label than in the whole image. EDGE
+# is twice the worst that was measured.
 EDGE = 0.36
 BASE = 3.0
 LEAST_HALO_SIGMAS = 3.0
 # Iterations for which that holds. With more, a change at the edge reaches farther.
 USUAL_ITERATIONS = 5
-# The fixed cost of a tile, in points.
+# The fixed cost of a tile: it takes as long as so many pixels.
 TILE_OVERHEAD = 20_000
 
 
@@ -32,15 +42,15 @@ class TilePlan:
     Parameters
     ----------
     shape : tuple of int
-        Of the whole image, spatial axes only.
+        Pixels of the whole image along each spatial axis.
     tile_shape : tuple of int
-        Of a tile without its halo; the last along an axis may be smaller.
+        Pixels of a tile along each axis, without its halo; the last tile along an axis may be smaller.
     halo : tuple of int
         Pixels around a tile along each axis that are refined with it and cut off; 0 where an axis is not cut.
     tile_bytes : int
-        Memory that a tile takes while it is refined, its inputs included.
+        Bytes that the largest tile takes while it is refined, its inputs included.
     predicted_seconds : float
-        On this machine alone, reading and writing left out.
+        For all tiles, one after the other on this machine, without reading and writing.
     """
 
     shape: tuple[int, ...]
@@ -77,7 +87,7 @@ class TilePlan:
         return Tile(inner, outer)
 
     def chunks(self) -> tuple[tuple[int, ...], ...]:
-        """Return the sides of all tiles along each axis, as Dask has them."""
+        """Return the sides of all tiles along each axis, in pixels, in the form of Dask's ``chunks``."""
         return tuple(
             tuple(min(side, size - first) for first in range(0, size, side))
             for size, side in zip(self.shape, self.tile_shape, strict=True)
@@ -141,34 +151,91 @@ def where(part: tuple[slice, ...]) -> str:
     return ", ".join(f"{along.start}:{along.stop}" for along in part)
 
 
-def cut(
+class Cost(NamedTuple):
+    """What one pixel of a tile costs, halos included: bytes while the tile is refined, and seconds."""
+
+    n_bytes: float
+    seconds: float
+
+
+def check_agreement(agreement: float) -> None:
+    """Raise `ValueError` where this is no share of labels that tiles can keep to."""
+    if not 0.5 < agreement < 1:
+        raise ValueError(f"agreement is {agreement!r}: expected a share above 0.5 and below 1")
+
+
+def fitted(
+    grid: Grid,
+    params: CRFParams,
+    agreement: float,
+    tile_memory: int,
+    cost: Cost,
+    least_halo: NDArray[np.float64] | float = 0.0,
+) -> TilePlan:
+    """Return the plan whose tiles fit the memory and take the least time.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the whole image.
+    params : CRFParams
+        Their iterations, and the widest kernel in use, say how wide a halo must be.
+    agreement : float
+        Share of the labels that are those of the whole image, at least; above 0.5 and below 1.
+    tile_memory : int
+        Bytes that a tile may take, its halo included.
+    cost : Cost
+    least_halo : (n_axes,) float64 or float
+        In pixels, along axes that are cut.
+
+    Raises
+    ------
+    MemoryError
+        Where no tile fits; says what would.
+    """
+    sigmas = [grid.pixel_sigmas(kernel.position_sigma) for kernel in params.kernels if kernel.weight]
+    widest = np.max([np.zeros(len(grid.shape)), *sigmas], axis=0)
+    most_points = tile_memory / cost.n_bytes
+    sides, halo, n_points, tile_points = _cut(
+        grid.shape, widest, params.n_iterations, agreement, most_points, least_halo
+    )
+    tile_bytes = tile_points * cost.n_bytes
+    if tile_bytes > tile_memory:
+        raise MemoryError(
+            f"the smallest tile takes {tile_bytes / GIB:.1f} GiB with its halo of {' x '.join(map(str, halo))} pixels, "
+            f"above the {tile_memory / GIB:.1f} GiB of tile_memory: allow more memory or take a smaller position sigma"
+        )
+    return TilePlan(grid.shape, sides, halo, math.ceil(tile_bytes), n_points * cost.seconds)
+
+
+def _cut(
     shape: tuple[int, ...],
     sigmas: NDArray[np.float64],
     n_iterations: int,
     agreement: float,
     most_points: float,
-    least_halo: NDArray[np.float64] | float = 0.0,
+    least_halo: NDArray[np.float64] | float,
 ) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
-    """Cut an image into tiles: of all that fit, those for which fewest points are refined, halos included.
+    """Cut an image into tiles: of all that fit, those for which fewest pixels are refined, halos included.
 
     Parameters
     ----------
     shape : tuple of int
     sigmas : (n_axes,) float64
-        How far the widest kernel reaches, in pixels.
+        The largest position sigma, in pixels.
     n_iterations : int
     agreement : float
-        Share of the labels that are those of the whole image, at least.
     most_points : float
-        Of a tile with its halo. Where none fits, the smallest is returned.
+        Most pixels of a tile with its halo. Where no tile has so few, the smallest is returned.
     least_halo : (n_axes,) float64 or float
-        In pixels: of axes that are cut.
+        In pixels, along axes that are cut.
 
     Returns
     -------
     tile_shape, halo : tuple of int
+        In pixels.
     n_points, tile_points : int
-        Refined in all, and in one tile at most.
+        Pixels that are refined in all, and in the largest tile.
     """
     candidates = [_sides(size) for size in shape]
     sides = np.stack([axis.ravel() for axis in np.meshgrid(*candidates, indexing="ij")], axis=-1).astype(float)
@@ -206,8 +273,8 @@ def _halos(
 ) -> NDArray[np.float64]:
     """Return halos (n, n_axes) in pixels for tiles of sides (n, n_axes).
 
-    Two edges along each axis that is cut, each with at most EDGE sigma / (BASE^k side) of a tile's labels changed
-    beyond k sigmas: the k for which all of them together leave the agreement wanted.
+    A tile has two edges along each axis that is cut. Behind a halo of k sigmas, each edge changes at most the share
+    EDGE sigma / (BASE^k side) of the tile's labels. k is chosen so that all edges together leave the agreement wanted.
     """
     cut = sides < shape
     changed = (2 * EDGE * sigmas / sides * cut).sum(axis=1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap, label_colormap
 
-from napari_densecrf._napari.problem.understand import STROKES_KEY
+from napari_densecrf._napari.problem.problem import STROKES_KEY
 
 # Of every layer; the rest is of one kind.
 COMMON = ("affine", "blending", "name", "opacity", "rotate", "scale", "shear", "translate")

@@ -10,7 +10,7 @@ from napari.layers import Image, Labels, Layer
 from napari.layers._source import layer_source
 
 from napari_densecrf._napari.problem.axes import shape_of
-from napari_densecrf._napari.problem.understand import METADATA_KEY, STROKES_KEY
+from napari_densecrf._napari.problem.problem import METADATA_KEY, STROKES_KEY
 
 from .attributes import attributes_of
 from .writer import LAYER, TIF, read_kept

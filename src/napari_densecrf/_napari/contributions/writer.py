@@ -18,9 +18,9 @@ from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
-from napari_densecrf._napari.problem.understand import METADATA_KEY
+from napari_densecrf._napari.problem.problem import METADATA_KEY
 from napari_densecrf.door.axes import letter_of
-from napari_densecrf.files import places
+from napari_densecrf.files import places, work_folder
 from napari_densecrf.files.read import METRES
 
 from .attributes import described
@@ -56,7 +56,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     finest = np.asarray(data[0] if attributes.get("multiscale") else data)
     made = attributes.get("metadata", {}).get(METADATA_KEY) or {}
     said = described(attributes, "labels")
-    with places.at_work(target) as work:
+    with work_folder.at_work(target) as work:
         _write_tif(work / target.name, finest, attributes, {METADATA_KEY: made, LAYER: said}, is_ome=_is_ome(target))
         os.replace(work / target.name, places.real(target))
     written = [str(target)]
@@ -66,7 +66,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     if beside(target).exists() and not _is_ours(beside(target)):
         warnings.warn(f"{beside(target)} is not of napari-densecrf and was left as it is", stacklevel=2)
         return written
-    places.write_text(beside(target), json.dumps({**made, LAYER: said}, indent=2))
+    work_folder.write_text(beside(target), json.dumps({**made, LAYER: said}, indent=2))
     return [*written, str(beside(target))]
 
 

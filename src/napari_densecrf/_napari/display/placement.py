@@ -8,8 +8,8 @@ import numpy as np
 from napari.components import ViewerModel
 from numpy.typing import ArrayLike, NDArray
 
+from napari_densecrf._napari.problem.problem import Problem
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.understand import Problem
 
 
 def to_world(problem: Problem, index: tuple[int, ...]) -> NDArray[np.float64]:

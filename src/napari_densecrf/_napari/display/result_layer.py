@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
 from napari_densecrf._napari.problem.extent import Extent
+from napari_densecrf._napari.problem.problem import METADATA_KEY, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.numba.parallel import one_at_a_time

@@ -7,8 +7,8 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Label, ProgressBar, PushButton, Widget
 
+from napari_densecrf._napari.problem.problem import CHANNELS, CLASSES, OBJECTS, SLICES
 from napari_densecrf._napari.problem.request import AUTO, UNSAID, VISIBLE, WHOLE, Chosen
-from napari_densecrf._napari.problem.understand import CHANNELS, CLASSES, OBJECTS, SLICES
 from napari_densecrf._napari.work.worker import Measured
 from napari_densecrf.numbers import IN_PIXELS, MOST_DAMPING, MOST_ITERATIONS, NAMES, Numbers
 

@@ -15,20 +15,10 @@ from napari_densecrf.door.axes import MAX_CHANNELS
 from napari_densecrf.door.values import Kind
 
 from .axes import levels_of
+from .problem import METADATA_KEY, STROKES_KEY, FromStrokes, Map, Misfit, Problem, layers_of_map
 from .request import Chosen
 from .seen import look
-from .understand import (
-    METADATA_KEY,
-    STROKES_KEY,
-    FromStrokes,
-    Map,
-    Misfit,
-    Problem,
-    could_be_map,
-    is_channel_beside,
-    layers_of_map,
-    understand,
-)
+from .understand import could_be_map, is_channel_beside, understand
 
 # A map that lies on other pixels and covers less of the image is not taken unasked.
 COVERED_UNASKED = 0.5

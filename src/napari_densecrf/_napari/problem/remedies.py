@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 from napari_densecrf.door.values import Kind, Values
 
 from .axes import levels_of
-from .understand import Misfit
+from .problem import Misfit
 
 
 def words(misfit: Misfit) -> str:

@@ -12,8 +12,9 @@ from napari_densecrf._napari import words
 from napari_densecrf.numbers import Numbers
 from napari_densecrf.params import CRFParams
 
+from .problem import FromStrokes, Map, Misfit, Problem, layers_of, layers_of_map
 from .region import Region
-from .understand import FromStrokes, Map, Misfit, Problem, layers_of, layers_of_map, understand
+from .understand import understand
 from .view import SLAB_VOXELS, WHOLE_PIXELS, View, margins, shown_of, slab_margin, visible_part, whole_slice
 
 ONE_BY_ONE, VOLUME, FILM = "One by one", "As a volume", "Coupled in time"

@@ -11,8 +11,8 @@ import numpy as np
 from napari.components import ViewerModel
 from numpy.typing import NDArray
 
+from .problem import Problem
 from .region import Region
-from .understand import Problem
 
 # Up to so many pixels a slice is refined whole, and a part of one at full resolution.
 WHOLE_PIXELS = 2_000_000

@@ -14,8 +14,8 @@ from napari.layers import Labels, Layer
 from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.reader import FILE_AXES
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
+from napari_densecrf._napari.problem.problem import METADATA_KEY, SINGLES, FromStrokes, Misfit, Problem
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import METADATA_KEY, SINGLES, FromStrokes, Misfit, Problem
 from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.crf.unary import CONFIDENCE

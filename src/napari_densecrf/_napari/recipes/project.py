@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.attributes import attributes_of, described
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
+from napari_densecrf._napari.problem.problem import METADATA_KEY, FromStrokes, Misfit, layers_of_map
 from napari_densecrf._napari.problem.request import Chosen
-from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, layers_of_map
 from napari_densecrf.files import project as files
 from napari_densecrf.files.read import BadInput, read
 from napari_densecrf.numbers import Numbers

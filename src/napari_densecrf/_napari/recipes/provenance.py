@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf._napari.problem.problem import FromStrokes, layers_of_map
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import FromStrokes, layers_of_map
 from napari_densecrf._napari.work.loop import Loop
 from napari_densecrf._napari.work.reading import Inputs
 from napari_densecrf._napari.work.runner import Done, Found, Listener, Runner, Stage, Steps

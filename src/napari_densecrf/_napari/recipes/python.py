@@ -12,16 +12,9 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_densecrf._napari.problem.axes import LayerAxes, Pick, levels_of, shape_of
+from napari_densecrf._napari.problem.problem import METADATA_KEY, NO_MASK, FromStrokes, Map, Problem, layers_of_map
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import (
-    METADATA_KEY,
-    NO_MASK,
-    FromStrokes,
-    Map,
-    Problem,
-    layers_of_map,
-)
 from napari_densecrf._napari.problem.view import whole_of
 from napari_densecrf._napari.work.worker import Result
 from napari_densecrf.blank import no_label

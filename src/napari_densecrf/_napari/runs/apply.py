@@ -11,9 +11,9 @@ from napari.components import ViewerModel
 from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
-from napari_densecrf.large.job import Job, Progress, Sink, first_plan
-from napari_densecrf.large.tiles import TILE_MEMORY
-from napari_densecrf.large.tiling import GIB, TilePlan
+from napari_densecrf.large.job import Job, first_plan
+from napari_densecrf.large.tile_job import Progress, Sink
+from napari_densecrf.large.tiling import GIB, TILE_MEMORY, TilePlan
 
 from .layer_frames import LayerFrames
 
@@ -100,7 +100,15 @@ class Apply:
         params, spacing = request.coupled(request.params), request.frame_spacing
         problem, plan = first_plan(frames, params, spacing, self.tile_memory)
         sink = self.destination.sink(frames, plan)
-        return Job(frames, params, spacing, plan, problem.n_labels, (sink,), self.tile_memory)
+        return Job(
+            frames=frames,
+            params=params,
+            spacing=spacing,
+            plan=plan,
+            n_labels=problem.n_labels,
+            sinks=(sink,),
+            tile_memory=self.tile_memory,
+        )
 
 
 @dataclass(frozen=True)

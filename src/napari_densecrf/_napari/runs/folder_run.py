@@ -16,7 +16,7 @@ from napari_densecrf._napari.recipes.command import joined, objects_options, opt
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
 from napari_densecrf.crf.unary import CONFIDENCE
 from napari_densecrf.files.batch import TABLE, Entry, Outcome, find, run_all
-from napari_densecrf.files.jobs import ObjectOptions, Options, as_they_are
+from napari_densecrf.files.options import ObjectOptions, Options, as_they_are
 from napari_densecrf.files.read import BadInput, read
 from napari_densecrf.params import CRFParams
 

@@ -15,13 +15,12 @@ from napari.layers import Labels
 
 from napari_densecrf._napari.display.result_layer import blank, paint_like
 from napari_densecrf._napari.problem.axes import levels_of, shape_of
+from napari_densecrf._napari.problem.problem import METADATA_KEY, Problem, layers_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import METADATA_KEY, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs
-from napari_densecrf.large.job import Piece
-from napari_densecrf.large.tiles import TILE_MEMORY
-from napari_densecrf.large.tiling import TilePlan
+from napari_densecrf.large.tile_job import Piece
+from napari_densecrf.large.tiling import TILE_MEMORY, TilePlan
 
 from .apply import Apply
 from .layer_frames import LayerFrames

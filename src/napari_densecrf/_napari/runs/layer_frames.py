@@ -10,9 +10,9 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
+from napari_densecrf._napari.problem.problem import FromStrokes, Problem
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import FromStrokes, Problem
 from napari_densecrf._napari.work.reading import classes_of, read_strokes, without_label
 from napari_densecrf._napari.work.stroke_maps import StrokeMaps
 from napari_densecrf._napari.work.worker import read_all

@@ -13,9 +13,9 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
+from napari_densecrf._napari.problem.problem import METADATA_KEY, Misfit
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import METADATA_KEY, Misfit
 from napari_densecrf._napari.work.reading import Inputs, read, read_strokes
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps
 from napari_densecrf.crf.objects.refine import ObjectRefiner

@@ -16,8 +16,8 @@ from napari.layers import Labels, Layer
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.display.result_layer import OPACITY, paint_like, place
+from napari_densecrf._napari.problem.problem import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import METADATA_KEY, FromStrokes, Misfit, Problem, layers_of
 from napari_densecrf._napari.recipes.provenance import provenance_of_request
 from napari_densecrf._napari.work.reading import Inputs, classes_of
 from napari_densecrf.files import places
@@ -26,8 +26,7 @@ from napari_densecrf.files.read import BadInput
 from napari_densecrf.files.target import Target, check_path
 from napari_densecrf.files.write import FileSink
 from napari_densecrf.large.dask_arrays import lazy
-from napari_densecrf.large.tiles import TILE_MEMORY
-from napari_densecrf.large.tiling import TilePlan
+from napari_densecrf.large.tiling import TILE_MEMORY, TilePlan
 
 from .apply import Apply
 from .in_memory import most_memory

@@ -10,8 +10,8 @@ from magicgui.widgets import Label
 from numpy.typing import NDArray
 
 from napari_densecrf._napari.panel.panel import set_text
+from napari_densecrf._napari.problem.problem import Problem
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.understand import Problem
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import CHANGES, Result
 

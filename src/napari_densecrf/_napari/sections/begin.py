@@ -6,7 +6,7 @@ from magicgui.widgets import PushButton
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel
-from napari_densecrf._napari.problem.understand import Misfit, Problem
+from napari_densecrf._napari.problem.problem import Misfit, Problem
 from napari_densecrf._napari.session import Session
 
 from .painting import new_strokes

@@ -10,8 +10,8 @@ from magicgui.widgets import Label, PushButton
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, plain_tooltip, set_text
+from napari_densecrf._napari.problem.problem import FromStrokes, Problem
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import FromStrokes, Problem
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.status import Light, Status
 from napari_densecrf._napari.work.runner import Done, Found, Stage, Steps

@@ -11,7 +11,7 @@ from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.keys import Keys
 from napari_densecrf._napari.panel.panel import Panel, set_text
 from napari_densecrf._napari.problem import choices
-from napari_densecrf._napari.problem.understand import METADATA_KEY
+from napari_densecrf._napari.problem.problem import METADATA_KEY
 from napari_densecrf._napari.session import Session
 from napari_densecrf.crf.objects.source import background_stroke
 

@@ -8,7 +8,7 @@ from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.form import MOST_BALANCE
 from napari_densecrf._napari.panel.log_slider import LinearSlider
 from napari_densecrf._napari.panel.panel import Panel, shortened
-from napari_densecrf._napari.problem.understand import Misfit, Problem
+from napari_densecrf._napari.problem.problem import Misfit, Problem
 from napari_densecrf._napari.session import USER, Session
 from napari_densecrf._napari.work.reading import class_names
 from napari_densecrf.numbers import Numbers

@@ -14,11 +14,11 @@ from qtpy.QtWidgets import QApplication, QDialog, QTableWidget, QTableWidgetItem
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, plain_tooltip, set_text
-from napari_densecrf._napari.problem.understand import layers_of_map
+from napari_densecrf._napari.problem.problem import layers_of_map
 from napari_densecrf._napari.runs.folder_run import Choice, FolderRun, batch_command, options_like, words_of
 from napari_densecrf._napari.session import Session
 from napari_densecrf.files.batch import Entry, Outcome, files_of, pattern_of
-from napari_densecrf.files.jobs import Options
+from napari_densecrf.files.options import Options
 
 # Of a folder beside the images, for the labels.
 OUTPUT = "refined"

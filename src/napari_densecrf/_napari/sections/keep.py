@@ -17,15 +17,8 @@ from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.writer import read_kept
 from napari_densecrf._napari.panel.panel import Panel, plain_button, set_text
 from napari_densecrf._napari.problem import choices
+from napari_densecrf._napari.problem.problem import CLASSES, METADATA_KEY, OBJECTS, FromStrokes, Misfit, layers_of_map
 from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
-from napari_densecrf._napari.problem.understand import (
-    CLASSES,
-    METADATA_KEY,
-    OBJECTS,
-    FromStrokes,
-    Misfit,
-    layers_of_map,
-)
 from napari_densecrf._napari.recipes.command import differs, shell_command
 from napari_densecrf._napari.recipes.project import left_out
 from napari_densecrf._napari.recipes.python import python_script

@@ -15,7 +15,7 @@ from napari_densecrf._napari import words
 from napari_densecrf._napari.display.result_layer import colours_of
 from napari_densecrf._napari.display.strokes import MOST_KEYS
 from napari_densecrf._napari.panel.panel import Panel, plain_button, plain_tooltip, shortened
-from napari_densecrf._napari.problem.understand import Problem
+from napari_densecrf._napari.problem.problem import Problem
 from napari_densecrf._napari.session import Session
 
 from .painting import paint_class

@@ -12,8 +12,9 @@ from napari.utils.notifications import show_info
 from napari_densecrf._napari import words
 from napari_densecrf._napari.display.result_layer import PALETTE, class_colours, follow_colours, place
 from napari_densecrf._napari.display.strokes import MOST_KEYS, bind_keys
+from napari_densecrf._napari.problem.problem import STROKES_KEY, Misfit, Problem, layers_of_map
 from napari_densecrf._napari.problem.seen import labels_of
-from napari_densecrf._napari.problem.understand import STROKES_KEY, Misfit, Problem, layers_of_map, understand_alone
+from napari_densecrf._napari.problem.understand import understand_alone
 from napari_densecrf._napari.session import Session
 
 BRUSH_SCREEN_PIXELS = 12

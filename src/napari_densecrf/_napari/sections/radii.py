@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari.display.drawing import Overlay
 from napari_densecrf._napari.display.placement import centre_of_view, on_canvas, pixel_at
-from napari_densecrf._napari.problem.understand import Problem
+from napari_densecrf._napari.problem.problem import Problem
 from napari_densecrf._napari.problem.view import whole_slice
 from napari_densecrf._napari.session import USER, Session
 from napari_densecrf.numbers import IN_PIXELS, Numbers

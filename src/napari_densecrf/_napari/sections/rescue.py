@@ -6,7 +6,7 @@ from magicgui.widgets import PushButton
 
 from napari_densecrf._napari import status, words
 from napari_densecrf._napari.panel.panel import Panel, plain_button, shortened
-from napari_densecrf._napari.problem.understand import Misfit, Problem
+from napari_densecrf._napari.problem.problem import Misfit, Problem
 from napari_densecrf._napari.session import Session
 from napari_densecrf._napari.work.worker import Result
 

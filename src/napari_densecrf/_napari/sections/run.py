@@ -11,7 +11,7 @@ from napari.utils import progress
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.panel.panel import Panel, bring_into_view, set_text
-from napari_densecrf._napari.problem.understand import Misfit
+from napari_densecrf._napari.problem.problem import Misfit
 from napari_densecrf._napari.runs.apply import Apply
 from napari_densecrf._napari.runs.folder_run import FolderRun
 from napari_densecrf._napari.runs.in_memory import fits, start_in_memory

@@ -15,7 +15,7 @@ from napari_densecrf.door.values import Values
 
 from .axes import LayerAxes, levels_of, shape_of
 from .places import Laying, size_along
-from .seen import labels_of
+from .seen import classes_seen, labels_of
 
 METADATA_KEY = "napari-densecrf"
 # Marks the layers that were made to be painted on.
@@ -185,18 +185,22 @@ class Problem:
     @property
     def has_balance(self) -> bool:
         """Whether there are two things between which the balance can be moved."""
-        if self.objects:
-            return True
-        is_map = not isinstance(self.map, FromStrokes) and not isinstance(layers_of_map(self.map)[0], Labels)
-        return is_map and (self.n_classes == 2 or (self.class_axis is None and not isinstance(self.map, tuple)))
+        return self.n_balanced == 2
 
     @property
     def n_balanced(self) -> int:
         """How many classes can be favoured: 2, or all of a map of more; 0 where what the classes are is not known."""
-        if self.has_balance:
+        if self.objects:
             return 2
-        is_map = not isinstance(self.map, FromStrokes) and not isinstance(layers_of_map(self.map)[0], Labels)
-        return self.n_classes if is_map else 0
+        if isinstance(self.map, FromStrokes):
+            return 0
+        if isinstance(self.map, Labels):
+            values = classes_seen(self.map)
+            return 0 if values is None else len(values)
+        if isinstance(self.map, tuple):
+            # Masks have what is none of them beside them.
+            return len(self.map) + isinstance(self.map[0], Labels)
+        return 2 if self.class_axis is None else self.n_classes
 
     @property
     def image_axes(self) -> LayerAxes:

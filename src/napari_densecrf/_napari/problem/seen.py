@@ -108,6 +108,20 @@ class LabelsSeen:
     largest: int
 
 
+_classes: weakref.WeakKeyDictionary[Layer, tuple[_Reference, NDArray[np.int64]]] = weakref.WeakKeyDictionary()
+
+
+def classes_seen(layer: Labels) -> NDArray[np.int64] | None:
+    """Return the values of a whole Labels layer that `remember_classes` was told of the data that it has now."""
+    known = _classes.get(layer)
+    return known[1] if known is not None and known[0]() is layer.data else None
+
+
+def remember_classes(layer: Labels, values: NDArray[np.int64]) -> None:
+    """Keep the values of a whole Labels layer, which are its classes, in ascending order."""
+    _classes[layer] = _reference(layer.data), values
+
+
 _labels_seen: weakref.WeakKeyDictionary[Layer, tuple[_Reference, LabelsSeen]] = weakref.WeakKeyDictionary()
 
 

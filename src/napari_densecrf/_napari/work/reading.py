@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
 from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.seen import classes_seen, remember_classes
 from napari_densecrf._napari.problem.understand import (
     METADATA_KEY,
     NO_MASK,
@@ -100,8 +100,7 @@ def _read_objects(problem: Problem, region: Region, placed: PlacedMaps) -> Input
 def inputs_of(problem: Problem, image: NDArray[Any], probabilities: NDArray[Any], values: NDArray[np.int64]) -> Inputs:
     """Put together what has been read."""
     if isinstance(problem.map, Labels):
-        known = problem.map.metadata.get(NAMES_KEY, {})
-        names = [known.get(str(value), f"label {value}") for value in values]
+        names = _names_of_values(problem.map, values)
         # The ids of a segmentation stay what they are, in their own type.
         dtype = levels_of(problem.map)[0].dtype
         dtype = np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype).newbyteorder("=")
@@ -148,6 +147,10 @@ def read_strokes(strokes: Labels, problem: Problem, region: Region) -> NDArray[n
 
 def class_names(source: Map, n_classes: int) -> list[str]:
     """Return the names of the classes: of the layers, of the map's metadata, or numbers."""
+    if isinstance(source, Labels):
+        values = classes_seen(source)
+        if values is not None and len(values) == n_classes:
+            return _names_of_values(source, values)
     if isinstance(source, tuple):
         names = [layer.name for layer in source]
         return ["background", *names] if isinstance(source[0], Labels) else names
@@ -158,6 +161,11 @@ def class_names(source: Map, n_classes: int) -> list[str]:
     if len(names) == n_classes:
         return [str(name) for name in names]
     return [f"class {index}" for index in range(n_classes)]
+
+
+def _names_of_values(layer: Labels, values: NDArray[np.int64]) -> list[str]:
+    known = layer.metadata.get(NAMES_KEY, {})
+    return [known.get(str(value), f"label {value}") for value in values]
 
 
 def keep_names(source: Map, names: list[str], values: list[int]) -> None:
@@ -286,21 +294,17 @@ def classes_of(layer: Labels, part: NDArray[Any] | None = None) -> NDArray[np.in
     Misfit
         Where there are too many for classes, or too large ones.
     """
-    data = levels_of(layer)[0]
-    known = _classes.get(layer)
-    if known is None or known[0] != id(data):
-        found = labels_in(without_label(layer, data))
+    values = classes_seen(layer)
+    if values is None:
+        found = labels_in(without_label(layer, levels_of(layer)[0]))
         if len(found) and found[-1] > np.iinfo(np.int64).max:
             raise Misfit(words.labels_too_large(layer.name, int(found[-1]), np.iinfo(np.int64).max))
-        known = id(data), found.astype(np.int64)
-    here = None if part is None else np.unique(np.ma.compressed(without_label(layer, part)))
-    values = known[1] if here is None else np.union1d(known[1], here.astype(np.int64))
+        values = found.astype(np.int64)
+    if part is not None:
+        values = np.union1d(values, np.unique(np.ma.compressed(without_label(layer, part))).astype(np.int64))
     if len(values) < 2:
         values = np.unique(np.concatenate([values, [0, int(values.max(initial=0)) or 1]]))
     if len(values) > MAX_CLASSES:
         raise Misfit(words.too_many_labels(layer.name, len(values)))
-    _classes[layer] = known[0], values
+    remember_classes(layer, values)
     return values
-
-
-_classes: weakref.WeakKeyDictionary[Labels, tuple[int, NDArray[np.int64]]] = weakref.WeakKeyDictionary()

@@ -192,6 +192,7 @@ class Engine:
             return
         kept = self._ready(request)
         inputs = kept.inputs
+        request = _of_classes(request, len(inputs.values))
         params = request.coupled(request.params)
         for step in kept.refiner.steps(inputs.probabilities, params, strokes=request.strokes):
             if step.refinement is None:
@@ -260,6 +261,14 @@ class Engine:
             or sum(kept.refiner.grid.n_points for kept in self._kept.values()) > MAX_KEPT_PIXELS
         ):
             self._kept.popitem(last=False)
+
+
+def _of_classes(request: Request, n_classes: int) -> Request:
+    """Return the request without the balance where that is of other classes: labels got new ones since it was made."""
+    bias = request.params.label_bias
+    if bias is None or len(bias) == n_classes:
+        return request
+    return replace(request, params=replace(request.params, label_bias=None))
 
 
 def read_all(request: Request, stroke_maps: StrokeMaps, placed_maps: PlacedMaps | None = None) -> Inputs:

@@ -363,9 +363,14 @@ def not_copied(why: str) -> str:
 # ---- projects
 
 
-def offer(name: str, saved: str) -> str:
-    """Return what the button says that continues a project."""
-    return f"Continue “{name}” of {saved}"
+def offer(saved: str) -> str:
+    """Return what the button says that continues the project of an image; a name may be longer than the panel."""
+    return f"Continue the project of {saved}"
+
+
+def offer_tip(name: str) -> str:
+    """Say what the button opens that continues a project."""
+    return f"Open “{name}”: map, strokes and numbers as they were."
 
 
 def project_saved(name: str, left_out: Sequence[str], *, is_beside: bool) -> str:
@@ -544,7 +549,7 @@ def changed(share: float) -> str:
 
 def class_changed(name: str, growth: float, longer: float) -> str:
     """Say what became of the area and the border of a class; nothing where neither changed by half a percent."""
-    parts = [f"{100 * growth:+.0f}{PERCENT}"] if abs(growth) >= 0.005 else []
+    parts = [f"area {100 * growth:+.0f}{PERCENT}"] if abs(growth) >= 0.005 else []
     parts += [f"border {100 * longer:+.0f}{PERCENT}"] if abs(longer) >= 0.005 else []
     return f"{name} {', '.join(parts)}" if parts else ""
 
@@ -561,7 +566,7 @@ def number_of_objects(n_objects: int) -> str:
 
 def objects_changed(share: float, growth: float | None) -> str:
     """Say how many pixels of objects changed, and whether objects grew."""
-    size = "" if growth is None else f", their area {100 * growth:+.0f}{PERCENT}"
+    size = "" if growth is None or abs(growth) < 0.005 else f", area of objects {100 * growth:+.0f}{PERCENT}"
     return f"{100 * share:.1f}{PERCENT} of the pixels changed{size}"
 
 
@@ -574,6 +579,7 @@ def objects_held(n_held: int) -> str:
 
 # --- what does not fit ---------------------------------------------------------------------------------------------
 
+CLASSES_OR_OBJECTS = "labels, one number for each class or object"
 OPEN_IMAGE_OR_SAMPLE = "Open an image, or File > Open Sample > Dense CRF."
 NEEDS_MAP = "Needs a rough segmentation: a probability map, classes or objects. Or paint a few strokes."
 OTHER_AXES_SHOWN = "The view shows other axes than y and x of the image: bring them back (Home, or roll the axes)."

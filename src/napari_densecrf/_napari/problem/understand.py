@@ -110,6 +110,8 @@ class Problem:
         Where the image is several layers, one a channel: all of them, ``image`` first.
     objects : bool
         Whether each label of the map is an object of its own, and 0 the background.
+    axes_guessed : bool
+        Whether ``doubt`` is about what the axes are.
     """
 
     image: Image
@@ -125,6 +127,7 @@ class Problem:
     note: str = ""
     channels: tuple[Image, ...] = ()
     objects: bool = False
+    axes_guessed: bool = False
 
     @property
     def image_layers(self) -> tuple[Image, ...]:
@@ -357,7 +360,7 @@ def understand(
         single = None if isinstance(source, tuple) else layer
         sentence = words.no_probabilities(layer.name, best.values.why, _looks_like(best.values))
         raise Misfit(sentence, single, best.values, best.class_axis)
-    doubt = "" if leading else best.doubt
+    axes_doubt = "" if leading else best.doubt
     objects, labels_doubt = _are_objects(source, labels_are)
     return Problem(
         image,
@@ -368,11 +371,12 @@ def understand(
         best.n_classes,
         best.map_spatial,
         best.values,
-        doubt or labels_doubt,
+        axes_doubt or labels_doubt,
         along,
         note,
         channels,
         objects,
+        bool(axes_doubt),
     )
 
 
@@ -548,7 +552,8 @@ def _as_said(fit: Arrangement, leading: str | None) -> bool:
 
 
 def _looks_like(values: Values) -> str:
-    return f"it looks like {values.kind.value}; {values.remedy}"
+    kind = words.CLASSES_OR_OBJECTS if values.kind in (Kind.CLASSES, Kind.OBJECTS) else values.kind.value
+    return f"it looks like {kind}; {values.remedy}"
 
 
 def _misfit_of_shapes(image: Image, source: Map, fit: Arrangement | None = None) -> Misfit:

@@ -69,6 +69,7 @@ def test_a_folder_is_refined_with_the_numbers_of_the_sliders(docked, folder, qtb
     assert rows(form)[1][2].startswith("failed: cell 1.tif cannot be read")
     assert [row[2].split(":")[0] for row in rows(form)] == ["done", "failed", "done", "done"]
     assert widget.job.value.startswith("3 of 4 images done, 1 failed: cell 1.tif cannot be read")
+    assert form.found.value == widget.job.value
     for k in (0, 2, 3):
         assert_array_equal(tifffile.imread(folder / "images" / "refined" / f"cell {k}.tif"), expected(widget, k))
     with (folder / "images" / "refined" / "summary.csv").open(newline="") as file:

@@ -37,7 +37,7 @@ OTHER_BALANCE = "another balance of the classes"
 
 OPEN_SAMPLE = "Open a sample"
 OPEN_SAMPLE_TIP = "Stained tissue with a rough segmentation of three classes, to try things on."
-FREE = "free"
+FREE = "not painted"
 PAINT_STROKES = "Paint strokes"
 PAINT_STROKES_TIP = "Paint a little of each class on the image; a segmentation is made of it."
 PAINT_KEYS = "Keys 1 to 9 choose the class, 0 erases. What you paint is certain."
@@ -544,7 +544,7 @@ def favour(name: str) -> str:
 
 def changed(share: float) -> str:
     """Say how many pixels have another class than in the map."""
-    return f"{100 * share:.1f}{PERCENT} changed"
+    return f"{_share(share)} changed"
 
 
 def class_changed(name: str, growth: float, longer: float) -> str:
@@ -567,7 +567,12 @@ def number_of_objects(n_objects: int) -> str:
 def objects_changed(share: float, growth: float | None) -> str:
     """Say how many pixels of objects changed, and whether objects grew."""
     size = "" if growth is None or abs(growth) < 0.005 else f", area of objects {100 * growth:+.0f}{PERCENT}"
-    return f"{100 * share:.1f}{PERCENT} of the pixels changed{size}"
+    return f"{_share(share)} of the pixels changed{size}"
+
+
+def _share(share: float) -> str:
+    """Return a share in percent; of few pixels, not 0."""
+    return f"<0.1{PERCENT}" if 0 < share < 0.0005 else f"{100 * share:.1f}{PERCENT}"
 
 
 def objects_held(n_held: int) -> str:

@@ -324,7 +324,8 @@ class DenseCRFWidget(Container):
 class _Undocked(QObject):
     """Calls a function when a widget has been taken out of its dock for good, or deleted.
 
-    The X of a dock takes the widget out and leaves it alive: Qt deletes the dock, and napari forgets it.
+    The X of a dock takes the widget out and leaves it alive: Qt deletes the dock, and napari forgets it. So the widget is
+    deleted here.
     """
 
     def __init__(self, widget: QWidget, function: Callable[[], None]) -> None:
@@ -347,6 +348,8 @@ class _Undocked(QObject):
     def _look(self) -> None:
         if self._function is not None and self._widget.parent() is None:
             self._call()
+            # Qt takes its parts apart in their order. Left to Python's garbage collector, PySide may crash on them.
+            self._widget.deleteLater()
 
     def _call(self, *_: object) -> None:
         if self._function is not None:

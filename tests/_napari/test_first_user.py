@@ -53,7 +53,7 @@ def test_strokes_can_be_painted_where_they_are_spoken_of(dock, qtbot):
 def test_a_click_beside_painting_and_the_right_button_ask_what_to_do_with_a_class(dock, qtbot, monkeypatch):
     asked = []
     monkeypatch.setattr(Legend, "_ask", lambda self, index: asked.append(index))
-    viewer, widget = dock(*shown())
+    _, widget = dock(*shown())
     legend = section_of(widget, Legend)
     legend.chips[1].click()
     assert asked == [1]

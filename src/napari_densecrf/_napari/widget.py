@@ -324,8 +324,8 @@ class DenseCRFWidget(Container):
 class _Undocked(QObject):
     """Calls a function when a widget has been taken out of its dock for good, or deleted.
 
-    The X of a dock takes the widget out and leaves it alive: Qt deletes the dock, and napari forgets it. So the widget is
-    deleted here.
+    The X of a dock takes the widget out and leaves it alive: Qt deletes the dock, and napari forgets it.
+    So it is deleted here.
     """
 
     def __init__(self, widget: QWidget, function: Callable[[], None]) -> None:

@@ -95,6 +95,7 @@ def other_numbers(*, decided: bool, is_map: bool) -> str:
 
 AUTO_CHOSE = "Auto chose these numbers."
 FIT_NOTHING_BETTER = "Fit found no numbers that predict your strokes better than these."
+FIT_OTHERS = "Fit chose these numbers: they get as many of your strokes right as those before."
 
 
 def fit_found(before: float, after: float) -> str:

@@ -94,7 +94,9 @@ def main(folder: Path) -> None:
 
     viewer.layers["tissue refined"].visible = True
     viewer.layers["tissue probabilities"].visible = False
-    walk.settle_after(lambda: setattr(widget.appearance_weight, "value", 5.0))
+    # As the page says: fewer specks.
+    walk.settle_after(lambda: setattr(widget.appearance_weight, "value", 4.0))
+    walk.settle_after(lambda: setattr(widget.appearance_position_sigma, "value", 15.0))
     walk.picture("live")
 
     widget.influence.value = True
@@ -126,6 +128,7 @@ def main(folder: Path) -> None:
 
     widget.freeze.changed.emit(True)
     widget.copy_python.changed.emit(True)
+    wait(lambda: widget.session.idle)
     walk.picture("copy", "Correct", "Save and script")
     viewer.close()
 

@@ -7,8 +7,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from driving import WAIT_MS, after, image_layer, readable, result_of, settle
-from napari_densecrf import PairwiseKernel
+from napari_densecrf import CRFParams, PairwiseKernel
 from napari_densecrf._napari import words
+from napari_densecrf._napari.sections.choose import said_of
+from napari_densecrf.choose.fit import Fit
 
 HARSH = PairwiseKernel(20.0, 30.0, 400.0), PairwiseKernel(5.0, 4.0)
 
@@ -137,3 +139,19 @@ def test_of_another_slice_nothing_has_been_decided(dock, qtbot):
     assert widget.status.value.endswith("The map is better unrefined · 1 of 3 slices refined")
     after(qtbot, widget, lambda: setattr(viewer.dims, "current_step", (0, 0, 0, 0)))
     assert "unrefined" not in widget.status.value
+
+
+@pytest.mark.parametrize(
+    ("share_before", "share_after", "is_other", "said"),
+    [
+        (0.842, 0.91, True, "they get 91% of unseen strokes right, and those before 84%"),
+        (0.842, 0.842, False, "no numbers that predict your strokes better than these"),
+        # Other numbers are on the sliders then, so it must not say that there are none.
+        (0.842, 0.842, True, "as many of your strokes right as those before"),
+        (0.842, 0.838, True, "as many of your strokes right as those before"),
+        (0.842, 0.80, True, "they get 80% of unseen strokes right, and those before 84%"),
+    ],
+)
+def test_what_is_said_of_a_fit_is_true_of_the_sliders(share_before, share_after, is_other, said):
+    fit = Fit(CRFParams(kernels=()), share_before, share_after, 70, "why")
+    assert said in said_of(fit, is_other=is_other)

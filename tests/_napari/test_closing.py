@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_nothing_is_left_of_a_dock_that_is_closed(make_napari_viewer, qtbot, tog
     viewer.layers.selection = {viewer.layers["image"], viewer.layers["map"]}
     viewer.layers["image"].scale = (2, 2)
     viewer.scene.camera.zoom *= 2
-    widget.appearance_weight.value = 50.0
+    widget.session.set_numbers(replace(widget.session.numbers, appearance_weight=50.0))
     qtbot.wait(50)
     assert not threads()
     np.testing.assert_array_equal(viewer.layers["image refined"].data, shown)

@@ -116,6 +116,7 @@ def test_where_nothing_tells_it_is_a_guess_with_a_control(start):
     session.choose(by=USER, image=session.viewer.layers["image"], map=session.viewer.layers["map"])
     rest(session)
     assert "slices" in session.problem.doubt
+    assert session.problem.axes_guessed
     assert session.problem.channel_axis is None
     assert session.statuses[-1].light is Light.AMBER
     session.choose(by=USER, leading=CHANNELS)
@@ -177,7 +178,7 @@ def test_an_xz_view_is_refused(start):
     [
         (ROUGH.astype(np.uint16) * 255, "mask"),
         (ROUGH.astype(np.uint8), "mask"),
-        ((ROUGH.astype(np.uint16) + T), "classes"),
+        ((ROUGH.astype(np.uint16) + T), "labels, one number"),
     ],
 )
 def test_a_mask_saved_as_an_image_is_refused_and_one_click_makes_classes(start, data, words):

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from qtpy.QtGui import QContextMenuEvent, QCursor
+from qtpy.QtWidgets import QApplication
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, image_layer, picture, result_of, settle
@@ -46,6 +48,21 @@ def test_strokes_can_be_painted_where_they_are_spoken_of(dock, qtbot):
     assert all(entry.colour[-1] == 1 for entry in legend.entries)
     legend.chips[1].click()
     assert layer.selected_label == 2
+
+
+def test_a_click_beside_painting_and_the_right_button_ask_what_to_do_with_a_class(dock, qtbot, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Legend, "_ask", lambda self, index: asked.append(index))
+    _, widget = dock(*shown())
+    legend = section_of(widget, Legend)
+    legend.chips[1].click()
+    assert asked == [1]
+    widget.new_strokes.changed.emit(True)
+    settle(qtbot, widget)
+    chip = legend.chips[2]
+    event = QContextMenuEvent(QContextMenuEvent.Reason.Mouse, chip.rect().center(), QCursor.pos())
+    QApplication.sendEvent(chip, event)
+    assert asked == [1, 2]
 
 
 def test_the_legend_says_what_each_class_covers(dock, qtbot):

@@ -69,6 +69,7 @@ def test_a_folder_is_refined_with_the_numbers_of_the_sliders(docked, folder, qtb
     assert rows(form)[1][2].startswith("failed: cell 1.tif cannot be read")
     assert [row[2].split(":")[0] for row in rows(form)] == ["done", "failed", "done", "done"]
     assert widget.job.value.startswith("3 of 4 images done, 1 failed: cell 1.tif cannot be read")
+    assert form.found.value == widget.job.value
     for k in (0, 2, 3):
         assert_array_equal(tifffile.imread(folder / "images" / "refined" / f"cell {k}.tif"), expected(widget, k))
     with (folder / "images" / "refined" / "summary.csv").open(newline="") as file:
@@ -180,7 +181,8 @@ def test_a_photo_is_no_map(docked, folder, qtbot):
     assert said[0] == "done"
     assert said[1].startswith("failed: cell 1_prob.npy may be a picture: it goes up to")
     assert said[1].endswith("if it is the foreground of two classes, open it")
-    assert said[2].startswith("failed: cell 2_prob.npy: the map sums to 0.")
+    assert said[2].startswith("failed: cell 2_prob.npy: the map sums to")
+    assert "it seems to hold a picture; save one of its planes" in said[2]
     assert "it holds a mask; open it with its image and click the button that names it" in said[3]
     assert not any("--" in words for words in [*said, widget.job.value])
     assert widget.job.value.startswith("1 of 4 images done, 3 failed: ")

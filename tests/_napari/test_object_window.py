@@ -8,12 +8,14 @@ import pytest
 import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from napari.layers._source import layer_source
 from numpy.testing import assert_array_equal
 from scipy import ndimage as ndi
 
 import napari_densecrf as ndc
 from hand_loop import HandLoop, rest
 from napari_densecrf._napari import session as sessions
+from napari_densecrf._napari.problem import remedies
 from napari_densecrf._napari.problem.problem import CLASSES, METADATA_KEY, OBJECTS, Misfit
 from napari_densecrf._napari.problem.request import VOLUME
 from napari_densecrf._napari.recipes.command import shell_command
@@ -66,6 +68,40 @@ def start(monkeypatch):
     yield start
     for session in made:
         session.close()
+
+
+@pytest.mark.parametrize("n", [6, 12])
+def test_masks_that_napari_opens_as_an_image_are_one_click_from_their_file(start, tmp_path, n):
+    image, rough = cells(n=n, dtype=np.uint16)
+    session = start(image, rough)
+    session.viewer.layers.clear()
+    for name, data in (("image", image), ("image_masks", rough)):
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, data)
+        with layer_source(path=str(path), reader_plugin="napari"):
+            session.viewer.add_layer(Image(data, name=name))
+    understood = []
+    session.inputs_changed.connect(understood.append)
+    session.choose(by=USER, image=session.viewer.layers["image"], map=session.viewer.layers["image_masks"])
+    rest(session)
+    misfit = understood[-1]
+    assert "labels, one number for each class or object" in str(misfit)
+    assert remedies.words(misfit) == "Take it as labels"
+    session.accept(misfit)
+    rest(session)
+    assert session.problem.objects
+    # A doubt about labels is none about axes.
+    assert not session.problem.axes_guessed
+    taken = session.viewer.layers["image_masks labels"]
+    command = shlex.split(shell_command(session.result, None))
+    assert str(tmp_path / "image_masks.tif") in command
+    assert main([*command[1:], "--quiet"]) == 0
+    assert_array_equal(tifffile.imread(tmp_path / "image_refined.tif"), session.result.labels)
+    # What is painted on is no longer what the file has.
+    taken.paint((30, 30), 99)
+    rest(session)
+    with pytest.raises(Misfit, match="The command reads files"):
+        shell_command(session.result, None)
 
 
 def test_many_labels_of_one_piece_are_objects(start):

@@ -64,7 +64,8 @@ def test_the_next_day_all_is_as_it_was(dock, qtbot, folder):
     viewer.open(moved / "cells.tif", plugin="napari")
     settle(qtbot, widget)
     assert widget.continue_project.visible
-    assert widget.continue_project.text.startswith("Continue “cells.tif.densecrf” of ")
+    assert widget.continue_project.text.startswith("Continue the project of ")
+    assert "cells.tif.densecrf" in widget.continue_project.tooltip
     # The image that is open is the one that goes on.
     after(qtbot, widget, lambda: widget.continue_project.changed.emit(True))
     assert [layer.name for layer in viewer.layers] == ["cells", "cells_prob", "cells refined", "cells strokes"]

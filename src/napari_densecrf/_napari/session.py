@@ -33,10 +33,10 @@ from .display.result_layer import ResultLayers, name_class_axis, prepare_drawing
 from .display.strokes import bind_keys
 from .problem import choices
 from .problem.extent import Extent
+from .problem.problem import STROKES_KEY, Misfit, Problem, layers_of, layers_of_map
 from .problem.remedies import remedied
 from .problem.request import UNSAID, Chosen, Request, resolve, shows_a_part
 from .problem.revisions import Revisions
-from .problem.understand import STROKES_KEY, Misfit, Problem, layers_of, layers_of_map
 from .problem.view import View, whole_slice
 from .recipes import project
 from .recipes.provenance import Fingerprints, provenance

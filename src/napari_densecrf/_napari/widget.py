@@ -193,7 +193,7 @@ class DenseCRFWidget(Container):
             remedy = f"Use the {len(self._proposed)} selected layers as channels"
         self.remedy.text = plain_button(remedy)
         self.remedy.native.setVisible(bool(remedy))
-        doubted = isinstance(understood, Problem) and bool(understood.doubt)
+        guessed = isinstance(understood, Problem) and understood.axes_guessed
         self.panel.show_row(self.labels_are, isinstance(self.session.chosen.map, Labels))
         if isinstance(understood, Problem):
             self.panel.show_row(self.border, understood.objects)
@@ -202,7 +202,7 @@ class DenseCRFWidget(Container):
             if understood.has_balance:
                 names = ["background", "objects"] if understood.objects else class_names(understood.map, 2)
                 self._balance_ends.say(*names)
-        self.panel.show_row(self.leading, doubted or self.session.chosen.leading != UNSAID)
+        self.panel.show_row(self.leading, guessed or self.session.chosen.leading != UNSAID)
         if isinstance(understood, Problem) and tuple(self.slices.choices) != joins_of(understood):
             with self._quiet("slices"):
                 self.slices.reset_choices()
@@ -325,6 +325,7 @@ class _Undocked(QObject):
     """Calls a function when a widget has been taken out of its dock for good, or deleted.
 
     The X of a dock takes the widget out and leaves it alive: Qt deletes the dock, and napari forgets it.
+    So it is deleted here.
     """
 
     def __init__(self, widget: QWidget, function: Callable[[], None]) -> None:
@@ -347,6 +348,8 @@ class _Undocked(QObject):
     def _look(self) -> None:
         if self._function is not None and self._widget.parent() is None:
             self._call()
+            # Qt takes its parts apart in their order. Left to Python's garbage collector, PySide may crash on them.
+            self._widget.deleteLater()
 
     def _call(self, *_: object) -> None:
         if self._function is not None:

@@ -40,7 +40,7 @@ OTHER_BALANCE = "another balance of the classes"
 
 OPEN_SAMPLE = "Open a sample"
 OPEN_SAMPLE_TIP = "Stained tissue with a rough segmentation of three classes, to try things on."
-FREE = "free"
+FREE = "not painted"
 PAINT_STROKES = "Paint strokes"
 PAINT_STROKES_TIP = "Paint a little of each class on the image; a segmentation is made of it."
 PAINT_KEYS = "Keys 1 to 9 choose the class, 0 erases. What you paint is certain."
@@ -117,6 +117,7 @@ def other_numbers(*, decided: bool, is_map: bool) -> str:
 
 AUTO_CHOSE = "Auto chose these numbers."
 FIT_NOTHING_BETTER = "Fit found no numbers that predict your strokes better than these."
+FIT_OTHERS = "Fit chose these numbers: they get as many of your strokes right as those before."
 
 
 def fit_found(before: float, after: float) -> str:
@@ -274,9 +275,14 @@ def not_copied(why: str) -> str:
 # ---- Keep: projects
 
 
-def offer(name: str, saved: str) -> str:
-    """Return what the button says that continues a project."""
-    return f"Continue “{name}” of {saved}"
+def offer(saved: str) -> str:
+    """Return what the button says that continues the project of an image; a name may be longer than the panel."""
+    return f"Continue the project of {saved}"
+
+
+def offer_tip(name: str) -> str:
+    """Say what the button opens that continues a project."""
+    return f"Open “{name}”: map, strokes and numbers as they were."
 
 
 def project_saved(name: str, left_out: Sequence[str], *, is_beside: bool) -> str:
@@ -541,12 +547,12 @@ def favour(name: str) -> str:
 
 def changed(share: float) -> str:
     """Say how many pixels have another class than in the map."""
-    return f"{100 * share:.1f}{PERCENT} changed"
+    return f"{_share(share)} changed"
 
 
 def class_changed(name: str, growth: float, longer: float) -> str:
     """Say what became of the area and the border of a class; nothing where neither changed by half a percent."""
-    parts = [f"{100 * growth:+.0f}{PERCENT}"] if abs(growth) >= 0.005 else []
+    parts = [f"area {100 * growth:+.0f}{PERCENT}"] if abs(growth) >= 0.005 else []
     parts += [f"border {100 * longer:+.0f}{PERCENT}"] if abs(longer) >= 0.005 else []
     return f"{name} {', '.join(parts)}" if parts else ""
 
@@ -563,8 +569,13 @@ def number_of_objects(n_objects: int) -> str:
 
 def objects_changed(share: float, growth: float | None) -> str:
     """Say how many pixels of objects changed, and whether objects grew."""
-    size = "" if growth is None else f", their area {100 * growth:+.0f}{PERCENT}"
-    return f"{100 * share:.1f}{PERCENT} of the pixels changed{size}"
+    size = "" if growth is None or abs(growth) < 0.005 else f", area of objects {100 * growth:+.0f}{PERCENT}"
+    return f"{_share(share)} of the pixels changed{size}"
+
+
+def _share(share: float) -> str:
+    """Return a share in percent; of few pixels, not 0."""
+    return f"<0.1{PERCENT}" if 0 < share < 0.0005 else f"{100 * share:.1f}{PERCENT}"
 
 
 def objects_held(n_held: int) -> str:
@@ -576,6 +587,7 @@ def objects_held(n_held: int) -> str:
 
 # ---- What refuses an image or a map
 
+CLASSES_OR_OBJECTS = "labels, one number for each class or object"
 OPEN_IMAGE_OR_SAMPLE = "Open an image, or File > Open Sample > Dense CRF."
 NEEDS_MAP = "Needs a rough segmentation: a probability map, classes or objects. Or paint a few strokes."
 OTHER_AXES_SHOWN = "The view shows other axes than y and x of the image: bring them back (Home, or roll the axes)."

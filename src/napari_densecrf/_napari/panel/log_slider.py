@@ -58,7 +58,8 @@ class QLogSlider(QWidget):
         layout.setSpacing(4)
         for part in (self.slider, self.number, self.pixels):
             layout.addWidget(part)
-        self.slider.valueChanged.connect(lambda position: self._change(self._at(position)))
+        # A method: PySide keeps a function that holds this widget, and with it the widget, for good.
+        self.slider.valueChanged.connect(self._on_position)
         self.number.valueChanged.connect(self._change)
         self.setLimits(*self._range)
 
@@ -104,6 +105,9 @@ class QLogSlider(QWidget):
         exact = low * (high / low) ** (position / POSITIONS)
         # As many digits as a step of the slider tells apart.
         return float(f"{exact:.3g}")
+
+    def _on_position(self, position: int) -> None:
+        self._change(self._at(position))
 
     def _position(self, value: float) -> int:
         low, high = self._range

@@ -18,12 +18,17 @@ class QtTimer:
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(interval_ms)
-        self._timer.timeout.connect(action)
+        self._action = action
+        # A method: PySide keeps a function, and what it holds, for good.
+        self._timer.timeout.connect(self._act)
 
     @property
     def active(self) -> bool:
         """Whether it is going to act."""
         return bool(self._timer.isActive())
+
+    def _act(self) -> None:
+        self._action()
 
     def start(self) -> None:
         """Start it anew."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap, QResizeEvent
-from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QSizePolicy, QToolButton, QWidget
 
 from .panel import plain_button, plain_tooltip
 
@@ -32,6 +31,8 @@ class Thumbnails(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(SPACING)
         self.buttons: list[QToolButton] = []
+        self._group = QButtonGroup(self)
+        self._group.idClicked.connect(self._on_click)
         self._pictures: list[QPixmap] = []
         for k in range(N_COLUMNS * N_ROWS):
             button = QToolButton()
@@ -41,7 +42,7 @@ class Thumbnails(QWidget):
             font = button.font()
             font.setPointSizeF(SMALLER * font.pointSizeF())
             button.setFont(font)
-            button.clicked.connect(partial(self._on_click, k))
+            self._group.addButton(button, k)
             grid.addWidget(button, k // N_COLUMNS, k % N_COLUMNS)
             self.buttons.append(button)
 
@@ -57,7 +58,7 @@ class Thumbnails(QWidget):
         super().resizeEvent(event)
         self._fit()
 
-    def _on_click(self, k: int, _: bool = False) -> None:
+    def _on_click(self, k: int) -> None:
         self.chosen.emit(k)
 
     def _fit(self) -> None:

@@ -101,6 +101,8 @@ class Problem:
         Where the image is several layers, one a channel: all of them, ``image`` first.
     objects : bool
         Whether each label of the map is an object of its own, and 0 the background.
+    axes_guessed : bool
+        Whether ``doubt`` is about what the axes are.
     """
 
     image: Image
@@ -116,6 +118,7 @@ class Problem:
     note: str = ""
     channels: tuple[Image, ...] = ()
     objects: bool = False
+    axes_guessed: bool = False
 
     @property
     def image_layers(self) -> tuple[Image, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
+from napari.layers._source import layer_source
 from scipy.special import expit, softmax
 
 from napari_densecrf.door.values import Kind, Values
@@ -23,9 +24,14 @@ def words(misfit: Misfit) -> str:
         return ""
     if values.kind is Kind.SCALED:
         return f"Divide by {values.scale:g}"
-    return {Kind.LOGITS: "Make probabilities of it", Kind.OVERSHOT: "Clip it to 0 to 1", Kind.PICTURE: ""}.get(
-        values.kind, "Take it as classes"
-    )
+    return {
+        Kind.LOGITS: "Make probabilities of it",
+        Kind.OVERSHOT: "Clip it to 0 to 1",
+        Kind.PICTURE: "",
+        # Whether each number is a class or an object is seen, and can be said, once it is a Labels layer.
+        Kind.CLASSES: "Take it as labels",
+        Kind.OBJECTS: "Take it as labels",
+    }.get(values.kind, "Take it as classes")
 
 
 def remedied(layer: Layer, values: Values, class_axis: int | None) -> Layer:
@@ -51,7 +57,12 @@ def remedied(layer: Layer, values: Values, class_axis: int | None) -> Layer:
     if values.kind is Kind.ONE_HOT and class_axis is not None:
         return Labels(np.asarray(data).argmax(axis=class_axis), **_like(layer, "classes", without=class_axis))
     whole = np.asarray(data)
-    return Labels(whole if whole.dtype.kind in "iu" else whole.astype(np.int32), **_like(layer, "classes"))
+    what = "labels" if values.kind in (Kind.CLASSES, Kind.OBJECTS) else "classes"
+    if whole.dtype.kind not in "iu":
+        return Labels(whole.astype(np.int32), **_like(layer, what))
+    # The same numbers: a command, a folder's pattern of names and a project can name the file.
+    with layer_source(path=layer.source.path, reader_plugin=layer.source.reader_plugin):
+        return Labels(whole, **_like(layer, what))
 
 
 def _like(layer: Layer, what: str, without: int | None = None) -> dict[str, Any]:

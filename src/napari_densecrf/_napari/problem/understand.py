@@ -14,36 +14,16 @@ from .placed import as_said, placed
 from .places import Turned, have_one_unit, places_along
 from .problem import (
     METADATA_KEY,
-    NO_MASK,
     OBJECTS,
     SLICES,
     STROKES_KEY,
-    FromStrokes,
     Map,
     Misfit,
     Problem,
-    layers_of,
     layers_of_map,
     shape_words,
 )
 from .seen import labels_of
-
-# `work` and `session` take these from here.
-__all__ = [
-    "METADATA_KEY",
-    "NO_MASK",
-    "STROKES_KEY",
-    "FromStrokes",
-    "Map",
-    "Misfit",
-    "Problem",
-    "could_be_map",
-    "is_channel_beside",
-    "layers_of",
-    "layers_of_map",
-    "understand",
-    "understand_alone",
-]
 
 # Without a map, a leading axis as short as this is taken for channels.
 FEW_CHANNELS = 4
@@ -97,7 +77,7 @@ def understand(
         single = None if isinstance(source, tuple) else layer
         sentence = words.no_probabilities(layer.name, best.values.why, _looks_like(best.values))
         raise Misfit(sentence, single, best.values, best.class_axis)
-    doubt = "" if leading else best.doubt
+    axes_doubt = "" if leading else best.doubt
     objects, labels_doubt = _are_objects(source, labels_are)
     return Problem(
         image,
@@ -108,11 +88,12 @@ def understand(
         best.n_classes,
         best.map_spatial,
         best.values,
-        doubt or labels_doubt,
+        axes_doubt or labels_doubt,
         along,
         note,
         channels,
         objects,
+        bool(axes_doubt),
     )
 
 
@@ -137,7 +118,8 @@ def _are_objects(source: Map, said: str | None) -> tuple[bool, str]:
 
 
 def _looks_like(values: Values) -> str:
-    return f"it looks like {values.kind.value}; {values.remedy}"
+    kind = words.CLASSES_OR_OBJECTS if values.kind in (Kind.CLASSES, Kind.OBJECTS) else values.kind.value
+    return f"it looks like {kind}; {values.remedy}"
 
 
 def understand_alone(image: Image) -> Problem:

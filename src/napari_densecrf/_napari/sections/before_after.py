@@ -66,10 +66,16 @@ class BeforeAfter(Toggled):
     def connect(self) -> None:
         """Listen to the button, its key, results whether swiping or not, and removed layers."""
         super().connect()
-        self.button.native.pressed.connect(lambda: self.hold(True))
-        self.button.native.released.connect(lambda: self.hold(False))
+        self.button.native.pressed.connect(self._press)
+        self.button.native.released.connect(self._release)
         self._keys.bind("h", self._on_key)
         self.listen(self.session.viewer.layers.events.removed, self._on_removed)
+
+    def _press(self) -> None:
+        self.hold(True)
+
+    def _release(self) -> None:
+        self.hold(False)
 
     def hold(self, held: bool) -> None:
         """Show the map's labels whole, or no longer."""

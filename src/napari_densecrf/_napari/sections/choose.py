@@ -107,7 +107,8 @@ class Choose(Section):
             decision = _Decision(before, _without_strength(before), is_map=True)
             self._decide(decision, words.better_unrefined(fit.reason))
         else:
-            self._decide(_Decision(before, self._numbers(fit.params)), said_of(fit), fit.reason)
+            numbers = self._numbers(fit.params)
+            self._decide(_Decision(before, numbers), said_of(fit, is_other=numbers != before), fit.reason)
 
     def _take_suggestion(self, suggestion: Suggestion | ObjectNumbers, before: Numbers) -> None:
         if isinstance(suggestion, ObjectNumbers):
@@ -190,12 +191,15 @@ class _Decision:
         return self.before if numbers == self.numbers else self.numbers
 
 
-def said_of(fit: Fit) -> str:
-    """Return one sentence on what a fit has found."""
+def said_of(fit: Fit, *, is_other: bool) -> str:
+    """Return one sentence on what a fit has found; ``is_other``: whether that is not what was there before."""
     before, after = fit.agreement_before, fit.agreement_after
     if before is None or after is None:
         return fit.reason
-    return words.fit_found(before, after) if after > before else words.FIT_NOTHING_BETTER
+    if f"{after:.0%}" == f"{before:.0%}" and is_other:
+        return words.FIT_OTHERS
+    # Fewer, where the image speaks for what these numbers change: both shares are said.
+    return words.fit_found(before, after) if is_other or after > before else words.FIT_NOTHING_BETTER
 
 
 def _without_strength(numbers: Numbers) -> Numbers:

@@ -160,6 +160,10 @@ class FolderForm:
         item.setData(Qt.ItemDataRole.UserRole, tooltip)
         self.table.setItem(row, column, item)
 
+    def say(self, said: str) -> None:
+        """Say in this window too how far its run is."""
+        set_text(self.found, said)
+
     def _start(self) -> None:
         self._run(FolderRun(self.choice.entries(), self.choice.folder, self._options()))
 

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.contributions.writer import read_kept
-from napari_densecrf._napari.panel.panel import Panel, plain_button, set_text
+from napari_densecrf._napari.panel.panel import Panel, plain_button, plain_tooltip, set_text
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.problem import CLASSES, METADATA_KEY, OBJECTS, FromStrokes, Misfit, layers_of_map
 from napari_densecrf._napari.problem.request import FILM, ONE_BY_ONE, VOLUME, joins_of
@@ -64,9 +64,7 @@ class Keep(Section):
             tooltip="Open a project: image, map, strokes and numbers as they were.",
         )
         # Beside the image's own rows, where one looks when it opens.
-        offer = PushButton(
-            name="continue_project", tooltip="Open the project of this image: map, strokes and numbers as they were."
-        )
+        offer = PushButton(name="continue_project")
         controls = (save, load, offer, python, command, restore, Label(name="kept"))
         self.controls = {control.name: control for control in controls}
         self._offered: Path | None = None
@@ -160,7 +158,8 @@ class Keep(Section):
         saved = None if path is None or path in self.session.projects else saved_at(path)
         self._offered = path if saved is not None else None
         if path is not None and saved is not None:
-            self.controls["continue_project"].text = plain_button(words.offer(path.name, saved))
+            self.controls["continue_project"].text = plain_button(words.offer(saved))
+            self.controls["continue_project"].tooltip = plain_tooltip(words.offer_tip(path.name))
         self.show_offer(self._offered is not None)
 
     def show_offer(self, shown: bool) -> None:

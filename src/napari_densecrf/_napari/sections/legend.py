@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from napari.layers import Labels
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QContextMenuEvent, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import QGridLayout, QInputDialog, QMenu, QSizePolicy, QToolButton, QWidget
 
 from napari_densecrf._napari import words
@@ -56,6 +56,24 @@ class Entry:
         return self.colour[-1] == 0
 
 
+class _Chip(QToolButton):
+    """The button of a class, which says which one it is: PySide would keep a function for each for good."""
+
+    taken = Signal(int)
+    asked = Signal(int)
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self._index = index
+        self.clicked.connect(self._on_click)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        self.asked.emit(self._index)
+
+    def _on_click(self) -> None:
+        self.taken.emit(self._index)
+
+
 class Legend(Section):
     """One button a class, two beside each other."""
 
@@ -65,7 +83,7 @@ class Legend(Section):
         self._grid = QGridLayout(self.native)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(2)
-        self.chips: list[QToolButton] = []
+        self.chips: list[_Chip] = []
         self.entries: list[Entry] = []
         self._alone: int | None = None
         self._n_columns = N_COLUMNS
@@ -159,16 +177,20 @@ class Legend(Section):
         return [] if strokes is None else [Entry(name, k, _colour(strokes, k)) for k, name in enumerate(names, start=1)]
 
     def _add_chip(self) -> None:
-        index = len(self.chips)
-        chip = QToolButton()
+        chip = _Chip(len(self.chips))
         chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         chip.setAutoRaise(True)
         chip.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         # While one paints a click takes the class; else it asks what to do, as the right button always does.
-        chip.clicked.connect(lambda: self.paint(index) if self._is_painting else self._ask(index))
-        chip.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        chip.customContextMenuRequested.connect(lambda _: self._ask(index))
+        chip.taken.connect(self._take)
+        chip.asked.connect(self._ask)
         self.chips.append(chip)
+
+    def _take(self, index: int) -> None:
+        if self._is_painting:
+            self.paint(index)
+        else:
+            self._ask(index)
 
     def _arrange(self) -> None:
         """Put the buttons beside each other where their names have room, else below each other."""

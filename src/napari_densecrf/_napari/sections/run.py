@@ -194,3 +194,5 @@ class Run(Section):
 
     def _say(self, said: str) -> None:
         set_text(self.controls["job"], said)
+        if self._form is not None and self._job is not None and self._job is self._batch:
+            self._form.say(said)

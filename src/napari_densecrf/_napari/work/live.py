@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf._napari.problem.problem import FromStrokes, layers_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import FromStrokes, layers_of
 from napari_densecrf.blank import named
 from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, ObjectStep

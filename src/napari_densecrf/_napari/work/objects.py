@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_densecrf._napari.problem.problem import layers_of
 from napari_densecrf._napari.problem.request import Request
-from napari_densecrf._napari.problem.understand import layers_of
 from napari_densecrf.crf.objects.refine import ObjectRefiner, ObjectStep
 from napari_densecrf.door.missing import same_pixels
 

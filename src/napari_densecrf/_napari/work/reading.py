@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.axes import LayerAxes, levels_of
-from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.seen import classes_seen, remember_classes
-from napari_densecrf._napari.problem.understand import (
+from napari_densecrf._napari.problem.problem import (
     METADATA_KEY,
     NO_MASK,
     FromStrokes,
@@ -24,6 +22,8 @@ from napari_densecrf._napari.problem.understand import (
     Problem,
     layers_of_map,
 )
+from napari_densecrf._napari.problem.region import Region
+from napari_densecrf._napari.problem.seen import classes_seen, remember_classes
 from napari_densecrf.blank import label_type, no_label, without
 from napari_densecrf.crf.objects.source import BACKGROUND_STROKE, background_stroke
 from napari_densecrf.crf.probe import Probe, read_probe

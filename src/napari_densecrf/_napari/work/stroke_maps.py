@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
+from napari_densecrf._napari.problem.problem import FromStrokes, Misfit, Problem
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, Problem
 from napari_densecrf.choose.classify import PixelClassifier, Samples
 from napari_densecrf.door.missing import same_pixels
 

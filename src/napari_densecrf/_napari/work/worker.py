@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from napari_densecrf._napari import words
 from napari_densecrf._napari.problem.axes import levels_of
+from napari_densecrf._napari.problem.problem import FromStrokes, Misfit, Problem, layers_of, layers_of_map
 from napari_densecrf._napari.problem.region import Region
 from napari_densecrf._napari.problem.request import Request
 from napari_densecrf._napari.problem.seen import remember, remember_labels
-from napari_densecrf._napari.problem.understand import FromStrokes, Misfit, Problem, layers_of, layers_of_map
 from napari_densecrf.blank import named, no_label
 from napari_densecrf.choose.objects import (
     APPEARANCE_WEIGHT,

@@ -68,10 +68,14 @@ def _boxes(starts, pixels, height, width, boxes):
     for k in range(starts.size - 1):
         z0 = y0 = np.int64(2**31 - 1)
         z1 = y1 = np.int64(-1)
+        # The pixels come line by line: divisions are for the first of each.
+        line_end = np.int64(0)
         for n in range(starts[k], starts[k + 1]):
-            line = np.int64(pixels[n]) // width
-            z, y = line // height, line % height
-            z0, z1, y0, y1 = min(z0, z), max(z1, z), min(y0, y), max(y1, y)
+            if pixels[n] >= line_end:
+                line = np.int64(pixels[n]) // width
+                line_end = (line + 1) * width
+                z, y = line // height, line % height
+                z0, z1, y0, y1 = min(z0, z), max(z1, z), min(y0, y), max(y1, y)
         if z1 < 0:
             z0, z1, y0, y1 = np.int64(0), np.int64(-1), np.int64(0), np.int64(-1)
         boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3] = z0, y0, z1 - z0 + 1, y1 - y0 + 1
@@ -82,14 +86,14 @@ def _spans(starts, pixels, height, width, boxes, line_starts, spans, offsets):
     """Write the spans of all lines, and where their values begin."""
     spans[:] = 0
     for k in range(starts.size - 1):
-        first = line_starts[k]
+        first, line_end = line_starts[k], np.int64(0)
         for n in range(starts[k], starts[k + 1]):
-            line = np.int64(pixels[n]) // width
-            x = np.int64(pixels[n]) - line * width
-            here = first + (line // height - boxes[k, 0]) * boxes[k, 3] + line % height - boxes[k, 1]
-            if spans[here, 1] == 0:
-                spans[here, 0] = x
-            spans[here, 1] = x + 1
+            if pixels[n] >= line_end:
+                line = np.int64(pixels[n]) // width
+                line_start, line_end = line * width, (line + 1) * width
+                here = first + (line // height - boxes[k, 0]) * boxes[k, 3] + line % height - boxes[k, 1]
+                spans[here, 0] = pixels[n] - line_start
+            spans[here, 1] = pixels[n] - line_start + 1
         total = 0
         for line in range(first, line_starts[k + 1]):
             offsets[line + k] = total
@@ -150,7 +154,6 @@ def _send_within(taps, box, spans, offsets, height, width, pixels, weight, q, me
     n_lines = len(spans)
     values, out = np.zeros(offsets[n_lines], np.float32), np.empty(offsets[n_lines], np.float32)
     roots, places = np.empty(pixels.size, np.float32), np.empty(pixels.size, np.int32)
-    # The pixels come line by line: divisions are for the first of each.
     line_end = np.int64(0)
     for n in range(pixels.size):
         pixel = np.int64(pixels[n])

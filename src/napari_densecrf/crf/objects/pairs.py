@@ -161,7 +161,7 @@ def _fill(
 @serial_kernel()
 def _open(pixels, background, several, is_open):
     """Mark the pixels with more than one candidate and list them with their pairs, by pixel."""
-    n_open = n_pairs = 0
+    n_open = 0
     n_with = np.zeros(257, np.int64)
     for pixel in range(several.size):
         candidates = several[pixel] + (1 if background[pixel] > -np.inf else 0)
@@ -169,9 +169,6 @@ def _open(pixels, background, several, is_open):
         if is_open[pixel]:
             n_open += 1
             n_with[several[pixel] + 1] += 1
-    for n in range(pixels.size):
-        if is_open[pixels[n]]:
-            n_pairs += 1
     # Those of as many candidates together: loops over them have one length. Among these by their first pairs, so that
     # the pairs of pixels that follow each other lie near each other in memory.
     following_with = np.cumsum(n_with)
@@ -189,7 +186,7 @@ def _open(pixels, background, several, is_open):
     for k in range(n_open):
         starts[k + 1] += starts[k]
     following = starts[:-1].copy()
-    pairs = np.empty(n_pairs, np.int32)
+    pairs = np.empty(starts[n_open], np.int32)
     for n in range(pixels.size):
         if is_open[pixels[n]]:
             k = place[pixels[n]]

@@ -98,17 +98,13 @@ class Drag:
         move.stop()
         frames, shown, took = self.frames, self.shown, time.perf_counter() - self.began
         # One value more, so that there always is something to come.
-        self.control.value = 1.37 * self.start
-        self.rested = time.perf_counter()
-        turn_until(self._is_exact)
-        exact = self.exact_at - self.rested
-        turn_until(lambda: widget.session.idle)
+        self._rest_at(1.37 * self.start)
+        exact, full = self.exact_at - self.rested, widget.last_result
         look.stop()
         widget.result_shown.disconnect(self._on_shown)
         widget.refined.disconnect(self._on_exact)
         canvas.events.draw.disconnect(self._on_draw)
         turns = np.array(self.turns)
-        full = widget.last_result
         figures = {
             "frames": frames / took,
             "results": shown / took,
@@ -120,9 +116,16 @@ class Drag:
             "step": float(np.median(self.steps)),
             "jump": jump(self.preview, full),
         }
-        self.control.value = self.start
-        turn_until(lambda: widget.session.idle)
+        widget.refined.connect(self._on_exact)
+        self._rest_at(self.start)
+        widget.refined.disconnect(self._on_exact)
         return figures
+
+    def _rest_at(self, value: float) -> None:
+        """Set a value that is another, and wait for its exact result."""
+        self.control.value = value
+        self.rested = time.perf_counter()
+        turn_until(self._is_exact)
 
     def _move(self) -> None:
         low, high = RANGE

@@ -9,7 +9,7 @@ sends on the lattice and the grid of the whole image. Pixels with one candidate 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from .own_update import BLOCK, CHANGE, update_marginals
 from .own_vertices import OwnVertices, own_vertices, send_on_lattice
 from .pairs import Pairs
 from .source import chunks
+
+# Beginnings of more bytes are not kept.
+MOST_BYTES = 2**25
 
 
 @serial_kernel()
@@ -112,6 +115,30 @@ def routes(
 
 
 @dataclass(frozen=True, eq=False)
+class Beginning:
+    """What no weight changes, for the next refinement of the same pairs: the first marginals, and what they send.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    bias : float32
+    q : (n_pairs,) float32
+    background : (n_points, 1) float32
+    energy : float
+        Of these marginals, less their entropy.
+    sent : dict of PairwiseTerm to ((n_pairs,) float32, (n_points, 1) float32)
+        What pairs and background receive by each kernel, with a weight of 1.
+    """
+
+    pairs: Pairs
+    bias: np.float32
+    q: NDArray[np.float32]
+    background: NDArray[np.float32]
+    energy: float
+    sent: dict[PairwiseTerm, tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, eq=False)
 class Marginals:
     """Where the iterations stand.
 
@@ -149,6 +176,11 @@ class OwnField:
     bias : float
         Log-odds that favour objects against the background.
     damping : float
+
+    Attributes
+    ----------
+    beginning : Beginning, optional
+        Where this began, once it has; None where it would take much memory.
     """
 
     def __init__(
@@ -167,59 +199,70 @@ class OwnField:
         self.background = np.empty((pairs.background.size, 1), np.float32)
         self.received = np.zeros(pairs.pixels.size, np.float32)
         self.background_received = np.zeros((pairs.background.size, 1), np.float32)
+        self.beginning: Beginning | None = None
+
+    def start(self, beginning: Beginning | None = None) -> float:
+        """Set Q from p alone; return its energy less its entropy.
+
+        Nothing is computed where ``beginning`` is of the same pairs and the same bias.
+        """
+        pairs = self.pairs
+        if beginning is not None and beginning.pairs is pairs and beginning.bias == self.bias:
+            self.q[:], self.background[:] = beginning.q, beginning.background
+            known = {term: beginning.sent[term] for _, term in self.terms if term in beginning.sent}
+            self.beginning = replace(beginning, sent=known)
+            return beginning.energy
         _start(*pairs[:3], pairs.certain, pairs.background, self.q, self.background.ravel())
+        energy = self._update()[1]
+        if (1 + len(self.terms)) * (self.q.nbytes + self.background.nbytes) <= MOST_BYTES:
+            self.beginning = Beginning(pairs, self.bias, self.q.copy(), self.background.copy(), energy, {})
+        return energy
 
-    def set_from_energies(self) -> float:
-        """Set Q from p alone; return its energy less its entropy."""
-        return self._update()[1]
-
-    def update(self) -> tuple[float, float, float]:
-        """Send, and update Q; return the energies and the change, see `_update`."""
-        self.send()
+    def update(self, *, is_first: bool = False) -> tuple[float, float, float]:
+        """Send, and update Q; return the energies and the change, see `_update`. The first follows `start`."""
+        self.send(self.beginning if is_first else None)
         return self._update()
 
-    def send(self) -> None:
-        """Set what every pair and the background receive from Q."""
+    def send(self, beginning: Beginning | None = None) -> None:
+        """Set what every pair and the background receive from Q; where that is of a beginning, it is kept there."""
         kept = (self.received.copy(), self.background_received.copy()) if self.damping else None
         self.received[:] = 0.0
         self.background_received[:] = 0.0
-        pairs = self.pairs
-        common = (pairs.starts, pairs.pixels, self.ways.split)
         for weight, term in self.terms:
-            term.add_messages(self.background, weight, self.background_received)
-            if isinstance(term, LatticeGaussian):
-                lattice = term.lattice
-                blur = (lattice.blur.n_passes, np.float32(lattice.blur.side))
-                own = self.ways.on_lattices[term]
-                send_on_lattice(
-                    self.ways.split.size - 1,
-                    lattice.corners,
-                    lattice.runs.weights,
-                    term.diagonal,
-                    own,
-                    *common,
-                    blur,
-                    np.float32(weight),
-                    self.q,
-                    self.received,
-                )
-            elif isinstance(term, (GridGaussian, MaskedGridGaussian)) and self.ways.on_grids is not None:
-                _, height, width = self.shape
-                send_on_lines(
-                    self.ways.split.size - 1,
-                    _taps(term),
-                    self.ways.on_grids,
-                    height,
-                    width,
-                    *common,
-                    np.float32(weight),
-                    self.q,
-                    self.received,
-                )
+            if beginning is None:
+                self._add_sent(term, weight, self.received, self.background_received)
+                continue
+            if term not in beginning.sent:
+                sent = np.zeros_like(self.received), np.zeros_like(self.background_received)
+                self._add_sent(term, 1.0, *sent)
+                beginning.sent[term] = sent
+            for now, by_one in zip((self.received, self.background_received), beginning.sent[term], strict=True):
+                now += np.float32(weight) * by_one
         if kept is not None:
             for now, before in zip((self.received, self.background_received), kept, strict=True):
                 now *= 1 - self.damping
                 now += self.damping * before
+
+    def _add_sent(
+        self,
+        term: PairwiseTerm,
+        weight: float,
+        received: NDArray[np.float32],
+        background_received: NDArray[np.float32],
+    ) -> None:
+        """Add what Q sends by one kernel: the background on the whole image, objects within themselves."""
+        pairs, n_chunks = self.pairs, self.ways.split.size - 1
+        to = (pairs.starts, pairs.pixels, self.ways.split)
+        term.add_messages(self.background, weight, background_received)
+        if isinstance(term, LatticeGaussian):
+            lattice = term.lattice
+            blur = (lattice.blur.n_passes, np.float32(lattice.blur.side))
+            own = self.ways.on_lattices[term]
+            of_pixels = (lattice.corners, lattice.runs.weights, term.diagonal)
+            send_on_lattice(n_chunks, *of_pixels, own, *to, blur, np.float32(weight), self.q, received)
+        elif isinstance(term, (GridGaussian, MaskedGridGaussian)) and self.ways.on_grids is not None:
+            lines = (_taps(term), self.ways.on_grids, *self.shape[1:])
+            send_on_lines(n_chunks, *lines, *to, np.float32(weight), self.q, received)
 
     def _update(self) -> tuple[float, float, float]:
         """Return the pairwise energy of the old Q, the rest of the energy of the new, and the largest change."""
@@ -257,14 +300,14 @@ class OwnField:
         return labels, best
 
 
-def iterate(field: OwnField, n_iterations: int) -> Iterator[Marginals]:
-    """Yield the state after the start and after each update."""
+def iterate(field: OwnField, n_iterations: int, beginning: Beginning | None = None) -> Iterator[Marginals]:
+    """Yield the state after the start and after each update; ``beginning`` is that of another field."""
     trace = np.full(n_iterations, np.nan)
     changes = np.full(n_iterations, np.nan, np.float32)
-    others = field.set_from_energies()
+    others = field.start(beginning)
     for iteration in range(n_iterations):
         yield Marginals(iteration, field.q, field.background.ravel(), trace, changes)
-        pairwise, of_new, changes[iteration] = field.update()
+        pairwise, of_new, changes[iteration] = field.update(is_first=iteration == 0)
         trace[iteration] = pairwise + others
         others = of_new
     yield Marginals(n_iterations, field.q, field.background.ravel(), trace, changes)

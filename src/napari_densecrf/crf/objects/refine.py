@@ -19,7 +19,7 @@ from napari_densecrf.params import CRFParams
 
 from .contrast import RING, Contrast, Typical, measure_contrast, to_one_contrast
 from .distances import Band, band_around
-from .own_field import OwnField, Routes, iterate, routes
+from .own_field import Beginning, OwnField, Routes, iterate, routes
 from .pairs import CERTAIN_BACKGROUND, REACH_BORDERS, Pairs, make_pairs
 from .pieces import make_whole
 from .report import count_objects, report_of
@@ -167,6 +167,7 @@ class ObjectRefiner:
         self._one_contrast, self._probe, self._typical = one_contrast, probe, typical
         self._pairs: tuple[float, Pairs] | None = None
         self._routes: Routes | None = None
+        self._beginning: Beginning | None = None
 
     @property
     def pixel(self) -> float:
@@ -244,7 +245,8 @@ class ObjectRefiner:
         shape = self.source.numbers.shape
         self._routes = routes(pairs, [term for _, term in terms], shape, self._routes)
         own = OwnField(pairs, terms, self._routes, shape, bias=object_bias(params), damping=params.damping)
-        for state in iterate(own, params.n_iterations):
+        for state in iterate(own, params.n_iterations, self._beginning):
+            self._beginning = own.beginning
             done = len(active) + state.iteration
             if state.iteration < params.n_iterations:
                 yield ObjectStep(f"iteration {state.iteration + 1} of {params.n_iterations}", done / n_steps)
@@ -270,7 +272,7 @@ class ObjectRefiner:
             reach = REACH_BORDERS * border
             band = self.near if reach <= self.near.reach else band_around(self.source, self.grid.spacing, reach)
             made = make_pairs(self.source, band, border, held=self.held, fixed=self._fixed, foreground=self._foreground)
-            self._pairs, self._routes = (border, made), None
+            self._pairs, self._routes, self._beginning = (border, made), None, None
         return self._pairs[1]
 
 

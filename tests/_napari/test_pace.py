@@ -44,13 +44,25 @@ def test_a_run_that_is_known_to_be_quick_needs_no_preview():
 
 def test_a_size_that_was_too_slow_once_is_tried_again():
     pace = Pace()
-    pace.note(Kind.WEIGHTS, 2**18, 10 * FRAME_S)
+    pace.note(Kind.WEIGHTS, 2**18, 3 * FRAME_S)
     pace.note(Kind.WEIGHTS, 2**16, FRAME_S / 2)
     assert SIZES[pace.finest(Kind.WEIGHTS, SIZES)] == 2**16
     for _ in range(200):
         pace.note(Kind.WEIGHTS, 2**16, FRAME_S / 2)
-    assert SIZES[pace.finest(Kind.WEIGHTS, SIZES)] > 0
-    assert pace.expected(Kind.WEIGHTS, 2**18) < FRAME_S
+    assert SIZES[pace.finest(Kind.WEIGHTS, SIZES)] == 2**18
+    # The exact run is not begun for hope.
+    assert pace.expected(Kind.WEIGHTS, 2**18) == 3 * FRAME_S
+    assert not pace.fits(Kind.WEIGHTS, 2**18)
+
+
+def test_a_size_that_takes_seconds_is_not_tried_again():
+    pace = Pace()
+    pace.note(Kind.SIGMAS, 2**22, 60 * FRAME_S)
+    pace.note(Kind.SIGMAS, 2**18, 10 * FRAME_S)
+    for _ in range(500):
+        pace.note(Kind.SIGMAS, 2**16, FRAME_S / 2)
+        assert SIZES[pace.finest(Kind.SIGMAS, SIZES)] == 2**16
+        assert not pace.fits(Kind.SIGMAS, 2**22)
 
 
 def test_one_slow_run_does_not_change_the_size():

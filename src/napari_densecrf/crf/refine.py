@@ -25,6 +25,8 @@ from .probe import Probe, take_probe
 from .unary import InputWarning, Unary, check_values, favoured, unary_energies
 from .windowed_gaussian import WindowedGaussian, pixels_in_window
 
+# The stage in which a lattice is built.
+BUILDING = "building the lattice"
 # Windows of drafts that hold more pixels take longer than the lattice.
 MOST_IN_WINDOW = 450
 # What a term is built from: everything of its kernel but the weight.
@@ -300,7 +302,7 @@ class Refiner:
         n_steps = len(active) + params.n_iterations + 1
         for done, kernel in enumerate(active):
             if not self.terms.has(kernel):
-                yield Step("building the lattice" if kernel.intensity_sigma else "smoothing", done / n_steps)
+                yield Step(BUILDING if kernel.intensity_sigma else "smoothing", done / n_steps)
                 self.terms.build(kernel)
         self.terms.forget_others(params)
         terms = [(kernel.weight, self.terms[kernel]) for kernel in active]

@@ -18,7 +18,7 @@ from napari_densecrf.blank import named
 from napari_densecrf.crf.numba.parallel import threads_at_most
 from napari_densecrf.crf.objects.refine import ObjectRefinement, ObjectRefiner, ObjectStep
 from napari_densecrf.crf.probe import take_probe
-from napari_densecrf.crf.refine import Refiner, Step
+from napari_densecrf.crf.refine import BUILDING, Refiner, Step
 from napari_densecrf.crf.unary import InputWarning
 from napari_densecrf.params import CRFParams
 
@@ -109,8 +109,12 @@ class Live:
             seconds = working_seconds() - started
             return expected is None or seconds > 2 * expected or expected - seconds > successor
 
+        built = False
         for step in self.engine.steps(request):
+            built = built or (isinstance(step, (Step, ObjectStep)) and step.stage == BUILDING)
             if isinstance(step, Done):
+                # What is built may have been kept of an earlier request.
+                kind = Kind.SIGMAS if built else Kind.WEIGHTS
                 self.pace.note(kind, request.read.n_pixels, working_seconds() - started)
                 yield step
             elif cut is not None and isinstance(step, (Step, ObjectStep, Stage)):

@@ -18,8 +18,9 @@ FIRST_PIXELS = 120_000
 BUILDING = 3.0
 # Of a run that was slower than the ones before, or faster, so much counts.
 SLOWER, FASTER = 0.3, 0.7
-# With each run of fewer pixels, so much stays of what more pixels once took.
-FORGETTING = 0.97
+# With each run of fewer pixels, a preview of more is hoped to take so much of what it once took, down to a part: what
+# took seconds is not tried again for hope.
+FORGETTING, LEAST_HOPE = 0.97, 0.25
 # The part of a run that does not grow with its pixels, at most.
 FIXED_S = 0.005
 # How much longer than a frame the size may take that was the last.
@@ -55,11 +56,13 @@ class _Tried:
 class Pace:
     """Remembers what runs took, by their kind and their number of pixels.
 
-    Sizes that have not been tried are taken to cost as much a pixel as the nearest that has. What a size once took is
-    forgotten bit by bit while only smaller ones are run: one that was too slow in a busy moment is tried again.
+    Sizes that have not been tried are taken to cost as much a pixel as the nearest that has. While only smaller ones
+    are run, a preview of some size is hoped to be quicker than it once was: one that was slow in a busy moment is tried
+    again.
     """
 
     _known: dict[Kind, dict[int, float]] = field(default_factory=dict)
+    _hope: dict[Kind, dict[int, float]] = field(default_factory=dict)
     _last: dict[Kind, int] = field(default_factory=dict)
     _tried: dict[tuple[Kind, int], _Tried] = field(default_factory=dict)
 
@@ -88,21 +91,24 @@ class Pace:
         if before is not None:
             part = SLOWER if seconds > before else FASTER
             seconds = before + part * (seconds - before)
+        hope = self._hope.setdefault(kind, {})
         for size in known:
             if size > n_pixels:
-                known[size] *= FORGETTING
-        known[n_pixels] = seconds
+                hope[size] = max(LEAST_HOPE, FORGETTING * hope.get(size, 1.0))
+        known[n_pixels], hope[n_pixels] = seconds, 1.0
 
-    def expected(self, kind: Kind, n_pixels: int) -> float | None:
-        """Return how many seconds a run will take; None where nothing like it is known."""
+    def expected(self, kind: Kind, n_pixels: int, *, hoped: bool = False) -> float | None:
+        """Return how many seconds a run will take, or is hoped to take; None where nothing like it is known."""
         known, factor = self._known.get(kind), 1.0
         if not known:
             # As far as those of the other kind tell.
-            other, factor = (Kind.WEIGHTS, BUILDING) if kind is Kind.SIGMAS else (Kind.SIGMAS, 1 / BUILDING)
-            known = self._known.get(other)
+            kind, factor = (Kind.WEIGHTS, BUILDING) if kind is Kind.SIGMAS else (Kind.SIGMAS, 1 / BUILDING)
+            known = self._known.get(kind)
         if not known:
             return None
         nearest = min(known, key=lambda size: abs(math.log(size / n_pixels)))
+        if hoped:
+            factor *= self._hope[kind][nearest]
         fixed = min(FIXED_S, known[nearest])
         return factor * (fixed + (known[nearest] - fixed) * n_pixels / nearest)
 
@@ -118,7 +124,7 @@ class Pace:
         return number
 
     def _suits(self, kind: Kind, n_pixels: int, frame: float) -> bool:
-        seconds = self.expected(kind, n_pixels)
+        seconds = self.expected(kind, n_pixels, hoped=True)
         if seconds is None:
             return n_pixels <= FIRST_PIXELS
         return seconds <= (LOYALTY * frame if n_pixels == self._last.get(kind) else frame)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_densecrf.crf.grid import from_image
 from napari_densecrf.crf.probe import Probe
-from napari_densecrf.crf.refine import Terms
+from napari_densecrf.crf.refine import BUILDING, Terms
 from napari_densecrf.door.missing import as_array, check_missing
 from napari_densecrf.door.values import probabilities_of
 from napari_densecrf.params import CRFParams
@@ -238,7 +238,7 @@ class ObjectRefiner:
         n_steps = len(active) + params.n_iterations + 2
         for done, kernel in enumerate(active):
             if not self.terms.has(kernel):
-                yield ObjectStep("building the lattice" if kernel.intensity_sigma else "smoothing", done / n_steps)
+                yield ObjectStep(BUILDING if kernel.intensity_sigma else "smoothing", done / n_steps)
                 self.terms.build(kernel)
         self.terms.forget_others(params)
         terms = [(kernel.weight, self.terms[kernel]) for kernel in active]

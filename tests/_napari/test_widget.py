@@ -58,8 +58,9 @@ def test_results_keep_coming_while_a_slider_is_dragged(dock, qtbot):
     image, probabilities = picture((300, 320))
     _, widget = dock(image_layer(image, name="image"), image_layer(probabilities, name="map"))
     got = []
-    widget.refined.connect(got.append)
-    moves = iter(np.linspace(1, 30, 400))
+    # Previews count, and exact results where they are quick enough.
+    widget.result_shown.connect(got.append)
+    moves = iter(np.linspace(1, 30, 2000))
 
     def drag():
         # A new value at every look of the waiting loop, faster than any refinement.

@@ -7,6 +7,8 @@ import pytest
 from qtpy.QtCore import QSettings
 
 from driving import WAIT_MS, settle
+from hand_loop import HandLoop, rest
+from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.work import worker
 from napari_densecrf.numbers import Numbers
 
@@ -40,6 +42,28 @@ def usual_numbers(request, monkeypatch):
             return replace(measured, first=Numbers().in_units(measured.units))
 
         monkeypatch.setattr(worker, "with_first_numbers", usual)
+
+
+@pytest.fixture
+def start_on(monkeypatch):
+    """Return a function that starts a session on a viewer and waits for what its layers give."""
+    # Compiling is for the window; here each test compiles what it needs.
+    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
+    made = []
+
+    def start_on(viewer, listen=lambda session: None):
+        session = sessions.Session(viewer, HandLoop())
+        made.append(session)
+        listen(session)
+        session.start()
+        rest(session)
+        return session
+
+    yield start_on
+    for session in made:
+        session.close()
+        session._runner.join(5)
+        assert not session._runner.alive
 
 
 @pytest.fixture

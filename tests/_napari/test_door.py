@@ -7,13 +7,12 @@ from napari.layers import Image, Labels
 from scipy import ndimage
 
 import napari_densecrf as ndc
-from hand_loop import HandLoop, rest
-from napari_densecrf._napari import session as sessions
+from hand_loop import rest
 from napari_densecrf._napari.problem import choices
 from napari_densecrf._napari.problem.problem import CHANNELS, SLICES, FromStrokes, Misfit, Problem
 from napari_densecrf._napari.problem.seen import look
 from napari_densecrf._napari.runs.in_memory import start_in_memory
-from napari_densecrf._napari.session import USER, Session
+from napari_densecrf._napari.session import USER
 from napari_densecrf._napari.status import Light
 from napari_densecrf.door.values import Kind
 
@@ -25,27 +24,19 @@ P = np.stack([np.where(ROUGH, 0.3, 0.7), np.where(ROUGH, 0.7, 0.3)]).astype(np.f
 
 
 @pytest.fixture
-def start(monkeypatch):
-    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
-    made = []
-
+def start(start_on):
     def start(*layers):
-        session = Session(ViewerModel(), HandLoop())
-        session.said = []
-        session.inputs_changed.connect(session.said.append)
-        session.statuses = []
-        session.status_changed.connect(session.statuses.append)
-        made.append(session)
-        for layer in layers:
-            session.viewer.add_layer(layer)
-        session.start()
-        rest(session)
-        return session
+        def listen(session):
+            session.said = []
+            session.inputs_changed.connect(session.said.append)
+            session.statuses = []
+            session.status_changed.connect(session.statuses.append)
+            for layer in layers:
+                session.viewer.add_layer(layer)
 
-    yield start
-    for session in made:
-        session.close()
-        session._runner.join(5)
+        return start_on(ViewerModel(), listen)
+
+    return start
 
 
 def add(session, layer):

@@ -10,12 +10,11 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from driving import WAIT_MS, after, picture, result_of, settle
-from hand_loop import HandLoop, rest
-from napari_densecrf._napari import session as sessions
+from hand_loop import rest
 from napari_densecrf._napari import words
 from napari_densecrf._napari.display.preview import _placed
 from napari_densecrf._napari.problem.region import Region
-from napari_densecrf._napari.session import USER, Session
+from napari_densecrf._napari.session import USER
 from napari_densecrf._napari.work import pace, preview
 from napari_densecrf._napari.work.preview import cuts, thinned
 from napari_densecrf._napari.work.smoothed import repeated, smoothed_labels
@@ -31,10 +30,7 @@ def previews(monkeypatch):
 
 
 @pytest.fixture
-def start(monkeypatch, previews):
-    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
-    made = []
-
+def start(start_on, previews):
     def start(*layers):
         viewer = ViewerModel()
         for layer in layers:
@@ -42,15 +38,9 @@ def start(monkeypatch, previews):
         # All of it is on the canvas.
         viewer.canvas.size = (400, 400)
         viewer.reset_view()
-        session = Session(viewer, HandLoop())
-        made.append(session)
-        session.start()
-        rest(session)
-        return session
+        return start_on(viewer)
 
-    yield start
-    for session in made:
-        session.close()
+    return start
 
 
 def layers(shape=(61, 82), n_labels=2):

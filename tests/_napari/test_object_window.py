@@ -14,7 +14,6 @@ from scipy import ndimage as ndi
 
 import napari_densecrf as ndc
 from hand_loop import HandLoop, rest
-from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem import remedies
 from napari_densecrf._napari.problem.problem import CLASSES, METADATA_KEY, OBJECTS, Misfit
 from napari_densecrf._napari.problem.request import VOLUME
@@ -47,27 +46,20 @@ def cells(shape=(60, 80), n=12, depth=None, seed=0, dtype=np.int32):
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(start_on):
     """Return a function that starts a session on an image and labels and waits for what they give."""
-    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
-    made = []
+
+    def listen(session):
+        session.said = []
+        session.status_changed.connect(session.said.append)
 
     def start(image, labels, **place):
         viewer = ViewerModel()
         viewer.add_layer(Image(image, name="image", **place))
         viewer.add_layer(Labels(labels, name="cells", **place))
-        session = Session(viewer, HandLoop())
-        made.append(session)
-        said = []
-        session.status_changed.connect(said.append)
-        session.said = said
-        session.start()
-        rest(session)
-        return session
+        return start_on(viewer, listen)
 
-    yield start
-    for session in made:
-        session.close()
+    return start
 
 
 @pytest.mark.parametrize("n", [6, 12])

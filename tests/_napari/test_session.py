@@ -8,38 +8,27 @@ from numpy.testing import assert_array_equal
 
 import napari_densecrf as ndc
 from driving import picture
-from hand_loop import HandLoop, rest
+from hand_loop import rest
 from napari_densecrf._napari import session as sessions
 from napari_densecrf._napari.problem.problem import Misfit, Problem
 from napari_densecrf._napari.problem.request import VISIBLE
-from napari_densecrf._napari.session import IMAGE, PROGRAM, USER, Session
+from napari_densecrf._napari.session import IMAGE, PROGRAM, USER
 from napari_densecrf._napari.work import reading, runner, worker
 from napari_densecrf.crf.lattice.lattice import Lattice
 from napari_densecrf.numbers import Numbers
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(start_on):
     """Return a function that starts a session on layers and waits for what they give."""
-    # Compiling is for the window; here each test compiles what it needs.
-    monkeypatch.setattr(sessions, "warm_up", lambda *_: iter(()))
-    made = []
 
     def start(*layers):
         viewer = ViewerModel()
         for layer in layers:
             viewer.add_layer(layer)
-        session = Session(viewer, HandLoop())
-        made.append(session)
-        session.start()
-        rest(session)
-        return session
+        return start_on(viewer)
 
-    yield start
-    for session in made:
-        session.close()
-        session._runner.join(5)
-        assert not session._runner.alive
+    return start
 
 
 def layers(shape=(40, 50), n_labels=2):

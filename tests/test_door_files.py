@@ -452,6 +452,16 @@ def test_pictures_of_masks(command):
     assert "has no class, or several, at 384 pixels" in said
 
 
+def test_a_map_that_is_called_labels_is_said_to_look_like_a_map(command):
+    gray = np.round(SOFT * 255).astype(np.uint8)
+    code, said, _ = command(gray, "--from-labels", "0.8", name="map.npy")
+    assert code == 0
+    assert f"holds {len(np.unique(gray))} values that look like a map or a picture" in said
+    assert "leave out --from-labels" in said
+    code, said, _ = command(ROUGH.astype(np.uint8), "--from-labels", "0.8", name="map.npy")
+    assert (code, said) == (0, "")
+
+
 def test_the_first_of_several_images_is_said_to_be_it(names, tmp_path, capsys):
     """As in imageio #681, where pages, series and stacks were mixed up."""
     with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as file:

@@ -85,10 +85,15 @@ def map_from_labels(frames: Frames, source: Contents, confidence: float) -> Fram
         # Labels that were saved by this program: their pixels without a label have none here either.
         labels = lazy(labels).map_blocks(partial(without, source.no_label))
     values = classes_in(labels, source.path)
-    if len(values) > FEW_VALUES and look_through(labels, None).kind is Kind.OBJECTS:
+    if len(values) > FEW_VALUES:
+        if look_through(labels, None).kind is Kind.OBJECTS:
+            looks = "look like objects"
+            instead = "say --objects in place of --from-labels to refine the border of each"
+        else:
+            looks = "look like a map or a picture"
+            instead = "leave out --from-labels where these are probabilities"
         warnings.warn(
-            f"{source.path} holds {len(values)} values that look like objects, and each is taken for a class: say "
-            "--objects in place of --from-labels to refine the border of each",
+            f"{source.path} holds {len(values)} values that {looks}, and each is taken for a class: {instead}",
             InputWarning,
             2,
         )
